@@ -1,0 +1,1 @@
+"""Values and rules. Opens nothing: no socket, file, clock, environment, Ray."""

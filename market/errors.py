@@ -1,0 +1,111 @@
+"""Errors, named after what the caller does next.
+
+    BourseError
+    ├── BadPayload      keep the payload, tell a human; the next message may be fine
+    ├── BadValue        a caller's argument is wrong: show it what is allowed
+    │   ├── BadSetting      ... in cluster.yaml, at a path
+    │   └── UnknownSymbol   ... a symbol nobody listed
+    ├── LineDown        try again later
+    ├── AuthRequired    a person must log in; trying again does not help
+    ├── LeaseLost       another owner took over: stop, write nothing more
+    ├── LogWentBack     the bus lost what a reader has already read: recover before going on
+    └── StoreRefused    a store may not be opened as it is: a human decides
+
+Every constructor hands all its arguments to `Exception.__init__`, so that an error survives pickling between processes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class BourseError(Exception):
+    """The root of everything Bourse raises on purpose."""
+
+
+class BadPayload(BourseError):
+    """A vendor's message that cannot be read.
+
+    `rest` holds the rows of the message that could be read all the same (a `TICK` array), or None.
+    """
+
+    def __init__(self, source: str, payload: bytes, reason: str, rest: Any = None) -> None:
+        super().__init__(source, payload, reason, rest)
+        self.source, self.payload, self.reason, self.rest = source, payload, reason, rest
+
+    def __str__(self) -> str:
+        return f"{self.source}: {self.reason} ({len(self.payload)} bytes, first {self.payload[:16].hex()})"
+
+
+class BadValue(BourseError):
+    """An argument that is not allowed; says what is."""
+
+    def __init__(self, name: str, value: object, allowed: str) -> None:
+        super().__init__(name, value, allowed)
+        self.name, self.value, self.allowed = name, value, allowed
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.value!r} is not allowed; {self.allowed}"
+
+
+class BadSetting(BadValue):
+    """A key or value of cluster.yaml that is not allowed; `name` is its path in the file."""
+
+
+class UnknownSymbol(BadValue):
+    """A symbol that is not in the universe."""
+
+
+class LineDown(BourseError):
+    """A connection that is not there now. Retry with backoff."""
+
+    def __init__(self, line: str, reason: str) -> None:
+        super().__init__(line, reason)
+        self.line, self.reason = line, reason
+
+    def __str__(self) -> str:
+        return f"{self.line}: {self.reason}"
+
+
+class AuthRequired(BourseError):
+    """A vendor refused our token; `remedy` says how to log in."""
+
+    def __init__(self, vendor: str, remedy: str) -> None:
+        super().__init__(vendor, remedy)
+        self.vendor, self.remedy = vendor, remedy
+
+    def __str__(self) -> str:
+        return f"{self.vendor}: login needed; {self.remedy}"
+
+
+class LeaseLost(BourseError):
+    """Another owner holds the lease."""
+
+    def __init__(self, lease: str) -> None:
+        super().__init__(lease)
+        self.lease = lease
+
+    def __str__(self) -> str:
+        return f"lease {self.lease} is held by another owner"
+
+
+class LogWentBack(BourseError):
+    """A reader's cursor is newer than the last entry of its stream."""
+
+    def __init__(self, stream: str, cursor: str, last: str) -> None:
+        super().__init__(stream, cursor, last)
+        self.stream, self.cursor, self.last = stream, cursor, last
+
+    def __str__(self) -> str:
+        return f"{self.stream} ends at {self.last}, but {self.cursor} was already read"
+
+
+class StoreRefused(BourseError):
+    """A store that may not be opened as it is."""
+
+    def __init__(self, store: str, reason: str) -> None:
+        super().__init__(store, reason)
+        self.store, self.reason = store, reason
+
+    def __str__(self) -> str:
+        return f"{self.store}: {self.reason}"

@@ -1,0 +1,1 @@
+"""Ray Data shells over tables."""
