@@ -1,0 +1,620 @@
+"""The candle fold: ticks and marks in, closed candles out. The one module that loads Numba.
+
+Time moves only with the marks among the ticks, so the result does not depend on the clock or on how a log is cut into
+batches. The rules, in the order in which a tick meets them:
+
+- A tick of a feed that is not the active one is *standby*, one of an instrument of another partition *foreign*, one without
+  a price *unpriced*: counted, left out.
+- Its session is the one whose day in India holds `at`. Before that session's open it moves the volume base and folds into no
+  candle; at or after the close it is *off session*.
+- Behind the frontier (its minute is closed) it is *late*: counted, left out; its volume arrives with the next packet, because
+  brokers send the running total. More than `OPEN_MINUTES` ahead of the frontier its stamp is wrong: *early*, left out.
+- Equal to the last folded tick in `at`, day volume and price it is a *duplicate*.
+- It counts for prices if its volume rose, its price changed, or (instruments without a volume) its `at` is new; else it is
+  *unchanged*: a packet that only moved the book.
+- Open is the earliest (at, arrival), close the latest. A volume below the session's highest is old: it adds none and sets no close.
+- The first packet of a session has base 0 if its feed was LIVE since before the open; else its own volume is the base, it adds
+  nothing, and the minute is incomplete.
+
+A minute closes when the active feed's mark, less the grace, has passed its end. A session that one mark jumps over from
+before its open to behind its close leaves no rows: nobody was there to see it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numba as nb
+import numpy as np
+import numpy.typing as npt
+
+from market.candles import CANDLE, INTERVALS, Candles, Provenance
+from market.errors import BadPayload, BadValue
+from market.money import UNKNOWN
+from market.sessions import DAY, MINUTE, SECOND
+from market.ticks import TICK, FeedState, Kind, Ticks
+
+OPEN_MINUTES = 4
+FEEDS = 16
+PAST = 64
+
+COUNTS = ("ticks", "late", "duplicate", "unchanged", "off_session", "early", "unpriced", "foreign", "standby", "marks")
+TICKS, LATE, DUPLICATE, UNCHANGED, OFF_SESSION, EARLY, UNPRICED, FOREIGN, STANDBY, MARKS = range(len(COUNTS))
+
+ROLLUPS = np.array([seconds * SECOND for name, seconds in INTERVALS.items() if name != "1m"], np.int64)
+
+_OHLC = [("open", "i8"), ("high", "i8"), ("low", "i8"), ("close", "i8"), ("volume", "i8"), ("turnover", "i8"), ("trades", "i8"), ("oi", "i8")]
+_LAST = np.dtype(
+    [
+        ("session", "i8"),
+        ("at", "i8"),
+        ("volume", "i8"),
+        ("price", "i8"),
+        ("base", "i8"),
+        ("carry", "i8"),
+        ("carry_oi", "i8"),
+        ("instrument", "i8"),
+        ("minute", "i8"),
+    ]
+)
+_MINUTE = np.dtype([("start", "i8"), ("open_at", "i8"), ("close_at", "i8"), ("known_from", "i8"), *_OHLC])
+_BUCKET = np.dtype([("start", "i8"), ("minutes", "i8"), ("gaps", "i8"), ("covered", "f8"), *_OHLC])
+_FEED = np.dtype([("state", "i8"), ("live_from", "i8"), ("mark", "i8"), ("incarnation", "i8")])
+
+# What the whole partition shares, as an int64 vector.
+SESSION, NEXT, ACTIVE, PASTS, STARTED, FRONTIER = range(6)
+_WORLD = 6
+
+_DONE, _FULL, _REVISE = 0, 1, 2
+_NEVER = np.iinfo(np.int64).max
+_VERSION = 1
+
+_LIVE, _CLOSED, _ACTIVE = int(FeedState.LIVE), int(FeedState.CLOSED), int(FeedState.ACTIVE)
+_TICK, _MARK = int(Kind.TICK), int(Kind.MARK)
+_P_LIVE, _P_GAP = int(Provenance.LIVE), int(Provenance.GAP)
+
+
+class CandleBuilder:
+    """The open candles of one partition's instruments.
+
+    `instruments`: ids, (n,); `sessions`: `Sessions.table()`, (m, 4); `grace`: ns of market time a minute stays open for
+    stragglers, below a minute.
+    """
+
+    def __init__(self, instruments: Sequence[int], sessions: npt.NDArray[np.int64], grace: int = 2 * SECOND) -> None:
+        if not 0 <= grace < MINUTE:
+            raise BadValue("grace", grace, "0 to 60 s, in ns")
+        self._ids = np.array(sorted(instruments), np.int64)
+        self._slots = np.full(int(self._ids[-1]) + 1 if len(self._ids) else 0, -1, np.int64)
+        self._slots[self._ids] = np.arange(len(self._ids))
+        self._sessions = np.ascontiguousarray(sessions)
+        self._grace = grace
+        self._clear()
+
+    def _clear(self) -> None:
+        n = len(self._ids)
+        self._last = np.zeros(n, _LAST)
+        for name in ("session", "volume", "minute"):
+            self._last[name] = -1
+        for name in ("at", "price", "base", "carry", "carry_oi"):
+            self._last[name] = UNKNOWN
+        self._last["instrument"] = self._ids
+        self._minutes = np.zeros((n, OPEN_MINUTES), _MINUTE)
+        self._minutes["start"] = -1
+        self._buckets = np.zeros((n, len(ROLLUPS)), _BUCKET)
+        self._buckets["start"] = -1
+        self._feeds = np.zeros(FEEDS, _FEED)
+        self._past = np.zeros((PAST, 2), np.int64)
+        self._world = np.zeros(_WORLD, np.int64)
+        self._counts = np.zeros(len(COUNTS), np.int64)
+        self._recent = np.zeros(0, CANDLE)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many rows met which rule, since the state began."""
+        return dict(zip(COUNTS, self._counts.tolist(), strict=True))
+
+    @property
+    def frontier(self) -> int:
+        """ns UTC before which every minute is closed; 0 before the first mark."""
+        return int(self._world[NEXT]) if self._world[STARTED] else 0
+
+    @property
+    def market_time(self) -> int:
+        """ns UTC of the active feed's newest mark; 0 before the first."""
+        return int(self._world[FRONTIER]) + self._grace if self._world[STARTED] else 0
+
+    def step(self, ticks: Ticks) -> Candles:
+        """Fold in `TICK` rows, (n,), marks in their place; return the `CANDLE` rows they closed, (k,).
+
+        The result does not depend on how a log is cut into batches. Raises BadPayload for rows of another dtype.
+        """
+        if ticks.dtype != TICK:
+            raise BadPayload("ticks", b"", f"rows are {ticks.dtype}, not TICK")
+        closed: list[Candles] = []
+        begin, room = 0, self._room()
+        while True:
+            out = np.empty(room, CANDLE) if begin or self._may_close(ticks) else np.empty(0, CANDLE)
+            begin, wrote, recent, status = _fold(
+                ticks, begin, out, self._slots, self._sessions, self._grace, self._last, self._minutes, self._buckets,
+                self._feeds, self._past, self._world, self._counts,
+            )  # fmt: skip
+            if wrote:
+                closed.append(out[:wrote])
+                self._recent = out[recent:wrote].copy()
+            if status == _REVISE:
+                closed.append(self._revise())
+                begin += 1
+            if status == _DONE:
+                break
+            room = self._room()
+        return np.concatenate(closed) if closed else np.zeros(0, CANDLE)
+
+    def open_candles(self) -> Candles:
+        """The unfinished one-minute candles that have prices, newest minute of each instrument, (k,)."""
+        newest = self._minutes["start"].argmax(axis=1)
+        minutes = self._minutes[np.arange(len(self._ids)), newest]
+        held = (minutes["start"] >= 0) & (minutes["trades"] > 0)
+        minutes = minutes[held]
+        rows = np.zeros(len(minutes), CANDLE)
+        rows["instrument"] = self._ids[held]
+        rows["interval"] = INTERVALS["1m"]
+        for name in ("start", "open", "high", "low", "close", "volume", "trades"):
+            rows[name] = minutes[name]
+        volume = np.maximum(minutes["volume"], 1)
+        rows["vwap"] = np.where(minutes["volume"] > 0, (minutes["turnover"] + volume // 2) // volume, UNKNOWN)
+        rows["open_interest"] = minutes["oi"]
+        rows["provenance"] = Provenance.LIVE
+        return rows
+
+    def snapshot(self) -> bytes:
+        """The whole state as one value; `restore` takes it."""
+        parts = [a.tobytes() for a in self._arrays()]
+        head = np.array([_VERSION, self._grace, len(self._ids), len(self._recent), *map(len, parts)], np.int64)
+        return head.tobytes() + b"".join(parts)
+
+    def restore(self, state: bytes) -> None:
+        """Take over a snapshot, whatever universe it was made for: instruments are matched by id.
+
+        Raises BadPayload for a snapshot of another version or a truncated one.
+        """
+        arrays = self._arrays()
+        head = np.frombuffer(state[: 8 * (4 + len(arrays))], np.int64)
+        if len(head) != 4 + len(arrays) or head[0] != _VERSION or len(state) != head.nbytes + head[4:].sum():
+            raise BadPayload("snapshot", state, f"not a whole candle snapshot of version {_VERSION}")
+        ends = np.cumsum(head[4:]) + head.nbytes
+        read = [np.frombuffer(state[end - size : end], a.dtype) for a, size, end in zip(arrays, head[4:], ends, strict=True)]
+        last, minutes, buckets, feeds, past, world, counts, recent = read
+        count = int(head[2])
+        self._clear()
+        known = np.isin(last["instrument"], self._ids)
+        mine = np.searchsorted(self._ids, last["instrument"][known])
+        self._last[mine] = last[known]
+        self._minutes[mine] = minutes.reshape(count, OPEN_MINUTES)[known]
+        self._buckets[mine] = buckets.reshape(count, len(ROLLUPS))[known]
+        self._feeds[:], self._past[:], self._counts[:] = feeds, past.reshape(PAST, 2), counts
+        self._world[:] = world
+        self._recent = recent.copy()
+        if self._world[STARTED]:  # the calendar may have grown at its front since
+            self._world[SESSION] = np.searchsorted(self._sessions[:, 3], self._world[NEXT], side="right")
+
+    def _arrays(self) -> list[npt.NDArray[np.void]]:
+        return [self._last, self._minutes, self._buckets, self._feeds, self._past, self._world, self._counts, self._recent]  # type: ignore[list-item]
+
+    def _room(self) -> int:
+        return 8 * max(len(self._ids), 1) * (1 + len(ROLLUPS))
+
+    def _may_close(self, ticks: Ticks) -> bool:
+        marks = ticks["at"][ticks["kind"] == _MARK]
+        return bool(len(marks)) and (not self._world[STARTED] or int(marks.max()) - self._grace >= self._world[NEXT] + MINUTE)
+
+    def _revise(self) -> Candles:
+        """The rows of the last closed minute again, a revision higher, for the part of it that was not LIVE after all."""
+        if not len(self._recent):
+            return self._recent
+        minute = self._recent[self._recent["interval"] == INTERVALS["1m"]]
+        start = int(minute["start"][0])
+        covered = _coverage(start, start + MINUTE, self._feeds, self._past, self._world)
+        lost = np.maximum(minute["completeness"] - covered, 0.0)
+        if not lost.any():
+            return np.zeros(0, CANDLE)
+        loss = np.zeros(len(self._slots))
+        loss[minute["instrument"]] = lost
+        rows = self._recent.copy()
+        minutes = np.where(rows["interval"] == INTERVALS["1m"], 1, self._bucket_minutes(rows))
+        rows["completeness"] = np.maximum(rows["completeness"] - loss[rows["instrument"]] / minutes, 0.0)
+        rows["revision"] += 1
+        gone = (rows["interval"] == INTERVALS["1m"]) & (rows["trades"] == 0) & (rows["completeness"] == 0)
+        rows["provenance"][gone] = Provenance.GAP
+        for name in ("open", "high", "low", "close"):
+            rows[name][gone] = UNKNOWN
+        opened = self._buckets["start"] >= 0
+        self._buckets["covered"] -= np.where(opened, loss[self._ids][:, None], 0.0)
+        self._recent = rows
+        return rows.copy()
+
+    def _bucket_minutes(self, rows: Candles) -> npt.NDArray[np.int64]:
+        session = np.clip(np.searchsorted(self._sessions[:, 3], rows["start"], side="right"), 0, len(self._sessions) - 1)
+        length = np.minimum(rows["interval"].astype(np.int64) * SECOND, self._sessions[session, 3] - rows["start"])
+        return np.maximum(length // MINUTE, 1)
+
+
+@nb.njit(cache=True)
+def _fold(ticks, begin, out, slots, sessions, grace, last, minutes, buckets, feeds, past, world, counts):
+    """Fold rows from `begin`; returns (next row, rows written, where the newest minute's rows begin, status)."""
+    wrote = 0
+    recent = 0
+    k = begin
+    while k < len(ticks):
+        row = ticks[k]
+        if row.kind == _TICK:
+            k = _ticks(ticks, k, slots, sessions, last, minutes, feeds, world, counts)
+            continue
+        if row.kind == _MARK:
+            revise = _note(row, feeds, past, world)
+            if row.source == world[ACTIVE]:
+                frontier = row.at - grace
+                if not world[STARTED]:
+                    _begin(row.at, sessions, world, frontier)
+                while _due(frontier, sessions, world):
+                    if wrote + len(last) * (1 + len(ROLLUPS)) > len(out):
+                        return k, wrote, recent, _FULL
+                    recent = wrote
+                    wrote = _close(out, wrote, sessions, last, minutes, buckets, feeds, past, world)
+                world[FRONTIER] = max(world[FRONTIER], frontier)
+            counts[MARKS] += 1
+            if revise:
+                return k, wrote, recent, _REVISE
+        k += 1
+    return k, wrote, recent, _DONE
+
+
+@nb.njit(cache=True)
+def _ticks(ticks, begin, slots, sessions, last, minutes, feeds, world, counts):
+    """Fold the run of ticks that starts at `begin`; returns the index of the first row that is none."""
+    active = world[ACTIVE]
+    frontier = world[NEXT] if world[STARTED] else _NEVER
+    k = begin
+    while k < len(ticks) and ticks[k].kind == _TICK:
+        row = ticks[k]
+        k += 1
+        if row.source != active:
+            counts[STANDBY] += 1
+            continue
+        i = slots[row.instrument] if 0 <= row.instrument < len(slots) else -1
+        if i < 0:
+            counts[FOREIGN] += 1
+            continue
+        price = row.price
+        if price == UNKNOWN:
+            counts[UNPRICED] += 1
+            continue
+        at = row.at
+        volume = row.day_volume
+        me = last[i]
+        start = me.minute
+        if not (frontier <= start <= at < start + MINUTE):
+            start = _place(at, volume, me, sessions, world, counts)
+            if start < 0:
+                continue
+            me.minute = start
+        if at == me.at and volume == me.volume and price == me.price:
+            counts[DUPLICATE] += 1
+            continue
+
+        candle = minutes[i, (start // MINUTE) & (OPEN_MINUTES - 1)]
+        if candle.start != start:
+            candle.start = start
+            candle.known_from = start
+            candle.trades = 0
+            candle.volume = 0
+            candle.turnover = 0
+            candle.oi = UNKNOWN
+        added = 0
+        old = False
+        if volume != UNKNOWN:
+            if me.base == UNKNOWN:
+                feed = feeds[row.source]
+                if feed.state == _LIVE and feed.live_from <= sessions[me.session, 2]:
+                    me.base = 0
+                else:
+                    me.base = volume
+                    candle.known_from = max(candle.known_from, at, start + SECOND)
+            old = volume < me.base
+            if volume > me.base:
+                added = volume - me.base
+                me.base = volume
+        if row.open_interest != UNKNOWN:
+            candle.oi = row.open_interest
+        if not (added > 0 or price != me.price or (volume == UNKNOWN and at != me.at)):
+            counts[UNCHANGED] += 1
+            continue
+        if candle.trades == 0:
+            candle.open_at = at
+            candle.open = price
+            candle.high = price
+            candle.low = price
+            candle.close_at = at
+            candle.close = price
+        else:
+            if at < candle.open_at:
+                candle.open_at = at
+                candle.open = price
+            candle.high = max(candle.high, price)
+            candle.low = min(candle.low, price)
+            if at >= candle.close_at and not old:
+                candle.close_at = at
+                candle.close = price
+        candle.trades += 1
+        candle.volume += added
+        candle.turnover += added * price
+        me.at = at
+        me.volume = volume
+        me.price = price
+    counts[TICKS] += k - begin
+    return k
+
+
+@nb.njit(cache=True)
+def _place(at, volume, me, sessions, world, counts):
+    """The start of the open minute that holds `at`, or -1: counted, left out."""
+    s = world[SESSION]
+    if not world[STARTED]:
+        counts[EARLY] += 1
+        return -1
+    if s >= len(sessions) or at < sessions[s, 0]:  # after the calendar's end, or of an earlier day
+        counts[OFF_SESSION if s >= len(sessions) else LATE] += 1
+        return -1
+    if at >= sessions[s, 0] + DAY:
+        s = np.searchsorted(sessions[:, 0], at, side="right") - 1
+        if at >= sessions[s, 0] + DAY:
+            counts[OFF_SESSION] += 1
+            return -1
+    if s > me.session:
+        me.session = s
+        me.base = UNKNOWN
+    if at < sessions[s, 2]:
+        if at >= sessions[s, 1] and volume != UNKNOWN:
+            me.base = max(me.base, volume)
+        counts[OFF_SESSION] += 1
+        return -1
+    if at >= sessions[s, 3]:
+        counts[OFF_SESSION] += 1
+        return -1
+    if at < world[NEXT]:
+        counts[LATE] += 1
+        return -1
+    start = at - (at - sessions[s, 2]) % MINUTE
+    if start >= world[NEXT] + OPEN_MINUTES * MINUTE:
+        counts[EARLY] += 1
+        return -1
+    return start
+
+
+@nb.njit(cache=True)
+def _note(row, feeds, past, world):
+    """Take in what a feed says of itself; True where it reaches back into a closed minute."""
+    if row.source >= len(feeds):
+        return False
+    if row.flags == _ACTIVE:
+        world[ACTIVE] = row.source
+        return False
+    feed = feeds[row.source]
+    if row.flags == _LIVE:
+        if feed.state != _LIVE:
+            feed.state = _LIVE
+            feed.live_from = row.quoted
+        feed.mark = max(feed.mark, row.at)
+        feed.incarnation = np.int64(row.sequence)
+        return False
+    revise = False
+    if feed.state == _LIVE:
+        since = min(row.quoted, row.at)
+        if row.flags != _CLOSED:
+            since = min(since, feed.mark)
+        if since > feed.live_from:
+            kept = 0
+            for j in range(world[PASTS]):
+                if past[j, 1] > world[NEXT] - 2 * MINUTE:
+                    past[kept, 0] = past[j, 0]
+                    past[kept, 1] = past[j, 1]
+                    kept += 1
+            if kept == len(past):  # more cuts than we keep: join the two oldest gaps' neighbours by dropping the oldest
+                for j in range(1, kept):
+                    past[j - 1, 0] = past[j, 0]
+                    past[j - 1, 1] = past[j, 1]
+                kept -= 1
+            past[kept, 0] = feed.live_from
+            past[kept, 1] = since
+            world[PASTS] = kept + 1
+        revise = world[STARTED] == 1 and since < world[NEXT] and since < feed.mark
+    feed.state = row.flags
+    feed.mark = max(feed.mark, row.at)
+    feed.incarnation = np.int64(row.sequence)
+    return revise
+
+
+@nb.njit(cache=True)
+def _begin(at, sessions, world, frontier):
+    """Start at the open of the session that holds the first mark, or of the next one."""
+    s = 0
+    while s < len(sessions) and at >= sessions[s, 3]:
+        s += 1
+    world[SESSION] = s
+    world[NEXT] = sessions[s, 2] if s < len(sessions) else _NEVER
+    world[FRONTIER] = frontier
+    world[STARTED] = 1
+
+
+@nb.njit(cache=True)
+def _due(frontier, sessions, world):
+    """True while the next minute must be closed; steps over sessions that were jumped over whole."""
+    while world[SESSION] < len(sessions):
+        s = world[SESSION]
+        if world[NEXT] == sessions[s, 2] and world[FRONTIER] < sessions[s, 2] and frontier >= sessions[s, 3] + MINUTE:
+            world[SESSION] = s + 1
+            world[NEXT] = sessions[s + 1, 2] if s + 1 < len(sessions) else _NEVER
+        else:
+            return world[NEXT] != _NEVER and world[NEXT] + MINUTE <= frontier
+    return False
+
+
+@nb.njit(cache=True)
+def _coverage(start, end, feeds, past, world):
+    """The fraction of [start, end) in which at least one feed was LIVE."""
+    begin = np.empty(len(feeds) + len(past), np.int64)
+    until = np.empty(len(feeds) + len(past), np.int64)
+    n = 0
+    for f in range(len(feeds)):
+        if feeds[f].state == _LIVE:
+            begin[n] = feeds[f].live_from
+            until[n] = feeds[f].mark
+            n += 1
+    for j in range(world[PASTS]):
+        begin[n] = past[j, 0]
+        until[n] = past[j, 1]
+        n += 1
+    covered = 0
+    reached = start
+    while reached < end:
+        best = reached
+        ahead = end
+        for j in range(n):
+            if begin[j] <= reached:
+                best = max(best, min(until[j], end))
+            elif until[j] > begin[j]:
+                ahead = min(ahead, begin[j])
+        if best > reached:
+            covered += best - reached
+            reached = best
+        else:
+            reached = ahead
+    return covered / (end - start)
+
+
+@nb.njit(cache=True)
+def _close(out, wrote, sessions, last, minutes, buckets, feeds, past, world):
+    """Close the next minute of every instrument, and the longer candles that end with it."""
+    s = world[SESSION]
+    start = world[NEXT]
+    end = start + MINUTE
+    session = np.int32((sessions[s, 0] + DAY // 2) // DAY)
+    coverage = _coverage(start, end, feeds, past, world)
+    for i in range(len(last)):
+        me = last[i]
+        candle = minutes[i, (start // MINUTE) % OPEN_MINUTES]
+        mine = candle.start == start
+        row = out[wrote]
+        wrote += 1
+        row.instrument = me.instrument
+        row.interval = 60
+        row.start = start
+        row.session = session
+        row.revision = 0
+        row.provenance = _P_LIVE
+        row.completeness = coverage
+        row.padding[:] = 0
+        turnover = 0
+        if mine and candle.known_from > start:
+            row.completeness = min(coverage, (end - candle.known_from) / MINUTE)
+        if mine and candle.oi != UNKNOWN:
+            me.carry_oi = candle.oi
+        row.open_interest = me.carry_oi
+        if mine and candle.trades > 0:
+            row.open = candle.open
+            row.high = candle.high
+            row.low = candle.low
+            row.close = candle.close
+            row.volume = candle.volume
+            row.trades = candle.trades
+            turnover = candle.turnover
+            me.carry = candle.close
+        else:
+            price = me.carry
+            if coverage == 0:
+                row.provenance = _P_GAP
+                row.completeness = 0
+                price = UNKNOWN
+            row.open = price
+            row.high = price
+            row.low = price
+            row.close = price
+            row.volume = 0
+            row.trades = 0
+        row.vwap = (turnover + row.volume // 2) // row.volume if row.volume > 0 else UNKNOWN
+        if mine:
+            candle.start = -1
+        for r in range(len(ROLLUPS)):
+            bucket = buckets[i, r]
+            _roll(bucket, row, turnover, start - (start - sessions[s, 2]) % ROLLUPS[r])
+            if end == bucket.start + ROLLUPS[r] or end >= sessions[s, 3]:
+                _emit(out[wrote], bucket, row, ROLLUPS[r], session)
+                wrote += 1
+    world[NEXT] = end
+    if end >= sessions[s, 3]:
+        world[SESSION] = s + 1
+        world[NEXT] = sessions[s + 1, 2] if s + 1 < len(sessions) else _NEVER
+    return wrote
+
+
+@nb.njit(cache=True)
+def _roll(bucket, row, turnover, start):
+    if bucket.start != start:
+        bucket.start = start
+        bucket.minutes = 0
+        bucket.gaps = 0
+        bucket.covered = 0.0
+        bucket.open = UNKNOWN
+        bucket.high = UNKNOWN
+        bucket.low = UNKNOWN
+        bucket.close = UNKNOWN
+        bucket.volume = 0
+        bucket.turnover = 0
+        bucket.trades = 0
+        bucket.oi = UNKNOWN
+    bucket.minutes += 1
+    bucket.covered += row.completeness
+    bucket.oi = row.open_interest
+    if row.provenance == _P_GAP:
+        bucket.gaps += 1
+    if row.open == UNKNOWN:
+        return
+    # A quiet minute gives a longer candle its price only while no trade has: it never widens a traded range.
+    if row.trades > 0:
+        if bucket.trades == 0:
+            bucket.open = row.open
+            bucket.high = row.high
+            bucket.low = row.low
+        else:
+            bucket.high = max(bucket.high, row.high)
+            bucket.low = min(bucket.low, row.low)
+        bucket.close = row.close
+    elif bucket.trades == 0:
+        bucket.open = row.open
+        bucket.high = row.open
+        bucket.low = row.open
+        bucket.close = row.open
+    bucket.trades += row.trades
+    bucket.volume += row.volume
+    bucket.turnover += turnover
+
+
+@nb.njit(cache=True)
+def _emit(out, bucket, row, interval, session):
+    out.instrument = row.instrument
+    out.interval = interval // SECOND
+    out.start = bucket.start
+    out.open = bucket.open
+    out.high = bucket.high
+    out.low = bucket.low
+    out.close = bucket.close
+    out.volume = bucket.volume
+    out.trades = bucket.trades
+    out.vwap = (bucket.turnover + bucket.volume // 2) // bucket.volume if bucket.volume > 0 else UNKNOWN
+    out.open_interest = bucket.oi
+    out.completeness = bucket.covered / bucket.minutes
+    out.session = session
+    out.revision = 0
+    out.provenance = _P_GAP if bucket.gaps == bucket.minutes else _P_LIVE
+    out.padding[:] = 0
+    bucket.start = -1
