@@ -1,0 +1,172 @@
+"""Archive: carries ticks and candles from the bus into the lake, each row once.
+
+The cursor lives in the lake itself: every commit names, as a Delta application transaction, the last entry it holds of each
+partition, and a commit that would not move it forward is refused. So a restart asks the lake where to go on, and nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import structlog
+
+from actors.measures import gauge, milliseconds, resident_bytes
+from actors.plans import ArchivePlan
+from adapters import entries, logs
+from adapters.bus import Bus, EntryId
+from adapters.lake import Lake, candle_table, tick_table
+from adapters.lines import Backoff
+from market.candles import CANDLE
+from market.errors import LineDown, LogWentBack
+from market.sessions import Sessions
+from market.ticks import TICK, Kind
+
+DTYPES = {"ticks": TICK, "candles": CANDLE}
+READ_ENTRIES = 256
+BLOCK_SECONDS = 0.2
+COMMIT_ROWS = 1_000_000
+
+
+class Shelf:
+    """One table on its way to the lake: what has been read and not committed."""
+
+    def __init__(self, topic: str) -> None:
+        self.topic = topic
+        self.reader = f"archive-{topic}"
+        self.cursors: dict[int, EntryId] = {}
+        self.rows: list[np.ndarray] = []
+        self.committed: dict[int, EntryId] = {}
+        self.commits = self.total = 0
+
+    def app(self, partition: int) -> str:
+        """The Delta application id of one partition's entries."""
+        return f"{self.topic}:{partition}"
+
+
+class Archive:
+    """Reads, gathers, commits; decides nothing itself."""
+
+    def __init__(self, plan: ArchivePlan) -> None:
+        logs.configure("archive", plan.log_level)
+        self._plan = plan
+        self._log = structlog.get_logger()
+        self._bus = Bus(plan.bus)
+        self._lake = Lake(plan.lake)
+        self._sessions = Sessions(plan.sessions)
+        self._symbols = [i.symbol for i in plan.instruments]
+        self._shelves = [Shelf(t) for t in plan.tables]
+        self._stopped = False
+        self._trouble = ""
+        self._behind = 0.0 if self._foreign_is_safe() else 3.0
+        self._commit_ms = milliseconds("bourse_archive_commit_ms", "one commit to the lake", "table")
+        self._committed = gauge("bourse_archive_rows", "rows committed by this process", "table")
+
+    def run(self) -> None:
+        """Read and commit until told to stop; what was read is committed before it ends."""
+        pauses = Backoff()
+        while not self._stopped:
+            try:
+                for shelf in self._shelves:
+                    self._own(shelf)
+                pauses.reset()
+                self._trouble = ""
+                self._work()
+            except LineDown as e:
+                self._trouble = e.reason
+                self._log.warning("store_down", reason=e.reason)
+                time.sleep(pauses.pause())
+
+    def stop(self) -> None:
+        """End `run` after a last commit."""
+        self._stopped = True
+
+    def health(self) -> dict[str, Any]:
+        """What `status` shows of this actor; `committed` are packed entry ids by table and partition."""
+        return {
+            "part": "archive", "name": "archive", "pid": os.getpid(), "resident": resident_bytes(), "trouble": self._trouble,
+            "tables": {
+                s.topic: {
+                    "rows": s.total, "commits": s.commits, "waiting": sum(map(len, s.rows)),
+                    "committed": {str(p): c for p, c in s.committed.items()},
+                }
+                for s in self._shelves
+            },
+        }  # fmt: skip
+
+    def _foreign_is_safe(self) -> bool:
+        try:
+            return self._bus.fsync_always()
+        except LineDown:
+            return False
+
+    def _own(self, shelf: Shelf) -> None:
+        """Start from what the lake says it holds."""
+        shelf.rows.clear()
+        apps = {shelf.app(p): p for p in range(self._plan.partitions)}
+        kept = self._lake.cursors(shelf.topic, list(apps))
+        shelf.cursors = {p: kept[a] for a, p in apps.items()}
+        try:
+            for p, cursor in shelf.cursors.items():
+                self._bus.check(shelf.topic, p, cursor)
+        except LogWentBack as e:
+            self._log.error("log_went_back", stream=e.stream, cursor=e.cursor, last=e.last)
+            last = {shelf.app(p): self._bus.last(shelf.topic, p) for p in shelf.cursors}
+            kept = self._lake.rewind(shelf.topic, last)
+            shelf.cursors = {p: kept[a] for a, p in apps.items()}
+        shelf.committed = dict(shelf.cursors)
+        for p, cursor in shelf.committed.items():
+            self._bus.save(shelf.reader, p, cursor, b"")
+        self._log.info("table_owned", table=shelf.topic, cursors=shelf.cursors)
+
+    def _work(self) -> None:
+        due = time.monotonic() + self._plan.commit_seconds
+        while not self._stopped:
+            block = BLOCK_SECONDS / len(self._shelves)
+            for shelf in self._shelves:
+                self._read(shelf, block)
+            full = any(sum(map(len, s.rows)) > COMMIT_ROWS for s in self._shelves)
+            if full or time.monotonic() > due:
+                self._commit_all()
+                due = time.monotonic() + self._plan.commit_seconds
+        self._commit_all()
+
+    def _read(self, shelf: Shelf, block: float) -> None:
+        for entry in self._bus.read(shelf.topic, shelf.cursors, count=READ_ENTRIES, block=block):
+            if self._behind and entry.id >> 20 > (time.time() - self._behind) * 1000:
+                break
+            rows = entries.decode(entry.payload, DTYPES[shelf.topic])
+            if shelf.topic == "ticks":
+                rows = rows[rows["kind"] == Kind.TICK]
+            if len(rows):
+                shelf.rows.append(rows)
+            shelf.cursors[entry.partition] = entry.id
+
+    def _commit_all(self) -> None:
+        for shelf in self._shelves:
+            if shelf.cursors != shelf.committed:
+                self._commit(shelf)
+
+    def _commit(self, shelf: Shelf) -> None:
+        moved = {p: c for p, c in shelf.cursors.items() if c > shelf.committed[p]}
+        if shelf.rows:
+            began = time.monotonic()
+            rows = np.concatenate(shelf.rows)
+            self._lake.append(shelf.topic, self._table(shelf.topic, rows), {shelf.app(p): c for p, c in moved.items()})
+            self._commit_ms.observe((time.monotonic() - began) * 1000, tags={"table": shelf.topic})
+            shelf.commits += 1
+            shelf.total += len(rows)
+            self._committed.set(shelf.total, tags={"table": shelf.topic})
+            shelf.rows.clear()
+            self._log.info("committed", table=shelf.topic, rows=len(rows), ms=round((time.monotonic() - began) * 1000, 1))
+        for p, cursor in moved.items():
+            self._bus.save(shelf.reader, p, cursor, b"")
+        shelf.committed = dict(shelf.cursors)
+
+    def _table(self, topic: str, rows: np.ndarray) -> pa.Table:
+        if topic == "ticks":
+            return tick_table(rows, self._symbols, self._plan.feeds, self._sessions)
+        return candle_table(rows, self._symbols)

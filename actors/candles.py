@@ -1,0 +1,164 @@
+"""Candles: folds the ticks of some partitions into candles; the only actor that loads the Numba kernel.
+
+Exactly once: an output entry carries the id of the input entry that closed it, so whatever is folded again after a restart
+is refused by the bus as known. Whenever the bus goes away the state is thrown away and read anew from the last snapshot: one
+way of recovery, used for everything.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+import numpy as np
+import structlog
+
+from actors.measures import Counts, gauge, milliseconds, resident_bytes
+from actors.plans import CandlesPlan, ids
+from adapters import entries, logs
+from adapters.bus import START, Bus, EntryId, Lease
+from adapters.lines import Backoff
+from adapters.readmodel import ReadModel
+from market.candles import Candles as CandleRows
+from market.errors import LineDown
+from market.fold import COUNTS, CandleBuilder
+from market.instruments import Universe
+from market.sessions import Sessions
+from market.ticks import TICK
+
+READER = "candles"
+READ_ENTRIES = 64
+BLOCK_SECONDS = 0.2
+SHOWN_SECONDS = 1.0
+
+
+class Partition:
+    """One partition's builder and how far it has read."""
+
+    def __init__(self, number: int, plan: CandlesPlan, universe: Universe) -> None:
+        self.number = number
+        members = ids(universe.partition(number, plan.partitions))
+        self.builder = CandleBuilder(members, Sessions(plan.sessions).table(), plan.grace)
+        self.cursor: EntryId = START
+        self.saved: EntryId = START
+        self.candles = 0
+
+
+class Candles:
+    """Reads, folds, writes; decides nothing itself."""
+
+    def __init__(self, plan: CandlesPlan) -> None:
+        name = "-".join(map(str, plan.mine))
+        logs.configure(f"candles/{name}", plan.log_level)
+        self._plan = plan
+        self._log = structlog.get_logger()
+        self._bus = Bus(plan.bus)
+        self._model = ReadModel(plan.cache)
+        self._universe = Universe(plan.instruments)
+        self._parts: dict[int, Partition] = {}
+        self._leases: dict[int, Lease] = {}
+        self._stopped = False
+        self._trouble = ""
+        self._shown = self._saved_at = self._renewed = 0.0
+        self._counts = Counts("bourse_candles", (*COUNTS, "closed", "refolded"), {"partitions": name})
+        self._open = gauge("bourse_candles_open", "candles being built", "partitions")
+        self._fold_ms = milliseconds("bourse_candles_step_ms", "one read, folded and written", "partitions")
+        self._tags = {"partitions": name}
+        self._refolded = 0
+
+    def run(self) -> None:
+        """Read, fold, write, until told to stop. Raises LeaseLost when another owner took over."""
+        pauses = Backoff()
+        while not self._stopped:
+            try:
+                self._own()
+                pauses.reset()
+                while not self._stopped:
+                    self._turn()
+            except LineDown as e:
+                self._trouble = e.reason
+                self._log.warning("bus_down", reason=e.reason)
+                time.sleep(pauses.pause())
+        self._save()
+
+    def stop(self) -> None:
+        """End `run` after the read under way, with a snapshot."""
+        self._stopped = True
+
+    def health(self) -> dict[str, Any]:
+        """What `status` shows of this actor."""
+        parts = list(self._parts.values())
+        return {
+            "part": "candles", "name": "-".join(map(str, self._plan.mine)), "pid": os.getpid(), "resident": resident_bytes(), "trouble": self._trouble,
+            "market_time": min((p.builder.market_time for p in parts), default=0),
+            "partitions": {
+                str(p.number): {"cursor": p.cursor, "candles": p.candles, "market_time": p.builder.market_time, **p.builder.counts}
+                for p in parts
+            },
+        }  # fmt: skip
+
+    def _own(self) -> None:
+        """Take the partitions over from whoever had them: lease, snapshot, cursor."""
+        for number in self._plan.mine:
+            if number not in self._leases:
+                self._leases[number] = self._bus.lease(f"{READER}:{{{number}}}", self._plan.lease_seconds)
+            part = Partition(number, self._plan, self._universe)
+            kept = self._bus.load(READER, number)
+            if kept is not None:
+                part.cursor, state = kept
+                self._bus.check("ticks", number, part.cursor)
+                part.builder.restore(state)
+            part.saved = part.cursor
+            self._parts[number] = part
+            self._log.info("partition_owned", partition=number, cursor=part.cursor, instruments=len(self._universe.partition(number, self._plan.partitions)))
+        self._trouble = ""
+
+    def _turn(self) -> None:
+        """One read over all partitions, and what is due by the clock."""
+        began = time.monotonic()
+        after = {n: p.cursor for n, p in self._parts.items()}
+        read = self._bus.read("ticks", after, count=READ_ENTRIES, block=BLOCK_SECONDS)
+        if read:
+            started = time.monotonic()
+            for entry in read:
+                part = self._parts[entry.partition]
+                closed = part.builder.step(entries.decode(entry.payload, TICK))
+                if len(closed):
+                    self._publish(part, entry.id, closed)
+                part.cursor = entry.id
+            self._fold_ms.observe((time.monotonic() - started) * 1000, tags=self._tags)
+        if began - self._renewed > self._plan.lease_seconds / 3:
+            for lease in self._leases.values():
+                lease.renew()
+            self._renewed = began
+        if began - self._saved_at > self._plan.snapshot_seconds:
+            self._save()
+            self._saved_at = began
+        if began - self._shown > SHOWN_SECONDS:
+            self._show()
+            self._shown = began
+
+    def _publish(self, part: Partition, entry: EntryId, closed: CandleRows) -> None:
+        part.candles += len(closed)
+        if not self._bus.write("candles", part.number, entry, entries.encode(closed)):
+            self._refolded += len(closed)
+
+    def _save(self) -> None:
+        for part in self._parts.values():
+            if part.cursor != part.saved:
+                self._bus.save(READER, part.number, part.cursor, part.builder.snapshot())
+                part.saved = part.cursor
+
+    def _show(self) -> None:
+        """The read model's current candles, at a human rate."""
+        rows = np.concatenate([p.builder.open_candles() for p in self._parts.values()])
+        self._open.set(len(rows), tags=self._tags)
+        totals = {name: sum(p.builder.counts[name] for p in self._parts.values()) for name in COUNTS}
+        self._counts.set(**totals, closed=sum(p.candles for p in self._parts.values()), refolded=self._refolded)
+        try:
+            self._model.current_candles([self._universe[int(i)].symbol for i in rows["instrument"]], rows)
+        except LineDown as e:
+            self._log.warning("cache_down", reason=e.reason)
+
+

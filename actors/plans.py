@@ -1,0 +1,69 @@
+"""Plans: what each actor is told when it is made, as plain values. `cluster` fills them in; an actor asks nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydantic import SecretStr
+
+from market.instruments import Instrument
+from market.records import Record
+from market.sessions import Session
+
+
+class BusPlan(Record):
+    """What every actor on the bus needs."""
+
+    bus: str
+    cache: str
+    partitions: int
+    instruments: tuple[Instrument, ...]
+    sessions: tuple[Session, ...]
+    log_level: str = "info"
+
+
+class FeedPlan(BusPlan):
+    """One broker account. `tape`: the source is a simulated exchange, whose clock is the market's; `hold`: it waits for us."""
+
+    name: str
+    source: int
+    vendor: str = "kite"
+    url: str
+    api_key: SecretStr
+    access_token: SecretStr
+    login: str
+    mode: str = "full"
+    grace: int
+    mute_after: int
+    tape: bool = False
+    hold: bool = False
+    quarantine: str
+
+
+class CandlesPlan(BusPlan):
+    """The partitions one Candles actor owns. `snapshot_seconds`: how far a snapshot may lag."""
+
+    mine: tuple[int, ...]
+    grace: int
+    snapshot_seconds: float = 5.0
+    lease_seconds: float = 5.0
+
+
+class ArchivePlan(BusPlan):
+    """The lake and how often it is committed to. `tables`: which topics are archived."""
+
+    lake: str
+    feeds: tuple[str, ...]
+    commit_seconds: float = 5.0
+    tables: tuple[str, ...] = ("ticks", "candles")
+
+
+class MarketPlan(BusPlan):
+    """The read model's writer. `refresh_seconds`: a human rate."""
+
+    refresh_seconds: float = 1.0
+
+
+def ids(instruments: Sequence[Instrument]) -> list[int]:
+    """The ids of instruments, in order."""
+    return [i.id for i in instruments]

@@ -1,0 +1,210 @@
+"""Supervisor: compares what should run with what answers, and keeps the bus within its bounds.
+
+Ray restarts a process; that its `run` goes on is ours. Each part's `run` is one call that ends only when told to stop, when a
+held tape is over, or when the process died: then it is called again. The Supervisor holds handles and asks no state API.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import ray
+import structlog
+from ray.actor import ActorHandle
+from ray.exceptions import RayError
+
+from actors.measures import gauge, resident_bytes
+from adapters import logs
+from adapters.bus import Bus, disk_free
+from adapters.readmodel import ReadModel
+from market.errors import LineDown
+from market.records import Record
+
+CONTROL = "control"
+NAMESPACE = "bourse"
+TURN_SECONDS = 1.0
+ANSWER_SECONDS = 5.0
+SILENT_SECONDS = 30.0
+STATUS_EXPIRY = 15
+DISK_FLOOR = 512 * 1024 * 1024
+
+
+class Part(Record):
+    """One actor that should run: its name in the dashboard, its class, its plan, its share of the machine."""
+
+    name: str
+    make: Callable[..., Any]
+    plan: Record
+    num_cpus: float = 0.0
+    environment: dict[str, str] = {}
+    asynchronous: bool = False
+
+
+class SupervisorPlan(Record):
+    """What should run and what may be trimmed. `readers`: durable readers by topic; `keep_seconds`: by topic."""
+
+    bus: str
+    cache: str
+    partitions: int
+    bus_folder: str | None
+    readers: dict[str, tuple[str, ...]]
+    keep_seconds: dict[str, float]
+    log_level: str = "info"
+
+
+def start(part: Part) -> ActorHandle:
+    """The running actor of this part, made if it is not there."""
+    options: dict[str, Any] = {
+        "name": part.name, "namespace": NAMESPACE, "lifetime": "detached", "get_if_exists": True, "max_restarts": -1,
+        "max_task_retries": 0, "num_cpus": part.num_cpus, "runtime_env": {"env_vars": part.environment},
+    }  # fmt: skip
+    if not part.asynchronous:
+        options["concurrency_groups"] = {CONTROL: 2}
+    return ray.remote(part.make).options(**options).remote(part.plan)
+
+
+class Supervised:
+    """One part as the Supervisor sees it."""
+
+    def __init__(self, part: Part) -> None:
+        self.part = part
+        self.handle = start(part)
+        self.running: ray.ObjectRef | None = None
+        self.asked: ray.ObjectRef | None = None
+        self.asked_at = 0.0
+        self.answered_at = time.monotonic()
+        self.health: dict[str, Any] = {"part": part.name, "name": part.name, "trouble": "starting"}
+        self.restarts = 0
+        self.ended = False
+
+    def call(self, method: str, *arguments: object) -> ray.ObjectRef:
+        """Call a control method, beside the running `run`."""
+        bound = getattr(self.handle, method)
+        return (bound if self.part.asynchronous else bound.options(concurrency_group=CONTROL)).remote(*arguments)
+
+
+class Supervisor:
+    """Desired against actual, once a second."""
+
+    def __init__(self, plan: SupervisorPlan, parts: Sequence[Part]) -> None:
+        logs.configure("supervisor", plan.log_level)
+        self._plan = plan
+        self._log = structlog.get_logger()
+        self._bus = Bus(plan.bus)
+        self._model = ReadModel(plan.cache)
+        self._parts = [Supervised(p) for p in parts]
+        self._stopped = False
+        self._held_back = ""
+        self._trimmed = 0
+        self._status: dict[str, Any] = {}
+        self._memory = gauge("bourse_bus_memory_fraction", "used part of the bus's memory limit")
+        self._lag = gauge("bourse_lag_seconds", "market time a part is behind the feeds", "part")
+
+    def run(self) -> None:
+        """Watch until told to stop."""
+        while not self._stopped:
+            began = time.monotonic()
+            for one in self._parts:
+                self._keep_running(one)
+                self._ask(one)
+            try:
+                self._keep_bus()
+                self._publish()
+            except LineDown as e:
+                self._log.warning("store_down", reason=e.reason)
+            time.sleep(max(0.0, TURN_SECONDS - (time.monotonic() - began)))
+
+    def stop(self) -> None:
+        """Tell every part to end its `run`, feeds first, and stop watching."""
+        self._stopped = True
+        for one in sorted(self._parts, key=lambda s: not s.part.asynchronous):
+            try:
+                ray.get(one.call("stop"), timeout=ANSWER_SECONDS)
+                if one.running is not None:
+                    ray.wait([one.running], timeout=ANSWER_SECONDS)
+            except RayError as e:
+                self._log.warning("stop_failed", part=one.part.name, reason=str(e).splitlines()[0])
+
+    def status(self) -> dict[str, Any]:
+        """The last status record."""
+        return self._status
+
+    def call(self, name: str, method: str, *arguments: object) -> Any:
+        """Hand a control call to a part by its name and return its answer."""
+        one = next(s for s in self._parts if s.part.name == name)
+        return ray.get(one.call(method, *arguments), timeout=ANSWER_SECONDS)
+
+    def _keep_running(self, one: Supervised) -> None:
+        if one.ended or self._stopped:
+            return
+        if one.running is not None:
+            if not ray.wait([one.running], timeout=0)[0]:
+                return
+            try:
+                ray.get(one.running)
+                one.ended = True
+                self._log.info("part_ended", part=one.part.name)
+                return
+            except RayError as e:
+                one.restarts += 1
+                self._log.error("part_died", part=one.part.name, restarts=one.restarts, reason=str(e).strip().splitlines()[-1][:300])
+        one.running = one.handle.run.remote()
+
+    def _ask(self, one: Supervised) -> None:
+        now = time.monotonic()
+        if one.asked is not None:
+            if ray.wait([one.asked], timeout=0)[0]:
+                try:
+                    one.health = ray.get(one.asked)
+                    one.answered_at = now
+                except RayError as e:
+                    one.health = {**one.health, "trouble": str(e).strip().splitlines()[0][:200]}
+                one.asked = None
+            elif now - one.asked_at > ANSWER_SECONDS:
+                one.health = {**one.health, "trouble": f"no answer for {now - one.answered_at:.0f} s"}
+                if now - one.answered_at > SILENT_SECONDS:
+                    self._log.error("part_silent", part=one.part.name)
+                    ray.kill(one.handle, no_restart=False)
+                    one.answered_at = now
+                    one.asked = None
+        if one.asked is None:
+            one.asked, one.asked_at = one.call("health"), now
+
+    def _keep_bus(self) -> None:
+        """Trim what every durable reader has read, and stop the feeds before the bus is full."""
+        now = time.time()
+        for topic, readers in self._plan.readers.items():
+            before = int((now - self._plan.keep_seconds[topic]) * 1000) << 20
+            for partition in range(self._plan.partitions):
+                self._trimmed += self._bus.retire(topic, partition, readers, before)
+        reason = ""
+        if self._bus.pressure() == "stop":
+            reason = "the bus has used 80 % of its memory limit"
+        elif self._plan.bus_folder and disk_free(self._plan.bus_folder) < DISK_FLOOR:
+            reason = f"less than {DISK_FLOOR >> 20} MiB of disk are free"
+        if reason != self._held_back:
+            self._log.error("feeds_held_back" if reason else "feeds_released", reason=reason or self._held_back)
+            self._held_back = reason
+            for one in self._parts:
+                if one.part.asynchronous:
+                    one.call("hold_back", reason)
+
+    def _publish(self) -> None:
+        used, limit = self._bus.memory()
+        self._memory.set(used / limit if limit else 0.0)
+        parts = []
+        for one in self._parts:
+            parts.append({**one.health, "actor": one.part.name, "restarts": one.restarts, "up": time.monotonic() - one.answered_at < ANSWER_SECONDS * 2})
+        newest = max((h.get("market_time", 0) for h in parts if h["part"] == "feed"), default=0)
+        for health in parts:
+            if health.get("market_time") and newest:
+                health["lag_seconds"] = round((newest - health["market_time"]) / 1e9, 3)
+                self._lag.set(health["lag_seconds"], tags={"part": health["actor"]})
+        self._status = {
+            "at": time.time(), "parts": parts, "bus": {"used": used, "limit": limit, "pressure": self._bus.pressure(), "trimmed": self._trimmed},
+            "held_back": self._held_back, "supervisor": {"pid": os.getpid(), "resident": resident_bytes()},
+        }  # fmt: skip
+        self._model.put("status", self._status, STATUS_EXPIRY)

@@ -1,0 +1,97 @@
+"""Feeds: what a line may say of itself, as marks in the log.
+
+A line is judged by the age of its data, not by its socket. LIVE never runs more than a second past the last data while the
+exchange trades; MUTE and DOWN name the last data as `since`. Outside continuous trading an open line is enough. The first
+mark of a new incarnation is DOWN: whatever its predecessor claimed ends with its predecessor's last mark (the candle fold
+takes the earlier of the two).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from market.sessions import MINUTE, SECOND, Phase, Sessions
+from market.ticks import NO_TICKS, FeedState, Kind, Ticks, mark
+
+STRIDE = SECOND
+"""Between two marks of one state, in market time."""
+
+
+class FeedWatch:
+    """The state of one feed in market time; every method takes the market time it happens at, ns UTC."""
+
+    def __init__(self, source: int, sessions: Sessions, grace: int, mute_after: int = 3 * SECOND) -> None:
+        self.source = source
+        self.state = FeedState.DOWN
+        self.marked = 0
+        self.last_data = 0
+        self._sessions = sessions
+        self._grace = grace
+        self._mute_after = mute_after
+        self._open = False
+        self._incarnation = 0
+
+    def begin(self, now: int, incarnation: int) -> Ticks:
+        """The first mark of a new incarnation: our predecessor, if there was one, is gone."""
+        self._incarnation = incarnation
+        return self._say(FeedState.DOWN, now, now)
+
+    def opened(self, now: int) -> None:
+        """The line is connected and subscribed."""
+        self._open = True
+
+    def data(self, now: int) -> None:
+        """Market data came."""
+        self.last_data = max(self.last_data, now)
+
+    def lost(self, now: int) -> Ticks:
+        """The line broke."""
+        self._open = False
+        return self._say(FeedState.DOWN, now, min(self.last_data, now)) if self.state != FeedState.DOWN else NO_TICKS
+
+    def step(self, now: int) -> Ticks:
+        """The mark due at this time, (0,) or (1,) rows."""
+        state, at, since = self._judge(now)
+        crossed = (at - self._grace) // MINUTE > (self.marked - self._grace) // MINUTE
+        if state == self.state and at < self.marked + STRIDE and not crossed:
+            return NO_TICKS
+        return self._say(state, at, since)
+
+    def _judge(self, now: int) -> tuple[FeedState, int, int]:
+        if not self._open:
+            return FeedState.DOWN, now, min(self.last_data, now)
+        phase = self._sessions.phase(now)
+        if phase is Phase.PREOPEN:
+            return FeedState.LIVE, now, now
+        if phase is Phase.CLOSED:
+            return FeedState.CLOSED, now, self._closed_since(now)
+        today = self._sessions.of(now)
+        heard = max(self.last_data, today.open if today and self.state == FeedState.LIVE else 0)
+        if now - heard > self._mute_after:
+            return FeedState.MUTE, now, min(heard, now)
+        at = max(min(now, heard + SECOND), self.marked)
+        return FeedState.LIVE, at, at if self.state == FeedState.LIVE else min(self.last_data or at, at)
+
+    def _closed_since(self, now: int) -> int:
+        today = self._sessions.of(now)
+        if self.state != FeedState.LIVE or today is None or now < today.close:
+            return now
+        return today.close if today.close - self.last_data <= self._mute_after else self.last_data
+
+    def _say(self, state: FeedState, at: int, since: int) -> Ticks:
+        self.state = state
+        self.marked = max(self.marked, at)
+        return mark(self.source, state, at, since, self._incarnation)
+
+
+def by_partition(rows: Ticks, partition: npt.NDArray[np.int64], partitions: int) -> list[Ticks]:
+    """Rows cut by their instrument's partition, the marks among them in each part and in place.
+
+    `partition`: (ids + 1,) -> partition number; the last element stands for the marks, whose instrument is -1.
+    """
+    if partitions == 1:
+        return [rows]
+    where = partition[rows["instrument"]]
+    marks = rows["kind"] == Kind.MARK
+    return [rows[(where == p) | marks] for p in range(partitions)]
