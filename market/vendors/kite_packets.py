@@ -9,10 +9,14 @@ kiteconnect 5.2.2, ticker.py.
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 
-from market.errors import BadValue
+from market.errors import BadPayload, BadValue
 from market.ticks import DEPTH_LEVELS
 
 LEVEL = np.dtype([("quantity", "<u4"), ("price", "<i4"), ("orders", "<u2"), ("padding", "<u2")])
@@ -76,7 +80,82 @@ Bytes = npt.NDArray[np.uint8]
 Words = npt.NDArray[np.int32]
 Rows = npt.NDArray[np.void]
 
+NAME = "kite"
+
+SEGMENTS = {
+    "nse": 1, "nfo": 2, "cds": 3, "bse": 4, "bfo": 5, "bcd": 6, "mcx": 7, "mcxsx": 8, "indices": 9, "nco": 12,
+}  # fmt: skip
+"""The lowest byte of a token. nco (NSE commodities): only in kiteconnect 5.2.2, ticker.py, EXCHANGE_MAP."""
+
+DIVISORS = {SEGMENTS["cds"]: 10_000_000, SEGMENTS["bcd"]: 10_000, SEGMENTS["nco"]: 10_000}
+"""What the wire's prices are divided by for rupees; 100 in all other segments."""
+
 _ORDERS = np.arange(18, 46, 3)
+_PLACES = np.arange(FRAME_PACKETS)
+
+
+class Packets(NamedTuple):
+    """Packets of one kind: frame number << 16 | place in it, (n,), and 4-byte words as on the wire, (n, length / 4)."""
+
+    keys: npt.NDArray[np.int64]
+    words: Words
+
+
+class Columns(NamedTuple):
+    """Every field of the packets of one kind: `places` in the frame, (n,), and `rows` of `PACKETS[kind]`, (n,)."""
+
+    places: npt.NDArray[np.int64]
+    rows: Rows
+
+    def divisor(self) -> npt.NDArray[np.float64]:
+        """What each row's prices are divided by, (n,)."""
+        segments = self.rows["token"] & 0xFF
+        divisor = np.full(len(segments), 100.0)
+        for segment, units in DIVISORS.items():
+            divisor[segments == segment] = units
+        return divisor
+
+    def tradable(self) -> npt.NDArray[np.bool_]:
+        """False for an index, (n,)."""
+        tradable: npt.NDArray[np.bool_] = (self.rows["token"] & 0xFF) != SEGMENTS["indices"]
+        return tradable
+
+    def change_percent(self) -> npt.NDArray[np.float64]:
+        """The last price over the previous close, less one, in percent, (n,); 0 without a close."""
+        last, close = self.rows["last_price"].astype(np.float64), self.rows["close"].astype(np.float64)
+        return np.divide((last - close) * 100, close, out=np.zeros(len(last)), where=close != 0)
+
+
+def columns(message: bytes) -> dict[str, Columns]:
+    """One frame, decoded whole, by kind of packet. Raises BadPayload; `rest` then holds what could be read."""
+    blocks, damage = take_apart([message])
+    decoded = {kind: Columns(block.keys, _native(kind, block.words)) for kind, block in blocks.items()}
+    if damage:
+        raise BadPayload(NAME, message, damage[0][1], decoded)
+    return decoded
+
+
+def take_apart(messages: Sequence[bytes]) -> tuple[dict[str, Packets], list[tuple[int, str]]]:
+    """The packets of some frames by kind, each kind in order, and the frames that are damaged, with the reason."""
+    pieces: dict[str, list[bytes | memoryview]] = defaultdict(list)
+    keys: dict[str, list[npt.NDArray[np.int64]]] = defaultdict(list)
+    damage = []
+    for number, message in enumerate(messages):
+        kind = _uniform(message)
+        if kind:
+            pieces[kind].append(memoryview(message)[2:])
+            keys[kind].append(_PLACES[: message[0] << 8 | message[1]] + (number << 16))
+        elif len(message) != 1:
+            reason = _walk(message, number << 16, pieces, keys)
+            if reason:
+                damage.append((number, reason))
+    blocks = {}
+    for kind, found in pieces.items():
+        buffer = found[0] if len(found) == 1 else b"".join(found)
+        where = keys[kind][0] if len(keys[kind]) == 1 else np.concatenate(keys[kind])
+        length = PACKETS[kind].itemsize
+        blocks[kind] = Packets(where, np.ndarray((len(where), length // 4), ">i4", buffer, 2, (length + 2, 4)))
+    return blocks, damage
 
 
 def encode(kind: str, rows: Rows) -> Bytes:
@@ -100,3 +179,60 @@ def frame(*encoded: Bytes) -> bytes:
     if count > FRAME_PACKETS:
         raise BadValue("packets", count, f"at most {FRAME_PACKETS} in a frame")
     return b"".join([count.to_bytes(2, "big"), *(block.tobytes() for block in encoded)])
+
+
+def _uniform(message: bytes) -> str | None:
+    if len(message) < 4:
+        return None
+    count, high, low = message[0] << 8 | message[1], message[2], message[3]
+    stride = (high << 8 | low) + 2
+    if len(message) != 2 + count * stride or count > FRAME_PACKETS:
+        return None
+    if message[2::stride].count(high) != count or message[3::stride].count(low) != count:
+        return None
+    return KINDS.get(stride - 2)
+
+
+def _walk(
+    message: bytes,
+    base: int,
+    pieces: dict[str, list[bytes | memoryview]],
+    keys: dict[str, list[npt.NDArray[np.int64]]],
+) -> str | None:
+    if len(message) < 2:
+        return "an empty message"
+    count = int.from_bytes(message[:2], "big", signed=True)
+    if count < 0:
+        return f"a count of {count} packets"
+    places: dict[str, list[int]] = defaultdict(list)
+    begin, end, odd, reason = 2, len(message), [], None
+    for place in range(count):
+        if begin + 2 > end:
+            reason = f"{place} packets of {count}"
+            break
+        length = message[begin] << 8 | message[begin + 1]
+        after = begin + 2 + length
+        if length > FRAME_PACKETS or after > end:
+            reason = f"packet {place} of {count} is cut short"
+            break
+        kind = KINDS.get(length)
+        if kind is None:
+            odd.append(length)
+        else:
+            pieces[kind].append(message[begin:after])
+            places[kind].append(base | place)
+        begin = after
+    for kind, found in places.items():
+        keys[kind].append(np.array(found, np.int64))
+    if reason is None and begin != end:
+        reason = f"{end - begin} bytes behind the last packet"
+    if reason is None and odd:
+        reason = f"{len(odd)} packets of unknown length, the first of {odd[0]} bytes"
+    return reason
+
+
+def _native(kind: str, wire: Words) -> Rows:
+    words = wire.astype("<i4").view("<u4")
+    if kind == "full":
+        words[:, _ORDERS] >>= np.uint32(16)
+    return words.view(PACKETS[kind])[:, 0]
