@@ -1,0 +1,374 @@
+"""Settings: what cluster.yaml says, read once into one frozen record.
+
+The file is one that `ray up` takes as it is; ours stands under its key `metadata: bourse:`. Whatever is wrong there is
+one `BadSetting` of one line: the path in the file, the value, and what is allowed, which is the field's description.
+Secrets and the addresses of foreign stores come from the environment alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from stat import S_ISDIR
+from typing import Annotated, Any, Literal, get_args, get_origin
+from urllib.parse import urlsplit
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
+
+from cluster.document import OURS, document, ours, shown, stranger
+from cluster.ports import Ports
+from market.errors import BadSetting, BadValue, StoreRefused
+from market.instruments import Universe
+from market.records import Record
+from market.universes import UNIVERSES, universe
+
+UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+MOST_FEEDS = 15
+"""The candle fold keeps this many feeds apart, and one to spare."""
+SHORT = 60
+"""Sockets lie in the run folder, and the path of a Unix socket ends at 107 bytes."""
+NOT_IN_THE_FILE = {"file", "secrets"}
+
+
+def size(value: object) -> object:
+    """Bytes of `512 MiB`; anything else as it is, for the validator behind to judge."""
+    found = re.fullmatch(r"(\d+) ?(KiB|MiB|GiB)", value) if isinstance(value, str) else None
+    return int(found[1]) * UNITS[found[2]] if found else value
+
+
+def speed(value: object) -> object:
+    """A factor of real time, or `max`. Raises ValueError."""
+    if value == "max" or (isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= 100_000):
+        return value
+    raise ValueError(value)
+
+
+SIZE = "at least 16 MiB, written like 512 MiB or as bytes"
+Bytes = Annotated[
+    int,
+    BeforeValidator(size),
+    Field(ge=16 << 20, le=1 << 50, description=SIZE),
+]
+Speed = Annotated[float | Literal["max"], BeforeValidator(speed)]
+
+
+class Source(Record):
+    """One feed: a vendor's account, or the simulated exchange. `speed`, `seed`: of the simulated one only."""
+
+    kind: Literal["simulated", "kite"] = Field(description="simulated or kite")
+    url: str | None = Field(
+        default=None,
+        pattern=r"^wss?://[^\s@]+$",
+        description="a ws:// or wss:// address, or left out for the usual one",
+    )
+    fallback: str | None = Field(default=None, description="the name of another feed, or null")
+    mode: Literal["full", "quote", "ltp"] = Field(default="full", description="full, quote or ltp")
+    speed: Speed = Field(default=1.0, description="a number above 0, at most 100000, or max")
+    seed: int = Field(default=7, ge=0, le=2**63 - 1, description="a whole number, 0 or more")
+    mute_after_seconds: float = Field(default=3.0, gt=0, le=600, description="seconds above 0, at most 600")
+
+
+class Feeds(Record):
+    """The feeds by name and the one that counts while it lives. `grace_seconds`: so long a minute waits for ticks."""
+
+    primary: str = Field(default="sim", description="the name of a feed under sources")
+    grace_seconds: float = Field(default=2.0, ge=0, lt=60, description="seconds, 0 to below 60")
+    sources: Mapping[str, Source] = Field(
+        default_factory=lambda: {"sim": Source(kind="simulated")}, description=f"1 to {MOST_FEEDS} feeds by name"
+    )
+
+
+class Share(Record):
+    """What one actor asks of the machine it is placed on."""
+
+    num_cpus: float = Field(default=0.0, ge=0, le=1024, description="a number, 0 to 1024")
+    memory: Bytes | None = Field(default=None, description=SIZE)
+
+
+class Shards(Record):
+    """The same for a kind that shares the partitions among several actors."""
+
+    count: int = Field(default=1, ge=1, le=64, description="a whole number, 1 to the number of partitions")
+    num_cpus: float = Field(default=0.0, ge=0, le=1024, description="a number, 0 to 1024")
+    memory: Bytes | None = Field(default=None, description=SIZE)
+
+
+class Actors(Record):
+    """The shares of each kind of actor."""
+
+    feed: Share = Share()
+    candles: Shards = Shards()
+    archive: Share = Share()
+
+
+class Gateway(Record):
+    """The deployment that answers. A WebSocket holds one of `max_ongoing_requests` as long as it is open."""
+
+    replicas: int = Field(default=1, ge=1, le=1000, description="a whole number, 1 to 1000")
+    max_ongoing_requests: int = Field(default=10_000, ge=100, description="a whole number, 100 or more")
+    num_cpus: float = Field(default=0.0, ge=0, le=1024, description="a number, 0 to 1024")
+
+
+class Stores(Record):
+    """Where data lives. `data`: a folder, seen from the file; `lake`: the same, or an s3 address."""
+
+    data: str = Field(default="data", min_length=1, description="a folder, seen from the file")
+    lake: str = Field(
+        default="data/lake",
+        pattern=r"^(s3://[^\s@]+|[^:@]+)$",
+        description="a folder, seen from the file, or s3://bucket/path without credentials",
+    )
+    bus_memory: Bytes = 512 << 20
+    cache_memory: Bytes = 128 << 20
+
+
+class Retention(Record):
+    """How far back the bus reaches; what is older is in the lake."""
+
+    ticks_minutes: int = Field(default=60, ge=1, le=10_080, description="a whole number, 1 to 10080")
+    candles_days: int = Field(default=3, ge=1, le=365, description="a whole number, 1 to 365")
+
+
+class Archive(Record):
+    """The lake's writer."""
+
+    commit_seconds: float = Field(default=5.0, ge=0.1, le=3600, description="seconds, 0.1 to 3600")
+
+
+class Snapshots(Record):
+    """How far the state of a candle actor may lag behind its log."""
+
+    seconds: float = Field(default=5.0, ge=0.1, le=3600, description="seconds, 0.1 to 3600")
+
+
+class Secrets(Record):
+    """What the environment gives; never shown, never in the file."""
+
+    kite_api_key: SecretStr | None = None
+    kite_api_secret: SecretStr | None = None
+    kite_access_token: SecretStr | None = None
+    bus_url: SecretStr | None = None
+    cache_url: SecretStr | None = None
+
+
+class Settings(Record):
+    """Everything one deployment says of itself. `file`: where it was read; `secrets`: from the environment."""
+
+    file: Path
+    secrets: Secrets = Secrets()
+    universe: str | tuple[str, ...] = Field(
+        default="nifty50",
+        union_mode="left_to_right",
+        description=f"the name of a universe ({', '.join(UNIVERSES)}) or a list of symbols like NSE:RELIANCE",
+    )
+    ports: Ports = Ports()
+    feeds: Feeds = Feeds()
+    partitions: int = Field(default=2, ge=1, le=64, description="a whole number, 1 to 64")
+    actors: Actors = Actors()
+    gateway: Gateway = Gateway()
+    stores: Stores = Stores()
+    retention: Retention = Retention()
+    archive: Archive = Archive()
+    snapshots: Snapshots = Snapshots()
+    object_store: Bytes = Field(
+        default=256 << 20, ge=80 << 20, description="at least 80 MiB, written like 256 MiB or as bytes"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="debug, info, warning or error"
+    )
+
+    @property
+    def folder(self) -> Path:
+        """Where the file lies; paths in it are seen from here."""
+        return self.file.parent
+
+    @property
+    def data(self) -> Path:
+        """The folder of everything that must survive."""
+        return (self.folder / self.stores.data).absolute()
+
+    @property
+    def lake(self) -> str:
+        """A folder's absolute path, or an s3 address."""
+        lake = self.stores.lake
+        return lake if "://" in lake else str((self.folder / lake).absolute())
+
+    @property
+    def bus_folder(self) -> Path | None:
+        """The embedded bus's own folder, or None: `BUS_URL` names a foreign one."""
+        return None if self.secrets.bus_url else self.data / "bus"
+
+    @property
+    def cache_folder(self) -> Path | None:
+        """The embedded cache's own folder, or None: `CACHE_URL` names a foreign one."""
+        return None if self.secrets.cache_url else self.data / "cache"
+
+    @property
+    def logs(self) -> Path:
+        """Where our own log files go."""
+        return self.data / "logs"
+
+    @property
+    def quarantine(self) -> Path:
+        """Where payloads that could not be read are kept."""
+        return self.data / "quarantine"
+
+    @property
+    def run_folder(self) -> Path:
+        """Sockets and what else ends with the instance: short, and of this user and this port base alone."""
+        return Path(tempfile.gettempdir()) / f"bourse-{os.getuid()}-{self.ports.base}"
+
+    def instruments(self) -> Universe:
+        """The universe the file names."""
+        return universe(self.universe)
+
+    @model_validator(mode="after")
+    def _agree(self) -> Settings:
+        _check_universe(self.universe)
+        _check_feeds(self.feeds)
+        if self.actors.candles.count > self.partitions:
+            allowed = f"1 to {self.partitions}, the number of partitions"
+            raise BadValue("actors.candles.count", self.actors.candles.count, allowed)
+        return self
+
+
+def read(path: Path | str, environment: Mapping[str, str] = os.environ) -> Settings:
+    """The settings of a cluster file. Raises BadSetting, of one line, for whatever is wrong with it."""
+    file = Path(path)
+    given = ours(file, document(file))
+    where = f"{file.name}: {OURS}"
+    for key in NOT_IN_THE_FILE & given.keys():
+        raise stranger(f"{where}.{key}", key, _keys(Settings))
+    whole = {**given, "file": str(file.absolute()), "secrets": _secrets(environment)}
+    try:
+        # As JSON, where the strict mode takes a list for a tuple, and still no text for a number.
+        settings = Settings.model_validate_json(json.dumps(whole), strict=True)
+    except ValidationError as e:
+        raise _first(where, given, e) from None
+    except BadValue as e:
+        raise BadSetting(f"{where}.{e.name}", e.value, e.allowed) from None
+    if len(str(settings.run_folder)) >= SHORT:
+        raise BadSetting(
+            "TMPDIR", tempfile.gettempdir(), f"a path so short that sockets in it stay below {SHORT} letters"
+        )
+    return settings
+
+
+def private_folder(path: Path, user: int | None = None) -> Path:
+    """A folder that only this user enters, made or taken as it is. Raises StoreRefused when it is somebody else's."""
+    user = os.getuid() if user is None else user
+    try:
+        path.mkdir(mode=0o700, parents=True)
+    except FileExistsError:
+        found = path.lstat()
+        if not S_ISDIR(found.st_mode):
+            raise StoreRefused(str(path), "something that is no folder is in its place; remove it") from None
+        if found.st_uid != user:
+            raise StoreRefused(str(path), f"it belongs to user {found.st_uid}; choose another ports.base") from None
+        path.chmod(0o700)
+    return path
+
+
+def address(url: SecretStr) -> str:
+    """A store's address for people: no user, no password."""
+    parts = urlsplit(url.get_secret_value())
+    port = f":{parts.port}" if parts.port else ""
+    return f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}"
+
+
+def _secrets(environment: Mapping[str, str]) -> dict[str, str]:
+    given = {name: environment[name.upper()] for name in Secrets.model_fields if environment.get(name.upper())}
+    for name in ("bus_url", "cache_url"):
+        if name in given and not re.fullmatch(r"(rediss?|unix)://\S+", given[name]):
+            raise BadSetting(name.upper(), "its value", "an address redis://, rediss:// or unix://")
+    return given
+
+
+def _check_universe(wanted: str | Sequence[str]) -> None:
+    try:
+        universe(wanted)
+    except BadValue as e:
+        places = [f"universe.{i}" for i, symbol in enumerate(wanted) if symbol == e.value]
+        raise BadValue(
+            places[-1] if places and not isinstance(wanted, str) else "universe", e.value, e.allowed
+        ) from None
+
+
+def _check_feeds(feeds: Feeds) -> None:
+    sources = feeds.sources
+    if not 1 <= len(sources) <= MOST_FEEDS:
+        raise BadValue("feeds.sources", f"{len(sources)} feeds", f"1 to {MOST_FEEDS} feeds by name")
+    if feeds.primary not in sources:
+        raise BadValue("feeds.primary", feeds.primary, f"a feed under sources: {', '.join(sources)}")
+    for name, source in sources.items():
+        at = f"feeds.sources.{name}"
+        if not re.fullmatch(r"[a-z][a-z0-9_-]{0,30}", name):
+            raise BadValue(at, name, "a name of small letters, digits, - and _, at most 31")
+        others = [other for other in sources if other != name]
+        if source.fallback is not None and source.fallback not in others:
+            allowed = f"another feed under sources ({', '.join(others) or 'there is none'}) or null"
+            raise BadValue(f"{at}.fallback", source.fallback, allowed)
+        for key in ("speed", "seed"):
+            if source.kind != "simulated" and key in source.model_fields_set:
+                raise BadValue(f"{at}.{key}", getattr(source, key), "only a simulated feed has one")
+
+
+def _first(where: str, given: dict[str, Any], wrong: ValidationError) -> BadSetting:
+    """One error of many: a key that nobody knows before all others, for it explains the rest; else the deepest."""
+    errors = [(e["type"], e["msg"], e["loc"], *_place(given, e["loc"])) for e in wrong.errors(include_url=False)]
+    kind, message, loc, path, value = min(errors, key=lambda e: (e[0] != "extra_forbidden", -len(e[3])))
+    if kind == "missing":
+        path, value = [*path, str(loc[-1])], "nothing"
+    at = ".".join([where, *path])
+    record, allowed = _allowed(path)
+    if kind == "extra_forbidden":
+        return stranger(at, path[-1], _keys(record))
+    return BadSetting(at, shown(value), allowed or message)
+
+
+def _place(given: Any, loc: Sequence[str | int]) -> tuple[list[str], Any]:
+    """The part of a location that stands in the file, without the names of union branches, and the value there."""
+    path: list[str] = []
+    node = given
+    for step in loc:
+        known = node if isinstance(node, dict) else range(len(node)) if isinstance(node, list) else ()
+        if step in known:
+            node = node[step]
+            path.append(str(step))
+    return path, node
+
+
+def _allowed(path: Sequence[str]) -> tuple[type[Record], str | None]:
+    """The record in which a path ends, and what is allowed at its end; None where the end is a stranger."""
+    record: type[Record] = Settings
+    allowed, named = None, False
+    for step in path:
+        if named or step.isdigit():
+            allowed, named = (_mapping(record) if named else allowed), False
+            continue
+        field = record.model_fields.get(step)
+        if field is None:
+            return record, None
+        named = get_origin(field.annotation) is Mapping
+        record = next(_records(field.annotation), record)
+        allowed = field.description or _mapping(record)
+    return record, allowed
+
+
+def _records(annotation: Any) -> Iterator[type[Record]]:
+    if isinstance(annotation, type) and issubclass(annotation, Record):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _records(argument)
+
+
+def _mapping(record: type[Record]) -> str:
+    return f"a mapping of {', '.join(_keys(record))}"
+
+
+def _keys(record: type[Record]) -> list[str]:
+    return [key for key in record.model_fields if record is not Settings or key not in NOT_IN_THE_FILE]
