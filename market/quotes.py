@@ -1,0 +1,217 @@
+"""Quotes: the latest of every instrument, as columns, and what the feeds last said of themselves.
+
+The last row in arrival order is the quote. Ticks of a feed that is not the active one are left out and counted; a tick
+of an earlier session never replaces a later one. Open, high and low are of the ticks seen inside continuous trading, so
+they may miss what went by before we listened: `learn` adds what candles know. The previous close is the vendor's word
+or, until it comes, the last price known of an earlier session.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from market.candles import Candles
+from market.money import UNKNOWN
+from market.sessions import DAY, MINUTE
+from market.ticks import FeedState, Kind, Ticks
+
+Ints = npt.NDArray[np.int64]
+
+QUOTE = np.dtype(
+    [
+        ("instrument", "<i4"),
+        ("session", "<i4"),
+        ("source", "u1"),
+        ("flags", "u1"),
+        ("padding", "u1", 6),
+        ("version", "<i8"),
+        *((name, "<i8") for name in ("at", "received", "price", "day_volume", "open_interest")),
+        *((name, "<i8") for name in ("bid", "bid_quantity", "ask", "ask_quantity")),
+        *((name, "<i8") for name in ("open", "high", "low", "close")),
+    ]
+)
+"""`session` is the trade's date in days since 1970-01-01, -1 before the first; `close` is the previous session's;
+`version` grows with every change of any row. Times ns UTC, prices 1/10,000; UNKNOWN where nobody said."""
+
+QuoteRows = npt.NDArray[np.void]
+
+_TAKEN = ("source", "flags", "at", "received", "price", "day_volume", "open_interest")
+_BOOK = ("bid", "bid_quantity", "ask", "ask_quantity")
+_DAY = ("open", "high", "low")
+_INDIA = 330 * MINUTE
+
+
+class Said(NamedTuple):
+    """What a feed last said: its state, the market time it said it at, and the last data before (ns UTC)."""
+
+    state: FeedState
+    at: int
+    since: int
+
+
+class Quotes:
+    """The latest quotes of instruments 0..count-1."""
+
+    def __init__(self, count: int, sessions: Ints | None = None) -> None:
+        """`sessions`: `Sessions.table()`; without it every tick counts for open, high and low."""
+        self._rows = np.zeros(count, QUOTE)
+        self._rows["instrument"] = np.arange(count)
+        self._rows["session"] = -1
+        for name in (*_TAKEN[2:], *_BOOK, *_DAY, "close"):
+            self._rows[name] = UNKNOWN
+        self._stated = np.full(count, -1, np.int64)
+        self._hours = sessions
+        self.feeds: dict[int, Said] = {}
+        self.active = 0
+        self.version = 0
+        self.ticks = 0
+        self.standby = 0
+
+    @property
+    def market_time(self) -> int:
+        """ns UTC of the active feed's newest mark; 0 before the first."""
+        said = self.feeds.get(self.active)
+        return said.at if said else 0
+
+    def update(self, ticks: Ticks) -> None:
+        """Take `TICK` rows, (n,), in arrival order, marks and closes among them."""
+        self.version += 1
+        marks = np.flatnonzero(ticks["kind"] == Kind.MARK)
+        switches = marks[ticks["flags"][marks] == FeedState.ACTIVE]
+        begin = 0
+        for end in [*switches.tolist(), len(ticks)]:
+            self._close(ticks[begin:end])
+            self._take(ticks[begin:end])
+            if end < len(ticks):
+                self.active = int(ticks["source"][end])
+            begin = end
+        for k in marks:
+            self._note(int(ticks["source"][k]), int(ticks["flags"][k]), int(ticks["at"][k]), int(ticks["quoted"][k]))
+
+    def learn(self, candles: Candles) -> None:
+        """Take what one-minute `CANDLE` rows, (n,), any order, know beyond the ticks that came.
+
+        Open, high and low of the quote's session; the price, where no tick came since that minute; the previous close,
+        where no vendor stated it.
+        """
+        rows = candles[(candles["interval"] == 60) & (candles["trades"] > 0)]
+        rows = rows[np.argsort(rows["start"], kind="stable")]
+        self.version += 1
+        for day in np.unique(rows["session"]):
+            self._learn(rows[rows["session"] == day], int(day))
+
+    def read(self, instruments: npt.ArrayLike) -> QuoteRows:
+        """The quotes of some instruments, (k,) `QUOTE` rows in the order asked for; a copy."""
+        return self._rows[np.asarray(instruments, np.int64)]
+
+    def changed(self, instruments: Ints, since: int) -> Ints:
+        """Those of the instruments, (k,), that changed after this version."""
+        return instruments[self._rows["version"][instruments] > since]
+
+    def age(self, rows: QuoteRows) -> Ints:
+        """ns of market time since each quote's trade, never negative; UNKNOWN where there is none, or no mark yet."""
+        now = self.market_time
+        known = (rows["at"] != UNKNOWN) & (now > 0)
+        return np.where(known, np.maximum(now - np.where(known, rows["at"], 0), 0), UNKNOWN)
+
+    def stale(self, rows: QuoteRows, beyond: int) -> npt.NDArray[np.bool_]:
+        """Which quotes are older than `beyond` ns, of no known age, or of a feed that is mute or down."""
+        said = self.feeds.get(self.active)
+        if said is None or said.state in (FeedState.MUTE, FeedState.DOWN):
+            return np.ones(len(rows), np.bool_)
+        age = self.age(rows)
+        return np.asarray((age == UNKNOWN) | (age > beyond))
+
+    def _take(self, ticks: Ticks) -> None:
+        ticks = ticks[ticks["kind"] == Kind.TICK]
+        mine = ticks[(ticks["source"] == self.active) & (ticks["instrument"] < len(self._rows))]
+        self.standby += len(ticks) - len(mine)
+        self.ticks += len(mine)
+        day = (mine["at"] + _INDIA) // DAY
+        for run in np.split(mine, np.flatnonzero(np.diff(day)) + 1) if len(mine) else []:
+            self._take_day(run, int(run["at"][0] + _INDIA) // DAY)
+
+    def _take_day(self, ticks: Ticks, day: int) -> None:
+        rows = self._rows
+        ticks = ticks[rows["session"][ticks["instrument"]] <= day]
+        last = ticks[_last_of_each(ticks["instrument"], len(rows))]
+        who = last["instrument"]
+        self._turn(who[rows["session"][who] < day], day)
+        for name in (*_TAKEN, *_BOOK):
+            rows[name][who] = last[name]
+        rows["version"][who] = self.version
+        counted = ticks[self._continuous(ticks["at"])]
+        self._widen(counted["instrument"], counted["price"], counted["price"], counted["price"])
+
+    def _turn(self, who: Ints, day: int) -> None:
+        unstated = who[self._stated[who] < day]
+        self._rows["close"][unstated] = self._rows["price"][unstated]
+        self._rows["session"][who] = day
+        for name in _DAY:
+            self._rows[name][who] = UNKNOWN
+
+    def _close(self, ticks: Ticks) -> None:
+        stated = ticks[(ticks["kind"] == Kind.CLOSE) & (ticks["instrument"] < len(self._rows))]
+        last = _last_of_each(stated["instrument"], len(self._rows))
+        who = stated["instrument"][last]
+        self._rows["close"][who] = stated["price"][last]
+        self._rows["version"][who] = self.version
+        heard = np.maximum(stated["at"][last], stated["received"][last])
+        self._stated[who] = (heard + _INDIA) // DAY
+
+    def _learn(self, candles: Candles, day: int) -> None:
+        rows = self._rows
+        newest = candles[_last_of_each(candles["instrument"], len(rows))]
+        who = newest["instrument"]
+        self._turn(who[rows["session"][who] < day], day)
+        earlier = newest[(rows["session"][who] > day) & (rows["close"][who] == UNKNOWN)]
+        rows["close"][earlier["instrument"]] = earlier["close"]
+        missed = newest[(rows["session"][who] == day) & (rows["at"][who] < newest["start"])]
+        for name in ("day_volume", *_BOOK):
+            rows[name][missed["instrument"]] = UNKNOWN
+        rows["price"][missed["instrument"]] = missed["close"]
+        rows["at"][missed["instrument"]] = rows["received"][missed["instrument"]] = missed["start"] + MINUTE - 1
+        rows["version"][who] = self.version
+        today = candles[rows["session"][candles["instrument"]] == day]
+        self._widen(today["instrument"], today["open"], today["high"], today["low"], earlier=True)
+
+    def _widen(self, who: npt.NDArray[np.int32], opens: Ints, highs: Ints, lows: Ints, earlier: bool = False) -> None:
+        rows = self._rows
+        first = _last_of_each(who[::-1], len(rows))
+        starts = who[::-1][first]
+        unset = np.ones(len(starts), np.bool_) if earlier else rows["open"][starts] == UNKNOWN
+        rows["open"][starts[unset]] = opens[::-1][first][unset]
+        bare = np.unique(who[rows["low"][who] == UNKNOWN])
+        rows["low"][bare] = np.iinfo(np.int64).max
+        np.maximum.at(rows["high"], who, highs)
+        np.minimum.at(rows["low"], who, lows)
+
+    def _continuous(self, at: Ints) -> npt.NDArray[np.bool_]:
+        if self._hours is None:
+            return np.ones(len(at), np.bool_)
+        if not len(self._hours):
+            return np.zeros(len(at), np.bool_)
+        today = self._hours[np.maximum(np.searchsorted(self._hours[:, 0], at, side="right") - 1, 0)]
+        return np.asarray((at >= today[:, 2]) & (at < today[:, 3]))
+
+    def _note(self, source: int, state: int, at: int, since: int) -> None:
+        before = self.feeds.get(source)
+        if state != FeedState.ACTIVE and (before is None or at >= before.at):
+            self.feeds[source] = Said(FeedState(state), at, since)
+
+
+def change(rows: QuoteRows) -> tuple[Ints, npt.NDArray[np.float64]]:
+    """Price less previous close, money (n,), and in per cent (n,); UNKNOWN and NaN where either is not known."""
+    known = (rows["price"] != UNKNOWN) & (rows["close"] != UNKNOWN) & (rows["close"] != 0)
+    close = np.where(known, rows["close"], 1)
+    moved = np.where(known, rows["price"], close) - close
+    return np.where(known, moved, UNKNOWN), np.where(known, 100.0 * moved / close, np.nan)
+
+
+def _last_of_each(who: npt.NDArray[np.int32], count: int) -> Ints:
+    place = np.full(count, -1, np.int64)
+    place[who] = np.arange(len(who))
+    return place[place >= 0]
