@@ -97,6 +97,15 @@ class _Found(NamedTuple):
         return _Found(self.where[wanted], self.keys[wanted], self.words[wanted], self.raw[:, wanted])
 
 
+class _Closes(NamedTuple):
+    """Closes that are news: packet's key, place in the codec's tables, the wire's price, (n,), and row, (12, n)."""
+
+    keys: Ints
+    where: Ints
+    close: Ints
+    rows: Ints
+
+
 class Kite:
     """Satisfies `TickCodec`."""
 
@@ -209,6 +218,7 @@ class Kite:
         self, messages: Sequence[bytes], received: Sequence[int], sequences: Sequence[int]
     ) -> tuple[Ints, list[BadPayload]]:
         blocks, damage = take_apart(messages)
+        closes: list[_Closes] = []
         parts: list[tuple[Ints, Ints]] = []
         for kind, packets in blocks.items():
             plan = self._plans[kind]
@@ -217,10 +227,12 @@ class Kite:
                 found = self._exact(plan, found, damage)
             rows = self._rows(plan, found, received, sequences)
             if _CLOSE in plan.has:
-                parts.append(self._changed_closes(found, rows))
+                closes += self._changed_closes(found, rows)
             if _BID in plan.has:
                 self._keep_books(found, rows)
             parts.append(self._priced(found, rows))
+        if closes:
+            parts.append(self._stated(closes))
         reasons = dict(reversed(damage))
         bad = [BadPayload(self.name, messages[number], reasons[number]) for number in sorted(reasons)]
         return _in_order(parts), bad
@@ -280,21 +292,25 @@ class Kite:
                 empty = ~self._is_price(raw[price], where)
                 rows[price, empty] = rows[quantity, empty] = UNKNOWN
 
-    def _changed_closes(self, found: _Found, rows: Ints) -> tuple[Ints, Ints]:
+    def _changed_closes(self, found: _Found, rows: Ints) -> list[_Closes]:
         where, close = found.where, found.raw[_CLOSE]
         changed = (close != self._closes[where]).nonzero()[0]
         if len(changed):
             changed = changed[self._is_price(close[changed], where[changed])]
         if not len(changed):
-            return _NOTHING
-        last = len(changed) - 1 - np.unique(where[changed][::-1], return_index=True)[1]
-        changed = changed[np.sort(last)]
-        self._closes[where[changed]] = close[changed]
-        stated = rows[:, changed]
+            return []
+        return [_Closes(found.keys[changed], where[changed], close[changed], rows[:, changed])]
+
+    def _stated(self, closes: list[_Closes]) -> tuple[Ints, Ints]:
+        keys, where, close, rows = (np.concatenate(columns, axis=-1) for columns in zip(*closes, strict=True))
+        order = keys.argsort()[::-1]
+        last = order[np.unique(where[order], return_index=True)[1]]
+        self._closes[where[last]] = close[last]
+        stated = rows[:, last]
         stated[_HEAD] |= _CLOSE_KIND
-        stated[_PRICE] = self._money(close[changed], where[changed])
+        stated[_PRICE] = self._money(close[last], where[last])
         stated[_PRICE + 1 :] = UNKNOWN
-        return found.keys[changed], stated
+        return keys[last], stated
 
     def _keep_books(self, found: _Found, rows: Ints) -> None:
         where, quoted = found.where, rows[_QUOTED]
@@ -322,7 +338,6 @@ class Kite:
 
 
 _NO_ROWS: Ints = np.zeros((_WIDTH, 0), np.int64)
-_NOTHING: tuple[Ints, Ints] = (np.zeros(0, np.int64), _NO_ROWS)
 
 
 def _column(values: list[int]) -> Ints:

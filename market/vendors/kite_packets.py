@@ -163,7 +163,7 @@ def encode(kind: str, rows: Rows) -> Bytes:
     layout = PACKETS[kind]
     if rows.dtype != layout:
         raise BadValue("rows", rows.dtype, f"an array of the dtype of {kind} packets")
-    words = np.ascontiguousarray(rows).view("<u4").reshape(len(rows), -1)
+    words = np.ascontiguousarray(rows).view("<u4").reshape(len(rows), layout.itemsize // 4)
     if kind == "full":
         words = words.copy()
         words[:, _ORDERS] <<= np.uint32(16)
