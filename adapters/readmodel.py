@@ -1,0 +1,131 @@
+"""The read model: the keys and channels that users of the first systems know, refreshed at a human rate.
+
+    tick:latest:RELIANCE      JSON of the latest tick, gone after 300 s without a newer one
+    candle:current:RELIANCE   hash of the minute being built, gone after 120 s
+    market:gainers            equities of the session by change in per cent
+    tick:updates              channel: symbol and price of every changed quote
+    market:sentiment          channel: breadth, how many equities rose for each that fell
+    bourse:NAME               our own records, such as `status`
+
+Symbols stand as `RELIANCE` for NSE and as `BSE:XYZ` for others; prices are rupees, times epoch seconds. Nothing here
+must survive: after a loss it fills up again as quotes change.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from adapters.redis_line import Call, RedisLine, Word
+from market.candles import Candles
+from market.money import UNKNOWN, to_floats
+from market.quotes import Quotes, change
+
+TICK_SECONDS = 300
+CANDLE_SECONDS = 120
+BULLISH = 1.5
+"""Rising equities for one falling one; its inverse is bearish."""
+
+_CANDLE = ("open", "high", "low", "close")
+
+
+class ReadModel:
+    """A writer and reader of the second Redis. Every method is one round trip and raises LineDown."""
+
+    def __init__(self, url: str, timeout: float = 5.0) -> None:
+        """`timeout` in seconds for every answer. Connects on first use."""
+        self._line = RedisLine(url, timeout)
+        self._seen = 0
+
+    def refresh(self, symbols: Sequence[str], quotes: Quotes, equity: npt.NDArray[np.bool_]) -> int:
+        """Write the quotes that changed since the last refresh; how many.
+
+        `symbols`, (n,), and `equity`, (n,) of those that count for gainers and breadth, by instrument.
+        """
+        version = quotes.version
+        everyone = np.arange(len(symbols))
+        rows = quotes.read(everyone)
+        rising = change(rows)[1]
+        changed = quotes.changed(everyone, self._seen)
+        changed = changed[rows["price"][changed] != UNKNOWN]
+        if len(changed):
+            names = [_name(s) for s in symbols]
+            today = equity & np.isfinite(rising) & (rows["session"] == rows["session"].max())
+            self._line.calls(_ticks(names, rows, rising, changed) + _market(names, rising, np.flatnonzero(today)))
+        self._seen = version
+        return len(changed)
+
+    def current_candles(self, symbols: Sequence[str], rows: Candles) -> None:
+        """Write the candles being built: `CANDLE` rows, (n,), and their symbols, (n,)."""
+        prices = {name: to_floats(rows[name]) for name in _CANDLE}
+        calls: list[Call] = []
+        for i in np.flatnonzero(rows["close"] != UNKNOWN).tolist():
+            key = f"candle:current:{_name(symbols[i])}"
+            fields: list[Word] = [word for name in _CANDLE for word in (name, repr(float(prices[name][i])))]
+            calls.append(
+                ("HSET", key, *fields, "volume", int(rows["volume"][i]), "start", int(rows["start"][i]) // 10**9)
+            )
+            calls.append(("EXPIRE", key, CANDLE_SECONDS))
+        if calls:
+            self._line.calls(calls)
+
+    def put(self, name: str, value: dict[str, Any], expiry: float) -> None:
+        """Keep a record of ours for `expiry` seconds."""
+        self._line.call("SET", f"bourse:{name}", json.dumps(value), "PX", max(1, int(expiry * 1000)))
+
+    def get(self, name: str) -> dict[str, Any] | None:
+        """A record of ours; None when there is none or it has expired."""
+        text = self._line.call("GET", f"bourse:{name}")
+        value: dict[str, Any] | None = None if text is None else json.loads(text)
+        return value
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._line.close()
+
+
+def _ticks(
+    names: list[str], rows: Candles, rising: npt.NDArray[np.float64], changed: npt.NDArray[np.int64]
+) -> list[Call]:
+    prices = to_floats(rows["price"])
+    calls: list[Call] = []
+    for i in changed.tolist():
+        volume = int(rows["day_volume"][i])
+        tick = {
+            "symbol": names[i],
+            "ltp": float(prices[i]),
+            "volume": None if volume == UNKNOWN else volume,
+            "ts": int(rows["at"][i]) // 10**9,
+            "change_percent": round(float(rising[i]), 4) if np.isfinite(rising[i]) else None,
+        }
+        update = {"symbol": names[i], "ltp": tick["ltp"]}
+        calls.append(("SET", f"tick:latest:{names[i]}", json.dumps(tick), "EX", TICK_SECONDS))
+        calls.append(("PUBLISH", "tick:updates", json.dumps(update)))
+    return calls
+
+
+def _market(names: list[str], rising: npt.NDArray[np.float64], today: npt.NDArray[np.int64]) -> list[Call]:
+    if not len(today):
+        return [("DEL", "market:gainers")]
+    scores = [word for i in today.tolist() for word in (repr(float(rising[i])), names[i])]
+    up, down = int((rising[today] > 0).sum()), int((rising[today] < 0).sum())
+    return [
+        ("DEL", "market:gainers:next"),
+        ("ZADD", "market:gainers:next", *scores),
+        ("RENAME", "market:gainers:next", "market:gainers"),
+        ("PUBLISH", "market:sentiment", json.dumps(_sentiment(up, down))),
+    ]
+
+
+def _sentiment(up: int, down: int) -> dict[str, Any]:
+    breadth = round(up / max(down, 1), 4)
+    overall = "BULLISH" if up >= BULLISH * down and up else "BEARISH" if down >= BULLISH * up and down else "NEUTRAL"
+    return {"overall": overall, "breadth": breadth}
+
+
+def _name(symbol: str) -> str:
+    return symbol.removeprefix("NSE:")
