@@ -22,7 +22,6 @@ from adapters.lake import Lake, candle_table, tick_table
 from adapters.lines import Backoff
 from market.candles import CANDLE
 from market.errors import LineDown, LogWentBack
-from market.sessions import Sessions
 from market.ticks import TICK, Kind
 
 DTYPES = {"ticks": TICK, "candles": CANDLE}
@@ -34,8 +33,8 @@ COMMIT_ROWS = 1_000_000
 class Shelf:
     """One table on its way to the lake: what has been read and not committed."""
 
-    def __init__(self, topic: str) -> None:
-        self.topic = topic
+    def __init__(self, topic: str, bus: str) -> None:
+        self.topic, self.bus = topic, bus
         self.reader = f"archive-{topic}"
         self.cursors: dict[int, EntryId] = {}
         self.rows: list[np.ndarray] = []
@@ -44,7 +43,7 @@ class Shelf:
 
     def app(self, partition: int) -> str:
         """The Delta application id of one partition's entries."""
-        return f"{self.topic}:{partition}"
+        return f"{self.bus}:{self.topic}:{partition}"
 
 
 class Archive:
@@ -56,12 +55,10 @@ class Archive:
         self._log = structlog.get_logger()
         self._bus = Bus(plan.bus)
         self._lake = Lake(plan.lake)
-        self._sessions = Sessions(plan.sessions)
         self._symbols = [i.symbol for i in plan.instruments]
-        self._shelves = [Shelf(t) for t in plan.tables]
+        self._shelves: list[Shelf] = []
         self._stopped = False
         self._trouble = ""
-        self._behind = 0.0 if self._foreign_is_safe() else 3.0
         self._commit_ms = milliseconds("bourse_archive_commit_ms", "one commit to the lake", "table")
         self._committed = gauge("bourse_archive_rows", "rows committed by this process", "table")
 
@@ -70,6 +67,8 @@ class Archive:
         pauses = Backoff()
         while not self._stopped:
             try:
+                identity = self._bus.identity()  # another bus over the same lake has other cursors
+                self._shelves = [Shelf(topic, identity) for topic in self._plan.tables]
                 for shelf in self._shelves:
                     self._own(shelf)
                 pauses.reset()
@@ -96,12 +95,6 @@ class Archive:
                 for s in self._shelves
             },
         }  # fmt: skip
-
-    def _foreign_is_safe(self) -> bool:
-        try:
-            return self._bus.fsync_always()
-        except LineDown:
-            return False
 
     def _own(self, shelf: Shelf) -> None:
         """Start from what the lake says it holds."""
@@ -135,9 +128,11 @@ class Archive:
         self._commit_all()
 
     def _read(self, shelf: Shelf, block: float) -> None:
-        for entry in self._bus.read(shelf.topic, shelf.cursors, count=READ_ENTRIES, block=block):
-            if self._behind and entry.id >> 20 > (time.time() - self._behind) * 1000:
-                break
+        read = self._bus.read(shelf.topic, shelf.cursors, count=READ_ENTRIES, block=block)
+        safe = self._bus.head() if read else 0
+        for entry in read:
+            if entry.id > safe:
+                continue
             rows = entries.decode(entry.payload, DTYPES[shelf.topic])
             if shelf.topic == "ticks":
                 rows = rows[rows["kind"] == Kind.TICK]
@@ -168,5 +163,5 @@ class Archive:
 
     def _table(self, topic: str, rows: np.ndarray) -> pa.Table:
         if topic == "ticks":
-            return tick_table(rows, self._symbols, self._plan.feeds, self._sessions)
+            return tick_table(rows, self._symbols, self._plan.feeds)
         return candle_table(rows, self._symbols)

@@ -17,15 +17,15 @@ import structlog
 from actors.measures import Counts, gauge, milliseconds, resident_bytes
 from actors.plans import CandlesPlan, ids
 from adapters import entries, logs
-from adapters.bus import START, Bus, EntryId, Lease
+from adapters.bus import START, Bus, Entry, EntryId, Lease
 from adapters.lines import Backoff
 from adapters.readmodel import ReadModel
 from market.candles import Candles as CandleRows
-from market.errors import LineDown
+from market.errors import LeaseLost, LineDown
 from market.fold import COUNTS, CandleBuilder
 from market.instruments import Universe
 from market.sessions import Sessions
-from market.ticks import TICK
+from market.ticks import TICK, FeedState, mark
 
 READER = "candles"
 READ_ENTRIES = 64
@@ -56,6 +56,7 @@ class Candles:
         self._bus = Bus(plan.bus)
         self._model = ReadModel(plan.cache)
         self._universe = Universe(plan.instruments)
+        CandleBuilder([0], Sessions(plan.sessions).table()).step(mark(0, FeedState.LIVE, 0))  # compile before ticks come
         self._parts: dict[int, Partition] = {}
         self._leases: dict[int, Lease] = {}
         self._stopped = False
@@ -80,7 +81,10 @@ class Candles:
                 self._trouble = e.reason
                 self._log.warning("bus_down", reason=e.reason)
                 time.sleep(pauses.pause())
-        self._save()
+        if self._parts:
+            self._save()
+        for lease in self._leases.values():
+            lease.release()
 
     def stop(self) -> None:
         """End `run` after the read under way, with a snapshot."""
@@ -101,8 +105,7 @@ class Candles:
     def _own(self) -> None:
         """Take the partitions over from whoever had them: lease, snapshot, cursor."""
         for number in self._plan.mine:
-            if number not in self._leases:
-                self._leases[number] = self._bus.lease(f"{READER}:{{{number}}}", self._plan.lease_seconds)
+            self._take_lease(number)
             part = Partition(number, self._plan, self._universe)
             kept = self._bus.load(READER, number)
             if kept is not None:
@@ -114,6 +117,15 @@ class Candles:
             self._log.info("partition_owned", partition=number, cursor=part.cursor, instruments=len(self._universe.partition(number, self._plan.partitions)))
         self._trouble = ""
 
+    def _take_lease(self, number: int) -> None:
+        """Wait while another owner holds it; one that died holds it until it runs out."""
+        while number not in self._leases and not self._stopped:
+            try:
+                self._leases[number] = self._bus.lease(f"{READER}:{{{number}}}", self._plan.lease_seconds)
+            except LeaseLost:
+                self._trouble = f"partition {number} is held by another owner"
+                time.sleep(self._plan.lease_seconds / 20)
+
     def _turn(self) -> None:
         """One read over all partitions, and what is due by the clock."""
         began = time.monotonic()
@@ -121,12 +133,10 @@ class Candles:
         read = self._bus.read("ticks", after, count=READ_ENTRIES, block=BLOCK_SECONDS)
         if read:
             started = time.monotonic()
+            closed = [(e, rows) for e in read if len(rows := self._fold(e))]
+            self._publish(closed)
             for entry in read:
-                part = self._parts[entry.partition]
-                closed = part.builder.step(entries.decode(entry.payload, TICK))
-                if len(closed):
-                    self._publish(part, entry.id, closed)
-                part.cursor = entry.id
+                self._parts[entry.partition].cursor = entry.id
             self._fold_ms.observe((time.monotonic() - started) * 1000, tags=self._tags)
         if began - self._renewed > self._plan.lease_seconds / 3:
             for lease in self._leases.values():
@@ -139,10 +149,15 @@ class Candles:
             self._show()
             self._shown = began
 
-    def _publish(self, part: Partition, entry: EntryId, closed: CandleRows) -> None:
-        part.candles += len(closed)
-        if not self._bus.write("candles", part.number, entry, entries.encode(closed)):
-            self._refolded += len(closed)
+    def _fold(self, entry: Entry) -> CandleRows:
+        return self._parts[entry.partition].builder.step(entries.decode(entry.payload, TICK))
+
+    def _publish(self, closed: list[tuple[Entry, CandleRows]]) -> None:
+        """Write what the entries of one read closed, each under its entry's id."""
+        new = self._bus.write_all("candles", [(e.partition, e.id, entries.encode(rows)) for e, rows in closed])
+        for (entry, rows), written in zip(closed, new, strict=True):
+            self._parts[entry.partition].candles += len(rows)
+            self._refolded += 0 if written else len(rows)
 
     def _save(self) -> None:
         for part in self._parts.values():

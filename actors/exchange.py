@@ -2,7 +2,90 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+from collections.abc import Iterator
+from datetime import date
 from typing import Any
 
 from actors.measures import resident_bytes
+from adapters import logs, recordings
+from adapters.exchange import Exchange as Server
+from market import generator
+from market.instruments import Instrument
+from market.records import Record
+from market.sessions import Session, Sessions
+from market.tape import Tape
+from market.universes import Listing
+
+
+class ExchangePlan(Record):
+    """Where it listens and what it plays.
+
+    `recording` and `day`: one recorded session; else sessions are generated from `seed`. `begin`: market time, ns UTC, from
+    which the tape goes on. `hold`: the tape waits for its consumer. `speed`: times real time, None: as fast as it goes.
+    """
+
+    host: str = "127.0.0.1"
+    port: int
+    api_key: str
+    access_token: str
+    instruments: tuple[Instrument, ...]
+    sessions: tuple[Session, ...]
+    listings: tuple[Listing, ...] = ()
+    recording: str | None = None
+    day: date | None = None
+    seed: int = 1
+    rate: float = 1.0
+    begin: int = 0
+    speed: float | None = 1.0
+    hold: bool = False
+    log_level: str = "info"
+
+
+class Exchange:
+    """Serves the tapes of a plan until told to stop."""
+
+    def __init__(self, plan: ExchangePlan) -> None:
+        logs.configure("exchange", plan.log_level)
+        self._plan = plan
+        self._ended = asyncio.Event()
+        self._server: Server | None = None
+
+    async def run(self) -> None:
+        """Listen and play."""
+        plan = self._plan
+        self._server = Server(plan.instruments, tapes(plan), speed=plan.speed, hold=plan.hold, host=plan.host, port=plan.port)
+        await self._server.start()
+        try:
+            await self._ended.wait()
+        finally:
+            await self._server.stop()
+
+    async def stop(self) -> None:
+        """End `run`."""
+        self._ended.set()
+
+    async def hold_back(self, reason: str) -> None:
+        """The exchange trades on whatever its listeners do."""
+
+    async def health(self) -> dict[str, Any]:
+        """What `status` shows of this actor."""
+        return {
+            "part": "exchange", "name": "simulated", "pid": os.getpid(), "resident": resident_bytes(), "trouble": "",
+            "clock": self._server.clock if self._server else 0, "sockets": self._server.sockets if self._server else 0,
+        }  # fmt: skip
+
+
+def tapes(plan: ExchangePlan) -> Iterator[Tape]:
+    """The sessions to play, one after the other."""
+    if plan.recording is not None and plan.day is not None:
+        yield recordings.tape(plan.recording, plan.day)
+        return
+    closes = None
+    for session in Sessions(plan.sessions):
+        if session.close <= plan.begin:
+            continue
+        tape = generator.generate(plan.listings, session, plan.seed, closes, plan.rate)
+        closes = tape.closes
+        yield tape

@@ -274,15 +274,13 @@ class Feed:
         for wire, steps in reversed(taken):
             first = wire is self._wires[0]
             rows: list[Ticks] = []
-            if self._plan.tape:
-                for step in steps:
-                    rows.append(self._rows(wire, [step]))
-                    if first:
-                        rows.extend(self._marks(step.clock, True))
-            else:
-                rows.append(self._rows(wire, steps))
+            for group in [[s] for s in steps] if self._plan.tape else [steps]:
+                now = group[0].clock if self._plan.tape else self._now()
+                if first and not self._began:
+                    rows.append(self._begin(now))
+                rows.append(self._rows(wire, group))
                 if first:
-                    rows.extend(self._marks(self._now(), len(rows[0]) > 0))
+                    rows.append(self._mark(now, self._plan.tape or len(rows[-1]) > 0))
             rows = [r for r in rows if len(r)]
             if rows:
                 batch.append(self._batch(wire, steps[-1].number if steps else -1, np.concatenate(rows)))
@@ -314,19 +312,19 @@ class Feed:
             skew = int((stamped["received"] - stamped["quoted"]).min())
             self._skew = skew if self._skew is None else min(self._skew, skew)
 
-    def _marks(self, now: int, data: bool) -> list[Ticks]:
-        marks = []
-        if not self._began:
-            self._began = True
-            incarnation = 0 if self._plan.hold else time.time_ns()
-            if not self._plan.hold:
-                marks.append(self._watch.begin(now, incarnation))
+    def _begin(self, now: int) -> Ticks:
+        """What comes before everything else: our predecessor is gone. A held tape stood still: nothing was missed."""
+        self._began = True
+        if self._plan.hold:
+            return NO_TICKS
+        return self._watch.begin(now, time.time_ns())
+
+    def _mark(self, now: int, data: bool) -> Ticks:
         if self._plan.tape:
             self._watch.opened(now)
         if data:
             self._watch.data(now)
-        marks.append(self._watch.step(now))
-        return marks
+        return self._watch.step(now)
 
     def _refuse(self, bad: BadPayload) -> None:
         self._bad += 1

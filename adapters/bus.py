@@ -157,6 +157,11 @@ class Bus:
         """Close the connections."""
         self._line.close()
 
+    def identity(self) -> str:
+        """This bus's own name, made when it is first asked and as durable as its log: another bus has another."""
+        self._line.call("SET", "bus:identity", secrets.token_hex(8), "NX")
+        return str(self._line.call("GET", "bus:identity").decode())
+
     # What feeds do
 
     def append(self, topic: str, writer: str, rows: Sequence[tuple[int, int, bytes]]) -> list[EntryId | None]:

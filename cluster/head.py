@@ -68,7 +68,10 @@ def start(settings: Settings, folder: Path, *, dashboard: bool = True) -> dict[s
         logging_level="warning",
         configure_logging=True,
     )
-    return {"dashboard": f"http://{context.dashboard_url}" if dashboard else None, "logs": str(folder / "ray" / "session_latest" / "logs")}
+    return {
+        "dashboard": f"http://{context.dashboard_url}" if dashboard else None,
+        "logs": str(folder / "ray" / "session_latest" / "logs"),
+    }
 
 
 def _token(path: Path) -> str:

@@ -1,0 +1,154 @@
+"""Spine: the live path in processes of its own, without Ray's: bus, Feed, Candles, for benchmarks that measure them."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing as mp
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import SecretStr
+
+from actors.plans import CandlesPlan, FeedPlan
+from adapters.redis_server import RedisServer
+from benchmarks import storm
+from market.instruments import Instrument
+from market.sessions import MINUTE, SECOND, Session
+
+HOUR = 60 * MINUTE
+
+
+def instruments(count: int) -> tuple[Instrument, ...]:
+    """As many made-up shares."""
+    tokens = storm.tokens(count).tolist()
+    return tuple(Instrument(id=i, symbol=f"NSE:S{i}", tokens={"kite": t}) for i, t in enumerate(tokens))
+
+
+def session_now() -> Session:
+    """A session around this moment, whatever day it is."""
+    now = time.time_ns()
+    opens = now - now % MINUTE - HOUR
+    return Session(date=datetime.fromtimestamp(now / 1e9, UTC).date(), preopen=opens - MINUTE, open=opens, close=opens + 8 * HOUR)
+
+
+def run_feed(plan: FeedPlan, out: Any) -> None:
+    """A Feed until it is told to stop; its health goes to `out` once a second."""
+    from actors.feed import Feed
+
+    async def main() -> None:
+        feed = Feed(plan)
+        running = asyncio.create_task(feed.run())
+        while not out["stop"].is_set() and not running.done():
+            await asyncio.sleep(0.2)
+            out["feed"] = await feed.health()
+        await feed.stop()
+        await asyncio.wait_for(running, 60)
+
+    asyncio.run(main())
+
+
+def run_candles(plan: CandlesPlan, out: Any) -> None:
+    """A Candles until it is told to stop; its health goes to `out` five times a second."""
+    from actors.candles import Candles
+
+    candles = Candles(plan)
+    threading.Thread(target=candles.run, daemon=True).start()
+    while not out["stop_candles"].is_set():
+        time.sleep(0.2)
+        out["candles"] = candles.health()
+    candles.stop()
+
+
+class Spine:
+    """Bus, Feed and Candles over one storm; a context manager that ends what it started."""
+
+    def __init__(self, count: int, *, partitions: int = 1, port: int, rate: float = 0.0, seconds: float = 30.0) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="bourse-", ignore_cleanup_errors=True)
+        folder = Path(self._folder.name)
+        os.environ["NUMBA_CACHE_DIR"] = str(folder / "numba")
+        self.servers = [
+            RedisServer(folder / "bus", folder, "bus", memory=2 << 30, durable=True),
+            RedisServer(folder / "cache", folder, "cache", memory=64 << 20, durable=False),
+        ]
+        self._manager = mp.Manager()
+        self.out = self._manager.dict()
+        self._stops = {n: self._manager.Event() for n in ("stop", "stop_candles")}
+        self.out.update(self._stops)
+        shares = instruments(count)
+        common = {
+            "bus": self.servers[0].url, "cache": self.servers[1].url, "partitions": partitions, "instruments": shares,
+            "sessions": (session_now(),), "log_level": "error",
+        }  # fmt: skip
+        self.feed_plan = FeedPlan(
+            **common, name="storm", source=0, url=f"ws://127.0.0.1:{port}/", api_key=SecretStr("k"), access_token=SecretStr("t"),
+            login="", grace=2 * SECOND, mute_after=3 * SECOND, quarantine=str(folder / "quarantine"),
+        )  # fmt: skip
+        self.candles_plan = CandlesPlan(**common, mine=tuple(range(partitions)), grace=2 * SECOND)
+        self._storm_arguments = [str(port), str(count), str(seconds), str(rate)]
+        self.processes: dict[str, int] = {}
+        self._children: list[mp.Process] = []
+
+    def __enter__(self) -> Spine:
+        for server in self.servers:
+            server.start()
+        context = mp.get_context("spawn")
+        self._start(context.Process(target=run_candles, args=(self.candles_plan, self.out), daemon=True), "candles")
+        self.wait(lambda: "candles" in self.out)
+        self.storm = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.storm", *self._storm_arguments], stdout=subprocess.PIPE, text=True
+        )
+        assert self.storm.stdout is not None
+        assert self.storm.stdout.readline().strip() == "ready"
+        self._start(context.Process(target=run_feed, args=(self.feed_plan, self.out), daemon=True), "feed")
+        self.processes |= {"bus": self.servers[0].pid or 0, "storm": self.storm.pid}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stops["stop"].set()
+        self._stops["stop_candles"].set()
+        for child in self._children:
+            child.join(20)
+            if child.is_alive():
+                child.terminate()
+        self.storm.terminate()
+        self.storm.wait()
+        for server in self.servers:
+            server.stop()
+        self._manager.shutdown()
+        self._folder.cleanup()
+
+    def wait(self, until: Callable[[], bool], seconds: float = 60.0) -> None:
+        """Until something holds. Raises TimeoutError."""
+        end = time.monotonic() + seconds
+        while not until():
+            if time.monotonic() > end:
+                raise TimeoutError(f"not within {seconds} s: {self.out.get('feed')} {self.out.get('candles')}")
+            time.sleep(0.05)
+
+    def resident(self) -> dict[str, float]:
+        """MiB each process holds."""
+        page = os.sysconf("SC_PAGE_SIZE")
+        return {n: round(int(Path(f"/proc/{p}/statm").read_text().split()[1]) * page / 2**20, 1) for n, p in self.processes.items()}
+
+    def folded(self) -> int:
+        """Ticks that Candles has folded."""
+        return sum(p["ticks"] for p in self.out["candles"]["partitions"].values())
+
+    def _start(self, process: Any, name: str) -> None:
+        process.start()
+        self._children.append(process)
+        self.processes[name] = process.pid
+
+
+def percentiles(values: list[float]) -> tuple[float, float]:
+    """Median and 99th percentile."""
+    return float(np.percentile(values, 50)), float(np.percentile(values, 99))

@@ -1,0 +1,147 @@
+"""Instance: one running Bourse on this machine: stores, Ray, the Supervisor and its parts, the gateway.
+
+Everything is a child of this process and ends with it; `close` ends it in order, feeds first, so that nothing that was taken
+in is lost.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TextIO
+
+import structlog
+
+from cluster import head
+from cluster.settings import Settings, private_folder
+from cluster.stores import Stores
+from market.errors import LineDown, StoreRefused
+
+READY_SECONDS = 60.0
+SUPERVISOR = "supervisor"
+
+
+class Instance:
+    """Starts in its own time: `open_stores`, `open_ray`, `supervise`, then `gateway` where people look in."""
+
+    def __init__(self, settings: Settings, run: Path, say: Callable[[str], None]) -> None:
+        self.settings, self.run, self._say = settings, run, say
+        self._log = structlog.get_logger()
+        self._lock = self._claim(run)
+        self.stores = Stores(settings, run)
+        self.addresses: dict[str, str] = {}
+        self._supervisor: Any = None
+        self._running: Any = None
+        self._serving = False
+        self._ray = False
+
+    def open_stores(self) -> None:
+        """Start the embedded servers; what had to be recovered is said."""
+        for line in self.stores.start():
+            self._say(f"recovered {line}")
+
+    def open_ray(self, *, dashboard: bool) -> None:
+        """Start a head node in this process tree."""
+        self._ray = True
+        self.addresses |= head.start(self.settings, self.run, dashboard=dashboard)
+
+    def supervise(self, plan: Any, parts: list[Any]) -> None:
+        """Start the Supervisor, which starts the parts."""
+        import ray
+
+        from actors.supervisor import CONTROL, NAMESPACE, Supervisor
+
+        options = {"name": SUPERVISOR, "namespace": NAMESPACE, "lifetime": "detached", "max_restarts": -1, "num_cpus": 0}
+        self._supervisor = ray.remote(Supervisor).options(**options, concurrency_groups={CONTROL: 4}).remote(plan, parts)
+        self._running = self._supervisor.run.remote()
+
+    def gateway(self, application: Any) -> None:
+        """Serve the gateway and wait until it answers."""
+        from ray import serve
+
+        ports = self.settings.ports
+        self._serving = True
+        serve.start(
+            proxy_location="EveryNode",
+            http_options={"host": "127.0.0.1", "port": ports.http},
+            grpc_options={"port": ports.serve_grpc},
+            logging_config={"encoding": "JSON", "enable_access_log": False},
+        )
+        serve.run(application, name="gateway", route_prefix="/")
+        self.addresses["gateway"] = f"http://127.0.0.1:{ports.http}"
+
+    def status(self) -> dict[str, Any]:
+        """The Supervisor's last status record; {} while it is away."""
+        import ray
+
+        from actors.supervisor import CONTROL
+
+        with contextlib.suppress(ray.exceptions.RayError):
+            found: dict[str, Any] = ray.get(self._supervisor.status.options(concurrency_group=CONTROL).remote(), timeout=5)
+            return found
+        return {}
+
+    def wait_ready(self, parts: int) -> None:
+        """Until every part has answered once. Raises LineDown."""
+        until = time.monotonic() + READY_SECONDS
+        while time.monotonic() < until:
+            self.ensure()
+            answered = [p for p in self.status().get("parts", []) if "pid" in p]
+            if len(answered) >= parts:
+                return
+            time.sleep(0.2)
+        silent = [p["actor"] for p in self.status().get("parts", []) if "pid" not in p] or ["the supervisor"]
+        raise LineDown("bourse", f"no answer from {', '.join(silent)} within {READY_SECONDS:.0f} s; see {self.addresses.get('logs')}")
+
+    def ensure(self) -> None:
+        """Called about once a second: what of the stores or the Supervisor has died is started again."""
+        import ray
+
+        try:
+            for line in self.stores.ensure():
+                self._say(line)
+        except (LineDown, StoreRefused) as e:
+            self._say(str(e))
+        if self._running is not None and ray.wait([self._running], timeout=0)[0]:
+            self._say("the supervisor ended; started again")
+            self._running = self._supervisor.run.remote()
+
+    def close(self) -> None:
+        """End everything in order; safe to call at any stage."""
+        if self._ray:
+            self._close_ray()
+        self.stores.stop()
+        self._lock.close()
+
+    def _close_ray(self) -> None:
+        import ray
+
+        from actors.supervisor import CONTROL
+
+        if self._supervisor is not None:
+            with contextlib.suppress(ray.exceptions.RayError):
+                ray.get(self._supervisor.stop.options(concurrency_group=CONTROL).remote(), timeout=40)
+        if self._serving:
+            from ray import serve
+
+            serve.shutdown()
+        ray.shutdown()
+
+    def _claim(self, run: Path) -> TextIO:
+        """The lock that keeps a second instance out; it names this process for `bourse down`."""
+        private_folder(run)
+        lock = (run / "pid").open("a+")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.seek(0)
+            raise StoreRefused(str(run), f"process {lock.read().strip()} runs Bourse here; bourse down ends it, or choose another ports.base") from None
+        lock.seek(0)
+        lock.truncate()
+        lock.write(str(os.getpid()))
+        lock.flush()
+        return lock

@@ -1,0 +1,155 @@
+"""Replay: a recorded day through the whole live path on a private cluster, compared with the file at the end."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from adapters import recordings
+from adapters.bus import Bus
+from adapters.lake import Lake, candle_rows
+from cluster.instance import Instance
+from cluster.ports import SPAN, Ports
+from cluster.settings import Settings
+from market.errors import BadValue, LineDown
+from market.holidays import nse_sessions
+from market.instruments import Instrument
+from market.sessions import MINUTE, Sessions
+
+Progress = Callable[[float, str], None]
+FIELDS = ("open", "high", "low", "close", "volume")
+STALLED_SECONDS = 120.0
+SHOWN = 10
+
+
+class Outcome:
+    """What a replay found: `candles` compared, `differences` in words, `counts` by name."""
+
+    def __init__(self, candles: int, differences: list[str], seconds: float, counts: dict[str, int]) -> None:
+        self.candles, self.differences, self.seconds, self.counts = candles, differences, seconds, counts
+
+
+def replay(settings: Settings, recording: Path, day: date, speed: float | None, lake: Path, progress: Progress, say: Callable[[str], None]) -> Outcome:
+    """Run the day and compare. Raises BadValue (no such file or session, a lake that has it already), LineDown (it stalled)."""
+    from cluster.wiring import Tape, Wiring
+
+    bars, instruments = recordings.read(recording, day), None
+    instruments = recordings.universe(bars)
+    sessions = _sessions(day)
+    if day in Lake(str(lake)).sessions("candles"):
+        raise BadValue("lake", str(lake), f"a lake that does not hold {day} yet: a second copy would double every candle")
+    folder = Path(tempfile.mkdtemp(prefix="bourse-"))
+    settings = _private(settings, folder, lake)
+    instance = Instance(settings, folder / "run", say)
+    began = time.monotonic()
+    try:
+        instance.open_stores()
+        instance.open_ray(dashboard=False)
+        wiring = Wiring(settings, instance.stores, folder / "run", instruments=instruments, sessions=list(sessions), tape=Tape(recording, day, speed))
+        instance.supervise(wiring.supervisor(), wiring.parts(read_model=False))
+        today = sessions.on(day)
+        assert today is not None
+        counts = _wait(instance, today.open, today.close, progress)
+        seconds = time.monotonic() - began
+    finally:
+        instance.close()
+        shutil.rmtree(folder, ignore_errors=True)
+    candles, differences = compare(Lake(str(lake)), bars, instruments, day)
+    return Outcome(candles, differences, seconds, counts)
+
+
+def compare(lake: Lake, bars: Any, instruments: list[Instrument], day: date) -> tuple[int, list[str]]:
+    """How many of the recording's candles the lake holds equal, and every difference in words."""
+    ids = {i.symbol: i.id for i in instruments}
+    rows = candle_rows(lake.read_candles(None, "1m", day, day), ids)
+    found = {(int(r["instrument"]), int(r["start"])): r for r in rows}
+    differences, equal = [], 0
+    recorded = bars.rows
+    for bar in recorded:
+        key = (int(bar["instrument"]), int(bar["start"]))
+        name = f"{instruments[key[0]].symbol} {np.datetime64(key[1], 'ns')}Z"
+        row = found.pop(key, None)
+        if row is None:
+            differences.append(f"{name}: missing in the lake")
+            continue
+        wrong = [f"{f} {int(row[f])} instead of {int(bar[f])}" for f in FIELDS if row[f] != bar[f]]
+        if wrong:
+            differences.append(f"{name}: {', '.join(wrong)} (1/10,000)")
+        else:
+            equal += 1
+    invented = [key for key, row in found.items() if row["trades"] > 0]
+    differences += [f"{instruments[i].symbol} {np.datetime64(start, 'ns')}Z: not in the recording" for i, start in invented]
+    return equal, differences
+
+
+def _wait(instance: Instance, opens: int, closes: int, progress: Progress) -> dict[str, int]:
+    """Until the tape is over and every entry is in the lake; restarts what dies on the way."""
+    bus = Bus(instance.stores.bus)
+    last, moved = -1.0, time.monotonic()
+    while True:
+        instance.ensure()
+        parts = {p["actor"]: p for p in instance.status().get("parts", [])}
+        feed = next((p for n, p in parts.items() if n.startswith("feed")), {})
+        folded = min((p.get("market_time", 0) for n, p in parts.items() if n.startswith("candles")), default=0)
+        done = max(0.0, min(1.0, (folded - opens) / (closes + MINUTE - opens))) if folded else 0.0
+        trouble = next((p["trouble"] for p in parts.values() if p.get("trouble")), "")
+        progress(done, trouble or f"{feed.get('ticks', 0):,} ticks")
+        if feed.get("ended") and _archived(instance, bus, parts):
+            progress(1.0, f"{feed.get('ticks', 0):,} ticks")
+            return {n: int(feed.get(n, 0)) for n in ("frames", "ticks", "bad", "entries")}
+        marker = folded + sum(p.get("ticks", 0) for p in parts.values()) + sum(t["rows"] for t in parts.get("archive", {}).get("tables", {}).values())
+        if marker != last:
+            last, moved = marker, time.monotonic()
+        elif time.monotonic() - moved > STALLED_SECONDS:
+            raise LineDown("replay", f"nothing moved for {STALLED_SECONDS:.0f} s ({trouble or 'no part says why'})")
+        time.sleep(0.2)
+
+
+def _archived(instance: Instance, bus: Bus, parts: dict[str, Any]) -> bool:
+    """True when Candles has read every tick entry and Archive has committed every entry."""
+    partitions = range(instance.settings.partitions)
+    try:
+        ends = {t: {p: bus.last(t, p) for p in partitions} for t in ("ticks", "candles")}
+    except LineDown:
+        return False
+    read = {int(p): v["cursor"] for n, part in parts.items() if n.startswith("candles") for p, v in part.get("partitions", {}).items()}
+    tables = parts.get("archive", {}).get("tables", {})
+    committed = all(tables.get(t, {}).get("committed", {}).get(str(p), -1) == end for t, by in ends.items() for p, end in by.items())
+    return committed and all(read.get(p) == end for p, end in ends["ticks"].items())
+
+
+def _sessions(day: date) -> Sessions:
+    """The calendar around the day."""
+    span = nse_sessions(day - timedelta(days=7), day + timedelta(days=7))
+    if span.on(day) is None:
+        raise BadValue("session", day.isoformat(), "a day on which NSE traded")
+    return span
+
+
+def _private(settings: Settings, folder: Path, lake: Path) -> Settings:
+    """The same settings with their own folder, free ports, and snapshots and commits as often as a short run wants."""
+    data = {**settings.model_dump(), "secrets": settings.secrets.model_copy(update={"bus_url": None, "cache_url": None})}
+    stores = settings.stores.model_copy(update={"data": str(folder / "data"), "lake": str(lake.absolute())})
+    data |= {
+        "stores": stores, "ports": Ports(base=_free_base()), "feeds": {"primary": "replay", "sources": {"replay": {"kind": "simulated"}}},
+        "archive": {"commit_seconds": 1.0}, "snapshots": {"seconds": 1.0},
+    }  # fmt: skip
+    return Settings.model_validate(data)
+
+
+def _free_base() -> int:
+    """A port base whose first ports nobody listens on."""
+    for base in range(40_000, 60_000, SPAN):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", base + 7)) != 0:
+                return base
+    raise BadValue("ports", "40000 to 60000", "a free range on this machine")
+

@@ -1,0 +1,159 @@
+"""Wiring: from the settings to the plan of every part. Hands each shell its neighbours; nothing is opened here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+
+from actors.archive import Archive
+from actors.candles import Candles
+from actors.exchange import Exchange, ExchangePlan
+from actors.feed import Feed
+from actors.market import Market
+from actors.plans import ArchivePlan, CandlesPlan, FeedPlan, MarketPlan
+from actors.supervisor import Part, SupervisorPlan
+from cluster.settings import Settings, Source
+from cluster.stores import Stores
+from market.errors import BadValue
+from market.holidays import nse_sessions
+from market.instruments import Instrument
+from market.sessions import SECOND, Session
+
+DEMO_KEY = "demo"
+DEMO_TOKEN = "demo-access-token"  # noqa: S105  (of the simulated exchange, on loopback)
+KITE_STREAM = "wss://ws.kite.trade"
+LOGIN = "set KITE_API_KEY and KITE_ACCESS_TOKEN to those of today's login and start again"
+HORIZON_DAYS = 400
+
+
+class Tape:
+    """What the simulated exchange plays, where it is not the generator's next session."""
+
+    def __init__(self, recording: Path, day: date, speed: float | None) -> None:
+        self.recording, self.day, self.speed = recording, day, speed
+
+
+class Wiring:
+    """The plans of one deployment. `tape`: a recorded day instead of a live market; `begin`: where the demo's clock goes on."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        stores: Stores,
+        run: Path,
+        *,
+        instruments: Sequence[Instrument] | None = None,
+        sessions: Sequence[Session] | None = None,
+        tape: Tape | None = None,
+        begin: int = 0,
+        exchange_port: int | None = None,
+    ) -> None:
+        self.settings, self.stores, self._run, self._tape, self._begin = settings, stores, run, tape, begin
+        self.instruments = tuple(instruments if instruments is not None else settings.instruments())
+        today = date.today()
+        span = nse_sessions(today - timedelta(days=HORIZON_DAYS), today + timedelta(days=HORIZON_DAYS))
+        self.sessions = tuple(sessions if sessions is not None else span)
+        self._port = exchange_port or settings.ports.exchange
+        self.feeds = {settings.feeds.primary: settings.feeds.sources[settings.feeds.primary]}
+
+    def parts(self, *, read_model: bool = True) -> list[Part]:
+        """Everything the Supervisor keeps running, in the order in which it starts."""
+        parts = [self._exchange(name, s) for name, s in self.feeds.items() if s.kind == "simulated"]
+        parts += self._candles()
+        parts.append(self._archive())
+        if read_model:
+            parts.append(Part(name="market", make=Market, plan=MarketPlan(**self._bus()), environment=self._environment()))
+        parts += [self._feed(number, name, source) for number, (name, source) in enumerate(self.feeds.items())]
+        return parts
+
+    def supervisor(self) -> SupervisorPlan:
+        """What the Supervisor may trim, and where the disk is that must not fill up."""
+        keep = self.settings.retention
+        return SupervisorPlan(
+            bus=self.stores.bus,
+            cache=self.stores.cache,
+            partitions=self.settings.partitions,
+            bus_folder=str(self.settings.bus_folder) if self.settings.bus_folder else None,
+            readers={"ticks": ("candles", "archive-ticks"), "candles": ("archive-candles",)},
+            keep_seconds={"ticks": keep.ticks_minutes * 60.0, "candles": keep.candles_days * 86_400.0},
+            log_level=self.settings.log_level,
+        )
+
+    def _bus(self) -> dict[str, Any]:
+        return {
+            "bus": self.stores.bus, "cache": self.stores.cache, "partitions": self.settings.partitions,
+            "instruments": self.instruments, "sessions": self.sessions, "log_level": self.settings.log_level,
+        }  # fmt: skip
+
+    def _environment(self, **more: str) -> dict[str, str]:
+        return {"BOURSE_LOGS": os.environ.get("BOURSE_LOGS", ""), **more}
+
+    def _exchange(self, name: str, source: Source) -> Part:
+        tape = self._tape
+        speed = tape.speed if tape else None if source.speed == "max" else float(source.speed)
+        plan = ExchangePlan(
+            port=self._port,
+            api_key=DEMO_KEY,
+            access_token=DEMO_TOKEN,
+            instruments=self.instruments,
+            sessions=self.sessions,
+            recording=str(tape.recording) if tape else None,
+            day=tape.day if tape else None,
+            seed=source.seed,
+            begin=self._begin,
+            speed=speed,
+            hold=tape is not None,
+            log_level=self.settings.log_level,
+        )
+        return Part(name=f"exchange-{name}", make=Exchange, plan=plan, asynchronous=True, environment=self._environment())
+
+    def _feed(self, number: int, name: str, source: Source) -> Part:
+        simulated = source.kind == "simulated"
+        secrets = self.settings.secrets
+        key, token = (SecretStr(DEMO_KEY), SecretStr(DEMO_TOKEN)) if simulated else (secrets.kite_api_key, secrets.kite_access_token)
+        if key is None or token is None:
+            raise BadValue(f"feeds.sources.{name}", "no token", f"kind kite needs a login: {LOGIN}")
+        plan = FeedPlan(
+            **self._bus(),
+            name=name,
+            source=number,
+            url=f"ws://127.0.0.1:{self._port}/" if simulated else source.url or KITE_STREAM,
+            api_key=key,
+            access_token=token,
+            login=LOGIN,
+            mode=source.mode,
+            grace=int(self.settings.feeds.grace_seconds * SECOND),
+            mute_after=int(source.mute_after_seconds * SECOND),
+            tape=simulated,
+            hold=self._tape is not None,
+            quarantine=str(self.settings.quarantine),
+        )
+        share = self.settings.actors.feed
+        return Part(name=f"feed-{name}", make=Feed, plan=plan, asynchronous=True, num_cpus=share.num_cpus, environment=self._environment())
+
+    def _candles(self) -> list[Part]:
+        share = self.settings.actors.candles
+        numba = self._environment(NUMBA_CACHE_DIR=str(self._run / "numba"))
+        parts = []
+        for k in range(share.count):
+            mine = tuple(range(k, self.settings.partitions, share.count))
+            plan = CandlesPlan(
+                **self._bus(),
+                mine=mine,
+                grace=int(self.settings.feeds.grace_seconds * SECOND),
+                snapshot_seconds=self.settings.snapshots.seconds,
+            )
+            parts.append(Part(name=f"candles-{k}", make=Candles, plan=plan, num_cpus=share.num_cpus, environment=numba))
+        return parts
+
+    def _archive(self) -> Part:
+        plan = ArchivePlan(
+            **self._bus(), lake=self.settings.lake, feeds=tuple(self.feeds), commit_seconds=self.settings.archive.commit_seconds
+        )
+        share = self.settings.actors.archive
+        return Part(name="archive", make=Archive, plan=plan, num_cpus=share.num_cpus, environment=self._environment())
