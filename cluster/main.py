@@ -1,0 +1,118 @@
+"""The command line, `bourse`. Each command reads the one config first; a fault there is one line and exit code 2."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import SecretStr
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from cluster.document import check_with_ray
+from cluster.settings import Settings, address, read
+from market.errors import BadSetting
+
+WRONG_SETTINGS = 2
+
+app = typer.Typer(
+    name="bourse",
+    help="A market platform for Indian equities on one Ray cluster, out of one file: cluster.yaml.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,
+)
+screen = Console(highlight=False)
+
+Config = Annotated[Path, typer.Option("--config", "-c", help="The cluster file.", show_default=True)]
+
+
+@app.callback()
+def bourse() -> None:
+    """Keeps the commands named, however few there are."""
+
+
+@app.command()
+def check(config: Config = Path("cluster.yaml")) -> None:
+    """Say what the config comes to and where each store is; ask Ray whether it takes the file."""
+    settings = settings_of(config, with_ray=True)
+    for name, value in resolved(settings):
+        screen.print(f"[dim]{name:<28}[/dim] {escape(value)}", soft_wrap=True)
+
+
+@app.command()
+def doctor(config: Config = Path("cluster.yaml")) -> None:
+    """Say what is wrong with this machine and what to do; exit code 1 when Bourse cannot run on it."""
+    from cluster.doctor import findings
+
+    colours = {"ok": "green", "warn": "yellow", "fail": "bold red"}
+    table = Table("", "", box=None, pad_edge=False)
+    table.add_column("found", overflow="fold")
+    table.add_column("what to do", overflow="fold")
+    settings, worst = settings_of(config), 0
+    for finding in findings(settings):
+        worst = max(worst, finding.state == "fail")
+        state = f"[{colours[finding.state]}]{finding.state}[/]"
+        table.add_row(state, finding.what, escape(finding.detail), escape(finding.remedy))
+    screen.print(table)
+    raise typer.Exit(worst)
+
+
+def settings_of(config: Path, *, with_ray: bool = False) -> Settings:
+    """The settings, or the one line about what is wrong with them and the end of this command."""
+    try:
+        settings = read(config)
+        if with_ray:
+            check_with_ray(config)
+    except BadSetting as e:
+        typer.echo(str(e), err=True)
+        raise typer.Exit(WRONG_SETTINGS) from None
+    return settings
+
+
+def resolved(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Name and value of everything a person may look for, secrets as set or not set."""
+    instruments = settings.instruments()
+    ports, stores = settings.ports, settings.stores
+    in_each = [len(instruments.partition(p, settings.partitions)) for p in range(settings.partitions)]
+    yield "config", str(settings.file)
+    yield "universe", f"{settings.universe}: {len(instruments)} instruments"
+    yield "partitions", f"{settings.partitions}, with {', '.join(map(str, in_each))} instruments"
+    for name, source in settings.feeds.sources.items():
+        role = "primary" if name == settings.feeds.primary else "standby"
+        speed = f", speed {source.speed}, seed {source.seed}" if source.kind == "simulated" else ""
+        yield f"feed {name}", f"{source.kind}, {role}, {source.mode}{speed}, fallback {source.fallback or 'none'}"
+    yield "bus", _store(settings.secrets.bus_url, settings.bus_folder, stores.bus_memory)
+    yield "cache", _store(settings.secrets.cache_url, settings.cache_folder, stores.cache_memory)
+    yield "lake", settings.lake
+    yield "logs", str(settings.logs)
+    yield "quarantine", str(settings.quarantine)
+    yield "run folder", str(settings.run_folder)
+    yield "gateway", f"http://127.0.0.1:{ports.http}"
+    yield "dashboard", f"http://127.0.0.1:{ports.dashboard}"
+    yield "other ports", ", ".join(f"{name} {port}" for name, port in list(ports.named().items())[2:])
+    yield (
+        "replica ports",
+        " and ".join(f"{first} to {last}" for first, last in (ports.replica_http, ports.replica_grpc)),
+    )
+    skip = {"file", "secrets", "universe", "ports", "feeds", "partitions"}
+    yield from _flat(settings.model_dump(exclude=skip))
+    for name in type(settings.secrets).model_fields:
+        yield name.upper(), "set" if getattr(settings.secrets, name) else "not set"
+
+
+def _store(url: SecretStr | None, folder: Path | None, memory: int) -> str:
+    if url is not None:
+        return address(url)
+    return f"our own in {folder}, up to {memory >> 20} MiB"
+
+
+def _flat(values: dict[str, object], path: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{path}{key}.")
+        elif value is not None:
+            yield f"{path}{key}", str(value)
