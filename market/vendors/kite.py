@@ -67,8 +67,8 @@ _FIELDS: dict[str, dict[int, str]] = {
     },
 }  # fmt: skip
 _BOOK = slice(16, 46)
-_AT_ONCE = 96 * 1024
-"""Bytes of frames decoded in one pass: more leaves the caches, and every array of it is new memory from the system."""
+_AT_ONCE = 600
+"""Packets decoded in one pass: more leaves the caches, and every array of it is new memory from the system."""
 
 
 class _Plan:
@@ -153,7 +153,7 @@ class Kite:
         bad: list[BadPayload] = []
         begin = size = 0
         for end, message in enumerate(messages, 1):
-            size += len(message)
+            size += int.from_bytes(message[:2], "big")
             if size >= _AT_ONCE or end == len(messages):
                 some, worse = self._decode(messages[begin:end], received[begin:end], sequences[begin:end])
                 rows.append(np.ascontiguousarray(some.T))

@@ -90,8 +90,21 @@ SEGMENTS = {
 DIVISORS = {SEGMENTS["cds"]: 10_000_000, SEGMENTS["bcd"]: 10_000, SEGMENTS["nco"]: 10_000}
 """What the wire's prices are divided by for rupees; 100 in all other segments."""
 
-_ORDERS = np.arange(18, 46, 3)
+_ORDERS = slice(18, 46, 3)
+_HALF = np.uint32(16)
+_WORD = np.dtype(">i4")
 _PLACES = np.arange(FRAME_PACKETS)
+_PLACES.setflags(write=False)
+_DIVISORS = np.array([float(DIVISORS.get(segment, 100)) for segment in range(256)])
+_LEVELS = [*range(17, 32, 3), *range(32, 46, 3)]
+_PRICE_NAMES = {"last_price", "average_traded_price", "open", "high", "low", "close", "price_change"}
+_PRICE_WORDS = {
+    layout.itemsize: (
+        [name for name in layout.names or () if name in _PRICE_NAMES],
+        [i for i, name in enumerate(layout.names or ()) if name in _PRICE_NAMES] + (_LEVELS if layout == FULL else []),
+    )
+    for layout in PACKETS.values()
+}
 
 
 class Packets(NamedTuple):
@@ -107,18 +120,18 @@ class Columns(NamedTuple):
     places: npt.NDArray[np.int64]
     rows: Rows
 
-    def divisor(self) -> npt.NDArray[np.float64]:
-        """What each row's prices are divided by, (n,)."""
-        segments = self.rows["token"] & 0xFF
-        divisor = np.full(len(segments), 100.0)
-        for segment, units in DIVISORS.items():
-            divisor[segments == segment] = units
-        return divisor
-
     def tradable(self) -> npt.NDArray[np.bool_]:
         """False for an index, (n,)."""
         tradable: npt.NDArray[np.bool_] = (self.rows["token"] & 0xFF) != SEGMENTS["indices"]
         return tradable
+
+    def rupees(self) -> dict[str, npt.NDArray[np.float64]]:
+        """Every price of the packets as floats by name, (n,); those of `bids` and `asks` are (n, 5), best first."""
+        words = self.rows.view("<i4").reshape(len(self.rows), self.rows.dtype.itemsize // 4)
+        names, places = _PRICE_WORDS[self.rows.dtype.itemsize]
+        prices = words.T[places] / _DIVISORS[words[:, 0] & 0xFF]
+        levels = {"bids": prices[-10:-5].T, "asks": prices[-5:].T} if self.rows.dtype == FULL else {}
+        return dict(zip(names, prices, strict=False)) | levels
 
     def change_percent(self) -> npt.NDArray[np.float64]:
         """The last price over the previous close, less one, in percent, (n,); 0 without a close."""
@@ -137,6 +150,8 @@ def columns(message: bytes) -> dict[str, Columns]:
 
 def take_apart(messages: Sequence[bytes]) -> tuple[dict[str, Packets], list[tuple[int, str]]]:
     """The packets of some frames by kind, each kind in order, and the frames that are damaged, with the reason."""
+    if len(messages) == 1 and (kind := _uniform(messages[0])):
+        return {kind: _packets(kind, _PLACES[: _count(messages[0])], messages[0], 4)}, []
     pieces: dict[str, list[bytes | memoryview]] = defaultdict(list)
     keys: dict[str, list[npt.NDArray[np.int64]]] = defaultdict(list)
     damage = []
@@ -144,7 +159,7 @@ def take_apart(messages: Sequence[bytes]) -> tuple[dict[str, Packets], list[tupl
         kind = _uniform(message)
         if kind:
             pieces[kind].append(memoryview(message)[2:])
-            keys[kind].append(_PLACES[: message[0] << 8 | message[1]] + (number << 16))
+            keys[kind].append(_PLACES[: _count(message)] + (number << 16))
         elif len(message) != 1:
             reason = _walk(message, number << 16, pieces, keys)
             if reason:
@@ -153,8 +168,7 @@ def take_apart(messages: Sequence[bytes]) -> tuple[dict[str, Packets], list[tupl
     for kind, found in pieces.items():
         buffer = found[0] if len(found) == 1 else b"".join(found)
         where = keys[kind][0] if len(keys[kind]) == 1 else np.concatenate(keys[kind])
-        length = PACKETS[kind].itemsize
-        blocks[kind] = Packets(where, np.ndarray((len(where), length // 4), ">i4", buffer, 2, (length + 2, 4)))
+        blocks[kind] = _packets(kind, where, buffer, 2)
     return blocks, damage
 
 
@@ -166,7 +180,7 @@ def encode(kind: str, rows: Rows) -> Bytes:
     words = np.ascontiguousarray(rows).view("<u4").reshape(len(rows), layout.itemsize // 4)
     if kind == "full":
         words = words.copy()
-        words[:, _ORDERS] <<= np.uint32(16)
+        words[:, _ORDERS] <<= _HALF
     packets = np.empty((len(rows), layout.itemsize + 2), np.uint8)
     packets[:, :2] = layout.itemsize >> 8, layout.itemsize & 0xFF
     packets[:, 2:].view(">u4")[...] = words
@@ -181,10 +195,19 @@ def frame(*encoded: Bytes) -> bytes:
     return b"".join([count.to_bytes(2, "big"), *(block.tobytes() for block in encoded)])
 
 
+def _count(message: bytes) -> int:
+    return message[0] << 8 | message[1]
+
+
+def _packets(kind: str, keys: npt.NDArray[np.int64], buffer: bytes | memoryview, offset: int) -> Packets:
+    length = PACKETS[kind].itemsize
+    return Packets(keys, np.ndarray((len(keys), length // 4), _WORD, buffer, offset, (length + 2, 4)))
+
+
 def _uniform(message: bytes) -> str | None:
     if len(message) < 4:
         return None
-    count, high, low = message[0] << 8 | message[1], message[2], message[3]
+    count, high, low = _count(message), message[2], message[3]
     stride = (high << 8 | low) + 2
     if len(message) != 2 + count * stride or count > FRAME_PACKETS:
         return None
@@ -232,7 +255,8 @@ def _walk(
 
 
 def _native(kind: str, wire: Words) -> Rows:
-    words = wire.astype("<i4").view("<u4")
+    words = wire.astype(np.int32)
     if kind == "full":
-        words[:, _ORDERS] >>= np.uint32(16)
-    return words.view(PACKETS[kind])[:, 0]
+        counts = words.view(np.uint32)[:, _ORDERS]
+        counts >>= _HALF
+    return np.ndarray((len(words),), PACKETS[kind], words)

@@ -48,27 +48,27 @@ def recorded_frame(expected):
     return b"\x00\x01" + len(packet).to_bytes(2, "big") + packet
 
 
-def book(levels, divisor):
-    return [{"quantity": int(v["quantity"]), "price": v["price"] / divisor, "orders": int(v["orders"])} for v in levels]
+def book(levels, prices):
+    placed = zip(levels, prices, strict=True)
+    return [{"quantity": int(level["quantity"]), "price": p, "orders": int(level["orders"])} for level, p in placed]
 
 
 def as_json(kind, decoded):
     """Columns as the shared expectation writes ticks, with their place in the frame."""
     whole = ("last_traded_quantity", "volume_traded", "total_buy_quantity", "total_sell_quantity", "last_trade_time")
     interest = ("oi", "oi_day_high", "oi_day_low", "exchange_timestamp")
-    names = decoded.rows.dtype.names
+    names, rupees = decoded.rows.dtype.names, decoded.rupees()
     for i, row in enumerate(decoded.rows):
-        divisor = float(decoded.divisor()[i])
         tick = {"tradable": bool(decoded.tradable()[i]), "mode": kind.removeprefix("index_")}
-        tick |= {"instrument_token": int(row["token"]), "last_price": row["last_price"] / divisor}
+        tick |= {"instrument_token": int(row["token"]), "last_price": rupees["last_price"][i]}
         tick |= {name: int(row[name]) for name in (*whole, *interest) if name in names}
         if "close" in names:
-            tick["ohlc"] = {name: row[name] / divisor for name in ("open", "high", "low", "close")}
+            tick["ohlc"] = {name: rupees[name][i] for name in ("open", "high", "low", "close")}
             tick["change"] = pytest.approx(float(decoded.change_percent()[i]), rel=1e-9)
         if "average_traded_price" in names:
-            tick["average_traded_price"] = row["average_traded_price"] / divisor
+            tick["average_traded_price"] = rupees["average_traded_price"][i]
         if "bids" in names:
-            tick["depth"] = {"buy": book(row["bids"], divisor), "sell": book(row["asks"], divisor)}
+            tick["depth"] = {"buy": book(row["bids"], rupees["bids"][i]), "sell": book(row["asks"], rupees["asks"][i])}
         yield int(decoded.places[i]), tick
 
 
