@@ -1,0 +1,67 @@
+"""Results of a benchmark: one JSON object a line, or a readable table.
+
+A benchmark is a module `benchmarks/wN.py` whose docstring's first line says what races whom, with
+`run(out: Report) -> None`: it calls `out.add(...)` for every figure as soon as it has one. `ratio` above 1 always means
+that we are better.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from statistics import median
+from time import perf_counter
+
+
+class Report:
+    """Prints figures as they come. `id` is the benchmark's."""
+
+    def __init__(self, id: str, as_json: bool) -> None:
+        self._id, self._json = id, as_json
+        self._headed = False
+
+    def add(
+        self,
+        case: str,
+        metric: str,
+        ours: float,
+        peer: float | None = None,
+        peer_name: str | None = None,
+        less_is_better: bool = False,
+    ) -> None:
+        """One figure; `metric` names its unit. Without a peer the ratio is null."""
+        ratio = None
+        if peer and ours:
+            ratio = peer / ours if less_is_better else ours / peer
+        if self._json:
+            line = {"id": self._id, "case": case, "metric": metric, "ours": ours, "peer": peer, "peer_name": peer_name}
+            print(json.dumps(line | {"ratio": ratio}), flush=True)
+            return
+        if not self._headed:
+            self._headed = True
+            print(f"{'case':<42} {'metric':<24} {'ours':>14} {'peer':>14} {'ratio':>8}  peer")
+        against = f"{_short(peer):>14} {_short(ratio):>8}  {peer_name}" if peer is not None else ""
+        print(f"{case:<42} {metric:<24} {_short(ours):>14} {against}".rstrip(), flush=True)
+
+    def say(self, text: str) -> None:
+        """A remark for a human; goes to stderr, so that `--json` stays one object a line."""
+        print(f"{self._id}: {text}", file=sys.stderr, flush=True)
+
+
+def seconds(*contestants: Callable[[], object], rounds: int = 7) -> list[float]:
+    """The median time of each contestant, run in turn `rounds` times after one unmeasured round."""
+    times: list[list[float]] = [[] for _ in contestants]
+    for measured in range(rounds + 1):
+        for run, took in zip(contestants, times, strict=True):
+            began = perf_counter()
+            run()
+            if measured:
+                took.append(perf_counter() - began)
+    return [median(took) for took in times]
+
+
+def _short(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:,.3g}" if abs(value) < 10 else f"{value:,.1f}"
