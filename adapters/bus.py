@@ -2,8 +2,8 @@
 
 An output entry's id is the id of the input entry that caused it; Redis refuses an id that is not newer, so a repeat, a
 second owner or a rolled-back log writes the same bytes under the same id, or nothing. A snapshot is one value that
-names its own cursor and may lag. A feed numbers its entries; the bus keeps the last number of each (writer, partition) and
-refuses a repeat. Nothing here needs two keys changed at a time, except a number and its entry: one slot, one script.
+names its own cursor and may lag. A feed numbers its entries; the bus keeps the last number of each (writer, partition)
+and refuses a repeat. Nothing here needs two keys changed at a time, except a number and its entry: one slot and script.
 
 Speaks to one server: the embedded one, or a `BUS_URL` (a proxy or a Sentinel-managed name in front of several). Every
 key carries its partition as hash tag, so that a Cluster could hold it; reading several partitions at once could not.

@@ -71,7 +71,7 @@ databases 1
 save ""
 maxclients 2000
 timeout 0
-hz 100
+hz 500
 proc-title-template "{title} {config-file}"
 """
 
@@ -120,8 +120,8 @@ class RedisServer:
                 name, f"the socket path {self._starting} is over {PATH_BYTES} bytes; give a shorter run folder"
             )
         self._binary = binary or _find()
-        self._version = _version(self._binary)
-        if self._version < OLDEST:
+        self.version = _version(self._binary)
+        if self.version < OLDEST:
             raise StoreRefused(name, f"{self._binary} is not a Redis server of {_text(OLDEST)} or later")
         self._log = structlog.get_logger().bind(server=name)
         self._process: subprocess.Popen[bytes] | None = None
@@ -160,7 +160,7 @@ class RedisServer:
             self._end(0.0)
             self._release()
             raise
-        self._log.info("redis_started", pid=self.pid, version=_text(self._version))
+        self._log.info("redis_started", pid=self.pid, version=_text(self.version))
         return list(self.recovered)
 
     def ensure(self) -> list[str]:
@@ -220,12 +220,13 @@ class RedisServer:
     def _release(self) -> None:
         if self._lock is not None:
             self._lock.truncate(0)
+            fcntl.flock(self._lock, fcntl.LOCK_UN)  # a child that another thread is just starting may hold a copy
             self._lock.close()
             self._lock = None
 
     def _check_version(self) -> None:
         """An older server takes a newer one's folder for empty, so it is refused here."""
-        mine = self._version
+        mine = self.version
         note = self._folder / VERSION_FILE
         if note.exists():
             found = re.fullmatch(r"(\d+)\.(\d+)\s*", note.read_text())
@@ -297,8 +298,11 @@ class RedisServer:
             self._spawn()
             if self._loaded():
                 break
-            if repaired or not self._durable or "Bad file format" not in self._tail():
-                raise LineDown(self._name, f"redis-server ended while starting; its log:\n{self._tail()}")
+            tail = self._tail()
+            if "nrecoverable error" in tail:
+                raise StoreRefused(self._name, f"this server cannot read {self._folder}; its log:\n{tail}")
+            if repaired or not self._durable or "Bad file format" not in tail:
+                raise LineDown(self._name, f"redis-server ended while starting; its log:\n{tail}")
             self._repair()
         if "short read while loading the AOF" in self._tail(1 << 16):
             self._say("the append-only file ended in a half-written command, which was cut off")
