@@ -1,7 +1,8 @@
 """Archive: carries ticks and candles from the bus into the lake, each row once.
 
-The cursor lives in the lake itself: every commit names, as a Delta application transaction, the last entry it holds of each
-partition, and a commit that would not move it forward is refused. So a restart asks the lake where to go on, and nothing else.
+The cursor lives in the lake itself: every commit names, as a Delta application transaction, the last entry it holds
+of each partition, and a commit that would not move it forward is refused. So a restart asks the lake where to go on,
+and nothing else.
 """
 
 from __future__ import annotations
@@ -40,6 +41,12 @@ class Shelf:
         self.rows: list[np.ndarray] = []
         self.committed: dict[int, EntryId] = {}
         self.commits = self.total = 0
+
+    def health(self) -> dict[str, Any]:
+        """Rows and commits of this process, what waits, and how far the lake goes."""
+        committed = {str(p): c for p, c in self.committed.items()}
+        waiting = sum(map(len, self.rows))
+        return {"rows": self.total, "commits": self.commits, "waiting": waiting, "committed": committed}
 
     def app(self, partition: int) -> str:
         """The Delta application id of one partition's entries."""
@@ -86,15 +93,13 @@ class Archive:
     def health(self) -> dict[str, Any]:
         """What `status` shows of this actor; `committed` are packed entry ids by table and partition."""
         return {
-            "part": "archive", "name": "archive", "pid": os.getpid(), "resident": resident_bytes(), "trouble": self._trouble,
-            "tables": {
-                s.topic: {
-                    "rows": s.total, "commits": s.commits, "waiting": sum(map(len, s.rows)),
-                    "committed": {str(p): c for p, c in s.committed.items()},
-                }
-                for s in self._shelves
-            },
-        }  # fmt: skip
+            "part": "archive",
+            "name": "archive",
+            "pid": os.getpid(),
+            "resident": resident_bytes(),
+            "trouble": self._trouble,
+            "tables": {s.topic: s.health() for s in self._shelves},
+        }
 
     def _own(self, shelf: Shelf) -> None:
         """Start from what the lake says it holds."""
@@ -156,7 +161,9 @@ class Archive:
             shelf.total += len(rows)
             self._committed.set(shelf.total, tags={"table": shelf.topic})
             shelf.rows.clear()
-            self._log.info("committed", table=shelf.topic, rows=len(rows), ms=round((time.monotonic() - began) * 1000, 1))
+            self._log.info(
+                "committed", table=shelf.topic, rows=len(rows), ms=round((time.monotonic() - began) * 1000, 1)
+            )
         for p, cursor in moved.items():
             self._bus.save(shelf.reader, p, cursor, b"")
         shelf.committed = dict(shelf.cursors)

@@ -1,14 +1,15 @@
 """Candles: folds the ticks of some partitions into candles; the only actor that loads the Numba kernel.
 
-Exactly once: an output entry carries the id of the input entry that closed it, so whatever is folded again after a restart
-is refused by the bus as known. Whenever the bus goes away the state is thrown away and read anew from the last snapshot: one
-way of recovery, used for everything.
+Exactly once: an output entry carries the id of the input entry that closed it, so whatever is folded again after a
+restart is refused by the bus as known. Whenever the bus goes away the state is thrown away and read anew from the
+last snapshot: one way of recovery, used for everything.
 """
 
 from __future__ import annotations
 
 import os
 import time
+from collections import deque
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from market.errors import LeaseLost, LineDown
 from market.fold import COUNTS, CandleBuilder
 from market.instruments import Universe
 from market.sessions import Sessions
-from market.ticks import TICK, FeedState, mark
+from market.ticks import TICK, FeedState, Kind, mark
 
 READER = "candles"
 READ_ENTRIES = 64
@@ -44,6 +45,11 @@ class Partition:
         self.saved: EntryId = START
         self.candles = 0
 
+    def health(self) -> dict[str, Any]:
+        """Its cursor, its market time and how many rows met which rule."""
+        time_and_counts = {"market_time": self.builder.market_time, **self.builder.counts}
+        return {"cursor": self.cursor, "candles": self.candles, **time_and_counts}
+
 
 class Candles:
     """Reads, folds, writes; decides nothing itself."""
@@ -56,7 +62,9 @@ class Candles:
         self._bus = Bus(plan.bus)
         self._model = ReadModel(plan.cache)
         self._universe = Universe(plan.instruments)
-        CandleBuilder([0], Sessions(plan.sessions).table()).step(mark(0, FeedState.LIVE, 0))  # compile before ticks come
+        CandleBuilder([0], Sessions(plan.sessions).table()).step(
+            mark(0, FeedState.LIVE, 0)
+        )  # compile before ticks come
         self._parts: dict[int, Partition] = {}
         self._leases: dict[int, Lease] = {}
         self._stopped = False
@@ -67,6 +75,7 @@ class Candles:
         self._fold_ms = milliseconds("bourse_candles_step_ms", "one read, folded and written", "partitions")
         self._tags = {"partitions": name}
         self._refolded = 0
+        self._closing: deque[float] = deque(maxlen=4096)
 
     def run(self) -> None:
         """Read, fold, write, until told to stop. Raises LeaseLost when another owner took over."""
@@ -93,14 +102,17 @@ class Candles:
     def health(self) -> dict[str, Any]:
         """What `status` shows of this actor."""
         parts = list(self._parts.values())
+        p50, p99 = np.percentile(list(self._closing) or [0.0], (50, 99)).round(2).tolist()
         return {
-            "part": "candles", "name": "-".join(map(str, self._plan.mine)), "pid": os.getpid(), "resident": resident_bytes(), "trouble": self._trouble,
+            "part": "candles",
+            "name": "-".join(map(str, self._plan.mine)),
+            "pid": os.getpid(),
+            "resident": resident_bytes(),
+            "trouble": self._trouble,
+            "closing_ms": {"count": len(self._closing), "p50": p50, "p99": p99},
             "market_time": min((p.builder.market_time for p in parts), default=0),
-            "partitions": {
-                str(p.number): {"cursor": p.cursor, "candles": p.candles, "market_time": p.builder.market_time, **p.builder.counts}
-                for p in parts
-            },
-        }  # fmt: skip
+            "partitions": {str(p.number): p.health() for p in parts},
+        }
 
     def _own(self) -> None:
         """Take the partitions over from whoever had them: lease, snapshot, cursor."""
@@ -114,7 +126,7 @@ class Candles:
                 part.builder.restore(state)
             part.saved = part.cursor
             self._parts[number] = part
-            self._log.info("partition_owned", partition=number, cursor=part.cursor, instruments=len(self._universe.partition(number, self._plan.partitions)))
+            self._log.info("partition_owned", partition=number, cursor=part.cursor)
         self._trouble = ""
 
     def _take_lease(self, number: int) -> None:
@@ -137,6 +149,7 @@ class Candles:
             self._publish(closed)
             for entry in read:
                 self._parts[entry.partition].cursor = entry.id
+            self._time(closed)
             self._fold_ms.observe((time.monotonic() - started) * 1000, tags=self._tags)
         if began - self._renewed > self._plan.lease_seconds / 3:
             for lease in self._leases.values():
@@ -159,6 +172,14 @@ class Candles:
             self._parts[entry.partition].candles += len(rows)
             self._refolded += 0 if written else len(rows)
 
+    def _time(self, closed: list[tuple[Entry, CandleRows]]) -> None:
+        """From the mark that closed a minute, as the feed made it, to its candles on the bus."""
+        now = time.time_ns()
+        for entry, _ in closed:
+            ticks = entries.decode(entry.payload, TICK)
+            made = int(ticks["received"][ticks["kind"] == Kind.MARK][-1])
+            self._closing.append((now - made) / 1e6)
+
     def _save(self) -> None:
         for part in self._parts.values():
             if part.cursor != part.saved:
@@ -175,5 +196,3 @@ class Candles:
             self._model.current_candles([self._universe[int(i)].symbol for i in rows["instrument"]], rows)
         except LineDown as e:
             self._log.warning("cache_down", reason=e.reason)
-
-

@@ -8,22 +8,24 @@ from collections.abc import Iterator
 from datetime import date
 from typing import Any
 
+from adapters.exchange import Exchange as Server
+from market.tape import Tape
+
 from actors.measures import resident_bytes
 from adapters import logs, recordings
-from adapters.exchange import Exchange as Server
 from market import generator
 from market.instruments import Instrument
 from market.records import Record
 from market.sessions import Session, Sessions
-from market.tape import Tape
 from market.universes import Listing
 
 
 class ExchangePlan(Record):
     """Where it listens and what it plays.
 
-    `recording` and `day`: one recorded session; else sessions are generated from `seed`. `begin`: market time, ns UTC, from
-    which the tape goes on. `hold`: the tape waits for its consumer. `speed`: times real time, None: as fast as it goes.
+    `recording` and `day`: one recorded session; else sessions are generated from `seed`. `begin`: market time, ns
+    UTC, from which the tape goes on. `hold`: the tape waits for its consumer. `speed`: times real time, None: as
+    fast as it goes.
     """
 
     host: str = "127.0.0.1"
@@ -55,7 +57,9 @@ class Exchange:
     async def run(self) -> None:
         """Listen and play."""
         plan = self._plan
-        self._server = Server(plan.instruments, tapes(plan), speed=plan.speed, hold=plan.hold, host=plan.host, port=plan.port)
+        self._server = Server(
+            plan.instruments, tapes(plan), speed=plan.speed, hold=plan.hold, host=plan.host, port=plan.port
+        )
         await self._server.start()
         try:
             await self._ended.wait()

@@ -25,7 +25,7 @@ from market.codecs import TapeClock, TapeEnd
 from market.errors import AuthRequired, BadPayload, LineDown
 from market.feeds import FeedWatch, by_partition
 from market.instruments import partition_of
-from market.sessions import MINUTE, SECOND, Sessions
+from market.sessions import MINUTE, Sessions
 from market.ticks import NO_TICKS, Kind, Ticks
 from market.vendors.kite import SOCKET_INSTRUMENTS, SOCKETS, Kite
 
@@ -88,9 +88,11 @@ class Feed:
         self._began = False
         self._stopped = self._done = False
         self._trouble = self._held_back = ""
-        self._frames = self._ticks = self._bad = self._entries = 0
+        self._frames = self._ticks = self._bad = self._entries = self._bytes = 0
         self._lag = 0.0
-        self._counts = Counts("bourse_feed", ("frames", "ticks", "bad_frames", "unknown", "unpriced"), {"feed": plan.name})
+        self._counts = Counts(
+            "bourse_feed", ("frames", "ticks", "bad_frames", "unknown", "unpriced"), {"feed": plan.name}
+        )
 
     async def run(self) -> None:
         """Hold the lines and write what they bring, until stopped or (a held tape) until its end is on the bus."""
@@ -127,11 +129,27 @@ class Feed:
     async def health(self) -> dict[str, Any]:
         """What `status` shows of this feed."""
         return {
-            "part": "feed", "name": self._plan.name, "pid": os.getpid(), "resident": resident_bytes(), "state": self._state(), "trouble": self._held_back or self._trouble,
-            "market_time": self._now(), "last_data": self._watch.last_data, "frames": self._frames, "ticks": self._ticks,
-            "bad": self._bad, "entries": self._entries, "lag_ms": round(self._lag * 1000, 2), "ended": self._done,
-            "unknown": sum(w.codec.unknown for w in self._wires), "unpriced": sum(w.codec.unpriced for w in self._wires),
-        }  # fmt: skip
+            "part": "feed",
+            "name": self._plan.name,
+            "pid": os.getpid(),
+            "resident": resident_bytes(),
+            "state": self._state(),
+            "trouble": self._held_back or self._trouble,
+            "market_time": self._now(),
+            "last_data": self._watch.last_data,
+            "frames": self._frames,
+            "ticks": self._ticks,
+            "bad": self._bad,
+            "entries": self._entries,
+            "bytes": self._bytes,
+            "lag_ms": round(self._lag * 1000, 2),
+            "ended": self._done,
+            **self._left_out(),
+        }
+
+    def _left_out(self) -> dict[str, int]:
+        codecs = [w.codec for w in self._wires]
+        return {"unknown": sum(c.unknown for c in codecs), "unpriced": sum(c.unpriced for c in codecs)}
 
     def _state(self) -> str:
         return "AUTH_REQUIRED" if self._trouble.startswith("login") else self._watch.state.name
@@ -232,10 +250,7 @@ class Feed:
             await asyncio.sleep(TICK_SECONDS)
             if not self._plan.tape:
                 self._wake.set()
-            self._counts.set(
-                frames=self._frames, ticks=self._ticks, bad_frames=self._bad,
-                unknown=sum(w.codec.unknown for w in self._wires), unpriced=sum(w.codec.unpriced for w in self._wires),
-            )  # fmt: skip
+            self._counts.set(frames=self._frames, ticks=self._ticks, bad_frames=self._bad, **self._left_out())
 
     async def _write(self) -> bool:
         """Write what is complete, at most a minute of market time; True while there may be more."""
@@ -263,7 +278,9 @@ class Feed:
             while wire.steps and (not self._plan.tape or wire.steps[0].clock <= until) and frames < ENTRY_FRAMES * 4:
                 steps.append(wire.steps.popleft())
                 frames += len(steps[-1].frames)
-                if self._plan.hold and steps[-1].number <= wire.known:  # some partition may know this step: it goes alone, under its own number
+                if (
+                    self._plan.hold and steps[-1].number <= wire.known
+                ):  # some partition may know this step: it goes alone, under its own number
                     break
             taken.append((wire, steps))
         return taken
@@ -324,7 +341,10 @@ class Feed:
             self._watch.opened(now)
         if data:
             self._watch.data(now)
-        return self._watch.step(now)
+        marks = self._watch.step(now)
+        if len(marks) and not self._plan.hold:
+            marks["received"] = time.time_ns()
+        return marks
 
     def _refuse(self, bad: BadPayload) -> None:
         self._bad += 1
@@ -360,6 +380,7 @@ class Feed:
         for writer, rows in batch:
             self._bus.append("ticks", writer, rows)
             self._entries += len(rows)
+            self._bytes += sum(len(payload) for _, _, payload in rows)
 
     async def _catch_up(self) -> None:
         """Learn from the bus what our predecessor wrote: a held tape goes on behind it."""

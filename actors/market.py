@@ -24,7 +24,9 @@ BLOCK_SECONDS = 0.2
 
 
 class Market:
-    """The latest quotes as columns, written to the read model once a second. Nothing here must survive: it is latest value only."""
+    """The latest quotes as columns, written to the read model once a second. Nothing here must survive: it is
+    latest value only.
+    """
 
     def __init__(self, plan: MarketPlan) -> None:
         logs.configure("market", plan.log_level)
@@ -59,7 +61,14 @@ class Market:
 
     def health(self) -> dict[str, Any]:
         """What `status` shows of this actor."""
-        return {"part": "market", "name": "market", "pid": os.getpid(), "resident": resident_bytes(), "trouble": self._trouble, "refreshed": self._refreshed}
+        return {
+            "part": "market",
+            "name": "market",
+            "pid": os.getpid(),
+            "resident": resident_bytes(),
+            "trouble": self._trouble,
+            "refreshed": self._refreshed,
+        }
 
     def _follow(self, after: dict[int, EntryId]) -> None:
         due = time.monotonic()
@@ -73,5 +82,3 @@ class Market:
 
     def _refresh(self) -> None:
         self._refreshed += self._model.refresh(self._symbols, self._quotes, self._equity)
-
-

@@ -23,7 +23,9 @@ class BusPlan(Record):
 
 
 class FeedPlan(BusPlan):
-    """One broker account. `tape`: the source is a simulated exchange, whose clock is the market's; `hold`: it waits for us."""
+    """One broker account. `tape`: the source is a simulated exchange, whose clock is the market's; `hold`: it
+    waits for us.
+    """
 
     name: str
     source: int

@@ -1,18 +1,20 @@
 """Supervisor: compares what should run with what answers, and keeps the bus within its bounds.
 
-Ray restarts a process; that its `run` goes on is ours. Each part's `run` is one call that ends only when told to stop, when a
-held tape is over, or when the process died: then it is called again. The Supervisor holds handles and asks no state API.
+Ray restarts a process; that its `run` goes on is ours. Each part's `run` is one call that ends only when told to
+stop, when a held tape is over, or when the process died: then it is called again. The Supervisor holds handles and
+asks no state API.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import ray
 import structlog
+from pydantic import Field
 from ray.actor import ActorHandle
 from ray.exceptions import RayError
 
@@ -39,7 +41,7 @@ class Part(Record):
     make: Callable[..., Any]
     plan: Record
     num_cpus: float = 0.0
-    environment: dict[str, str] = {}
+    environment: Mapping[str, str] = Field(default_factory=dict)
     asynchronous: bool = False
 
 
@@ -59,7 +61,7 @@ def start(part: Part) -> ActorHandle:
     """The running actor of this part, made if it is not there."""
     options: dict[str, Any] = {
         "name": part.name, "namespace": NAMESPACE, "lifetime": "detached", "get_if_exists": True, "max_restarts": -1,
-        "max_task_retries": 0, "num_cpus": part.num_cpus, "runtime_env": {"env_vars": part.environment},
+        "max_task_retries": 0, "num_cpus": part.num_cpus, "runtime_env": {"env_vars": dict(part.environment)},
     }  # fmt: skip
     if not part.asynchronous:
         options["concurrency_groups"] = {CONTROL: 2}
@@ -150,7 +152,9 @@ class Supervisor:
                 return
             except RayError as e:
                 one.restarts += 1
-                self._log.error("part_died", part=one.part.name, restarts=one.restarts, reason=str(e).strip().splitlines()[-1][:300])
+                self._log.error(
+                    "part_died", part=one.part.name, restarts=one.restarts, reason=str(e).strip().splitlines()[-1][:300]
+                )
         one.running = one.handle.run.remote()
 
     def _ask(self, one: Supervised) -> None:
@@ -195,16 +199,23 @@ class Supervisor:
     def _publish(self) -> None:
         used, limit = self._bus.memory()
         self._memory.set(used / limit if limit else 0.0)
-        parts = []
-        for one in self._parts:
-            parts.append({**one.health, "actor": one.part.name, "restarts": one.restarts, "up": time.monotonic() - one.answered_at < ANSWER_SECONDS * 2})
+        alive = time.monotonic() - ANSWER_SECONDS * 2
+        parts = [
+            {**one.health, "actor": one.part.name, "restarts": one.restarts, "up": one.answered_at > alive}
+            for one in self._parts
+        ]
         newest = max((h.get("market_time", 0) for h in parts if h["part"] == "feed"), default=0)
         for health in parts:
             if health.get("market_time") and newest:
                 health["lag_seconds"] = round((newest - health["market_time"]) / 1e9, 3)
                 self._lag.set(health["lag_seconds"], tags={"part": health["actor"]})
+        bus = {"used": used, "limit": limit, "pressure": self._bus.pressure(), "trimmed": self._trimmed}
+        me = {"pid": os.getpid(), "resident": resident_bytes()}
         self._status = {
-            "at": time.time(), "parts": parts, "bus": {"used": used, "limit": limit, "pressure": self._bus.pressure(), "trimmed": self._trimmed},
-            "held_back": self._held_back, "supervisor": {"pid": os.getpid(), "resident": resident_bytes()},
-        }  # fmt: skip
+            "at": time.time(),
+            "parts": parts,
+            "bus": bus,
+            "held_back": self._held_back,
+            "supervisor": me,
+        }
         self._model.put("status", self._status, STATUS_EXPIRY)

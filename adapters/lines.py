@@ -45,7 +45,9 @@ class Line:
             raise LineDown(self._name, f"{type(e).__name__}: {e}") from e
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         await self._socket.close()
         await self._session.close()
 
@@ -68,7 +70,9 @@ class Line:
 
 
 class Backoff:
-    """Pauses between tries: doubling from `first` to `longest` seconds, each scattered by half; `reset` after a success."""
+    """Pauses between tries: doubling from `first` to `longest` seconds, each scattered by half; `reset` after a
+    success.
+    """
 
     def __init__(self, first: float = 0.1, longest: float = 5.0) -> None:
         self._first, self._longest = first, longest

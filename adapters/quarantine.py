@@ -1,7 +1,7 @@
 """Quarantine: payloads nobody could read, kept for a human.
 
-One folder; each payload is a file, `index.jsonl` says when, from whom and why. At most `KEPT` payloads and `LARGEST` bytes of
-each are held; what does not fit is counted by its sender all the same.
+One folder; each payload is a file, `index.jsonl` says when, from whom and why. At most `KEPT` payloads and `LARGEST`
+bytes of each are held; what does not fit is counted by its sender all the same.
 """
 
 from __future__ import annotations

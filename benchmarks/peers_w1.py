@@ -1,7 +1,8 @@
-"""The peers of W1, run by their own interpreter (`.venv-bench`): ticks from a file to one-minute candles, timed.
+"""The peers of W1, run by their own interpreter (`.venv/peers`): ticks from a file to one-minute candles, timed.
 
-Usage: python peers_w1.py TICKS.npy PEER. Prints one JSON object: ticks, seconds, candles. Both peers get what they need in their
-own form before the clock starts, and neither applies our rules for late, duplicate, quiet and missing ticks.
+Usage: python peers_w1.py TICKS.npy PEER. Prints one JSON object: ticks, seconds, candles. Both peers get what they
+need in their own form before the clock starts, and neither applies our rules for late, duplicate, quiet and missing
+ticks.
 """
 
 from __future__ import annotations
@@ -69,7 +70,9 @@ def nautilus_candles(ticks: np.ndarray) -> tuple[int, float, int]:
         identity, aggregator = made[int(row["instrument"])]
         at = int(row["at"])
         price = Price(int(row["price"]) / 10_000, 2)
-        queue.append((at, aggregator, TradeTick(identity, price, Quantity.from_int(7), AggressorSide.BUYER, trade, at, at)))
+        queue.append(
+            (at, aggregator, TradeTick(identity, price, Quantity.from_int(7), AggressorSide.BUYER, trade, at, at))
+        )
     began = time.perf_counter()
     now = 0
     for at, aggregator, tick in queue:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import multiprocessing as mp
 import os
+import select
 import subprocess
 import sys
 import tempfile
@@ -18,13 +20,17 @@ from typing import Any
 import numpy as np
 from pydantic import SecretStr
 
-from actors.plans import CandlesPlan, FeedPlan
+from actors.plans import ArchivePlan, CandlesPlan, FeedPlan
+from adapters import entries
+from adapters.bus import Bus
 from adapters.redis_server import RedisServer
 from benchmarks import storm
 from market.instruments import Instrument
 from market.sessions import MINUTE, SECOND, Session
+from market.ticks import blank
 
 HOUR = 60 * MINUTE
+KEEP_SECONDS = 5.0
 
 
 def instruments(count: int) -> tuple[Instrument, ...]:
@@ -37,7 +43,9 @@ def session_now() -> Session:
     """A session around this moment, whatever day it is."""
     now = time.time_ns()
     opens = now - now % MINUTE - HOUR
-    return Session(date=datetime.fromtimestamp(now / 1e9, UTC).date(), preopen=opens - MINUTE, open=opens, close=opens + 8 * HOUR)
+    return Session(
+        date=datetime.fromtimestamp(now / 1e9, UTC).date(), preopen=opens - MINUTE, open=opens, close=opens + 8 * HOUR
+    )
 
 
 def run_feed(plan: FeedPlan, out: Any) -> None:
@@ -85,17 +93,31 @@ class Spine:
         self.out.update(self._stops)
         shares = instruments(count)
         common = {
-            "bus": self.servers[0].url, "cache": self.servers[1].url, "partitions": partitions, "instruments": shares,
-            "sessions": (session_now(),), "log_level": "error",
-        }  # fmt: skip
+            "bus": self.servers[0].url,
+            "cache": self.servers[1].url,
+            "partitions": partitions,
+            "instruments": shares,
+            "sessions": (session_now(),),
+            "log_level": "error",
+        }
         self.feed_plan = FeedPlan(
-            **common, name="storm", source=0, url=f"ws://127.0.0.1:{port}/", api_key=SecretStr("k"), access_token=SecretStr("t"),
-            login="", grace=2 * SECOND, mute_after=3 * SECOND, quarantine=str(folder / "quarantine"),
-        )  # fmt: skip
+            **common,
+            name="storm",
+            source=0,
+            url=f"ws://127.0.0.1:{port}/",
+            api_key=SecretStr("k"),
+            access_token=SecretStr("t"),
+            login="",
+            grace=2 * SECOND,
+            mute_after=3 * SECOND,
+            quarantine=str(folder / "quarantine"),
+        )
         self.candles_plan = CandlesPlan(**common, mine=tuple(range(partitions)), grace=2 * SECOND)
         self._storm_arguments = [str(port), str(count), str(seconds), str(rate)]
         self.processes: dict[str, int] = {}
         self._children: list[mp.Process] = []
+        self._bus = Bus(self.servers[0].url)
+        self._sent: dict[str, float] | None = None
 
     def __enter__(self) -> Spine:
         for server in self.servers:
@@ -137,7 +159,33 @@ class Spine:
     def resident(self) -> dict[str, float]:
         """MiB each process holds."""
         page = os.sysconf("SC_PAGE_SIZE")
-        return {n: round(int(Path(f"/proc/{p}/statm").read_text().split()[1]) * page / 2**20, 1) for n, p in self.processes.items()}
+        return {
+            n: round(int(Path(f"/proc/{p}/statm").read_text().split()[1]) * page / 2**20, 1)
+            for n, p in self.processes.items()
+        }
+
+    def sent(self) -> dict[str, float] | None:
+        """What the storm says it sent; None while it blows."""
+        assert self.storm.stdout is not None
+        if self._sent is None and select.select([self.storm.stdout], [], [], 0)[0]:
+            self._sent = json.loads(self.storm.stdout.readline())
+        return self._sent
+
+    def trim(self) -> None:
+        """What the Supervisor does once a second: nothing that every durable reader has read stays."""
+        for partition in range(self.feed_plan.partitions):
+            keep = int((time.time() - KEEP_SECONDS) * 1000) << 20
+            self._bus.retire("ticks", partition, ("candles",), keep)
+
+    def behind_ms(self) -> float:
+        """How far Candles is behind the head of the ticks, in ms of the bus's clock."""
+        ends = {p: self._bus.last("ticks", p) for p in range(self.feed_plan.partitions)}
+        read = self.out["candles"]["partitions"]
+        return max((ends[int(p)] >> 20) - (state["cursor"] >> 20) for p, state in read.items())
+
+    def bus_bytes(self) -> int:
+        """Payload bytes of all tick entries ever written."""
+        return int(self.out["feed"]["bytes"])
 
     def folded(self) -> int:
         """Ticks that Candles has folded."""
@@ -152,3 +200,49 @@ class Spine:
 def percentiles(values: list[float]) -> tuple[float, float]:
     """Median and 99th percentile."""
     return float(np.percentile(values, 50)), float(np.percentile(values, 99))
+
+
+def archive_rate(rows: int, an_entry: int = 4000) -> float:
+    """Ticks a second that Archive alone carries from a full bus into a lake."""
+    from actors.archive import Archive
+
+    rng = np.random.default_rng(3)
+    ticks = blank(rows)
+    ticks["instrument"] = rng.integers(0, 2000, rows)
+    now = time.time_ns()
+    for name in ("at", "quoted", "received"):
+        ticks[name] = now + np.arange(rows)
+    ticks["price"] = 1_000_000 + rng.integers(-3, 4, rows).cumsum() * 500
+    ticks["day_volume"] = np.arange(rows)
+    with tempfile.TemporaryDirectory(prefix="bourse-") as name:
+        folder = Path(name)
+        server = RedisServer(folder / "bus", folder, "bus", memory=2 << 30, durable=True)
+        server.start()
+        try:
+            bus = Bus(server.url)
+            for number, k in enumerate(range(0, rows, an_entry)):
+                bus.append("ticks", "bench", [(0, number, entries.encode(ticks[k : k + an_entry]))])
+            plan = ArchivePlan(
+                bus=server.url,
+                cache=server.url,
+                partitions=1,
+                instruments=instruments(2000),
+                sessions=(session_now(),),
+                log_level="error",
+                lake=str(folder / "lake"),
+                feeds=("bench",),
+                commit_seconds=1.0,
+                tables=("ticks",),
+            )
+            keeper = Archive(plan)
+            began = time.perf_counter()
+            working = threading.Thread(target=keeper.run)
+            working.start()
+            while keeper.health()["tables"].get("ticks", {}).get("rows", 0) < rows:
+                time.sleep(0.01)
+            took = time.perf_counter() - began
+            keeper.stop()
+            working.join()
+        finally:
+            server.stop()
+    return rows / took

@@ -54,7 +54,9 @@ def frames(instruments: int, count: int) -> np.ndarray:
 
 
 def serve(port: int, instruments: int, seconds: float, rate: float) -> None:
-    """Accept one client and send for so long; `rate` in ticks a second, 0 for no limit. Prints what was sent as JSON."""
+    """Accept one client and send for so long; `rate` in ticks a second, 0 for no limit. Prints what was sent as
+    JSON.
+    """
     count = max(6000, 2 * instruments // PACKETS)
     made = frames(instruments, count)
     packets = made[:, HEADER + 2 :].reshape(count, PACKETS, 186)
@@ -87,10 +89,16 @@ def _shake_hands(client: socket.socket) -> None:
     request = b""
     while b"\r\n\r\n" not in request:
         request += client.recv(4096)
-    key = next(line.split(b":", 1)[1].strip() for line in request.split(b"\r\n") if line.lower().startswith(b"sec-websocket-key"))
+    key = next(
+        line.split(b":", 1)[1].strip()
+        for line in request.split(b"\r\n")
+        if line.lower().startswith(b"sec-websocket-key")
+    )
     accept = base64.b64encode(hashlib.sha1(key + ACCEPT, usedforsecurity=False).digest())
     client.sendall(
-        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: " + accept + b"\r\n\r\n"
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
+        + accept
+        + b"\r\n\r\n"
     )
 
 

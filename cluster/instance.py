@@ -1,7 +1,7 @@
 """Instance: one running Bourse on this machine: stores, Ray, the Supervisor and its parts, the gateway.
 
-Everything is a child of this process and ends with it; `close` ends it in order, feeds first, so that nothing that was taken
-in is lost.
+Everything is a child of this process and ends with it; `close` ends it in order, feeds first, so that nothing that
+was taken in is lost.
 """
 
 from __future__ import annotations
@@ -55,8 +55,16 @@ class Instance:
 
         from actors.supervisor import CONTROL, NAMESPACE, Supervisor
 
-        options = {"name": SUPERVISOR, "namespace": NAMESPACE, "lifetime": "detached", "max_restarts": -1, "num_cpus": 0}
-        self._supervisor = ray.remote(Supervisor).options(**options, concurrency_groups={CONTROL: 4}).remote(plan, parts)
+        options = {
+            "name": SUPERVISOR,
+            "namespace": NAMESPACE,
+            "lifetime": "detached",
+            "max_restarts": -1,
+            "num_cpus": 0,
+        }
+        self._supervisor = (
+            ray.remote(Supervisor).options(**options, concurrency_groups={CONTROL: 4}).remote(plan, parts)
+        )
         self._running = self._supervisor.run.remote()
 
     def gateway(self, application: Any) -> None:
@@ -81,7 +89,9 @@ class Instance:
         from actors.supervisor import CONTROL
 
         with contextlib.suppress(ray.exceptions.RayError):
-            found: dict[str, Any] = ray.get(self._supervisor.status.options(concurrency_group=CONTROL).remote(), timeout=5)
+            found: dict[str, Any] = ray.get(
+                self._supervisor.status.options(concurrency_group=CONTROL).remote(), timeout=5
+            )
             return found
         return {}
 
@@ -95,7 +105,10 @@ class Instance:
                 return
             time.sleep(0.2)
         silent = [p["actor"] for p in self.status().get("parts", []) if "pid" not in p] or ["the supervisor"]
-        raise LineDown("bourse", f"no answer from {', '.join(silent)} within {READY_SECONDS:.0f} s; see {self.addresses.get('logs')}")
+        raise LineDown(
+            "bourse",
+            f"no answer from {', '.join(silent)} within {READY_SECONDS:.0f} s; see {self.addresses.get('logs')}",
+        )
 
     def ensure(self) -> None:
         """Called about once a second: what of the stores or the Supervisor has died is started again."""
@@ -139,7 +152,10 @@ class Instance:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             lock.seek(0)
-            raise StoreRefused(str(run), f"process {lock.read().strip()} runs Bourse here; bourse down ends it, or choose another ports.base") from None
+            raise StoreRefused(
+                str(run),
+                f"process {lock.read().strip()} runs Bourse here; bourse down ends it, or choose another ports.base",
+            ) from None
         lock.seek(0)
         lock.truncate()
         lock.write(str(os.getpid()))

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
 
 import typer
 from pydantic import SecretStr
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cluster.document import check_with_ray
-from cluster.settings import Settings, address, read
-from market.errors import BadSetting
-
-WRONG_SETTINGS = 2
+from cluster import running
+from cluster.console import Config, screen, settings_of
+from cluster.settings import Settings, address
 
 app = typer.Typer(
     name="bourse",
@@ -25,9 +21,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_show_locals=False,
 )
-screen = Console(highlight=False)
-
-Config = Annotated[Path, typer.Option("--config", "-c", help="The cluster file.", show_default=True)]
+app.add_typer(running.app)
 
 
 @app.callback()
@@ -59,18 +53,6 @@ def doctor(config: Config = Path("cluster.yaml")) -> None:
         table.add_row(state, finding.what, escape(finding.detail), escape(finding.remedy))
     screen.print(table)
     raise typer.Exit(worst)
-
-
-def settings_of(config: Path, *, with_ray: bool = False) -> Settings:
-    """The settings, or the one line about what is wrong with them and the end of this command."""
-    try:
-        settings = read(config)
-        if with_ray:
-            check_with_ray(config)
-    except BadSetting as e:
-        typer.echo(str(e), err=True)
-        raise typer.Exit(WRONG_SETTINGS) from None
-    return settings
 
 
 def resolved(settings: Settings) -> Iterator[tuple[str, str]]:

@@ -22,7 +22,7 @@ from cluster.settings import Settings
 from market.errors import BadValue, LineDown
 from market.holidays import nse_sessions
 from market.instruments import Instrument
-from market.sessions import MINUTE, Sessions
+from market.sessions import MINUTE, Session, Sessions
 
 Progress = Callable[[float, str], None]
 FIELDS = ("open", "high", "low", "close", "volume")
@@ -37,15 +37,27 @@ class Outcome:
         self.candles, self.differences, self.seconds, self.counts = candles, differences, seconds, counts
 
 
-def replay(settings: Settings, recording: Path, day: date, speed: float | None, lake: Path, progress: Progress, say: Callable[[str], None]) -> Outcome:
-    """Run the day and compare. Raises BadValue (no such file or session, a lake that has it already), LineDown (it stalled)."""
+def replay(
+    settings: Settings,
+    recording: Path,
+    day: date,
+    speed: float | None,
+    lake: Path,
+    progress: Progress,
+    say: Callable[[str], None],
+) -> Outcome:
+    """Run the day and compare. Raises BadValue (no such file or session, a lake that has it already), LineDown
+    (it stalled).
+    """
     from cluster.wiring import Tape, Wiring
 
-    bars, instruments = recordings.read(recording, day), None
+    bars = recordings.read(recording, day)
     instruments = recordings.universe(bars)
-    sessions = _sessions(day)
+    session, sessions = _sessions(day)
     if day in Lake(str(lake)).sessions("candles"):
-        raise BadValue("lake", str(lake), f"a lake that does not hold {day} yet: a second copy would double every candle")
+        raise BadValue(
+            "lake", str(lake), f"a lake that does not hold {day} yet: a second copy would double every candle"
+        )
     folder = Path(tempfile.mkdtemp(prefix="bourse-"))
     settings = _private(settings, folder, lake)
     instance = Instance(settings, folder / "run", say)
@@ -53,11 +65,16 @@ def replay(settings: Settings, recording: Path, day: date, speed: float | None, 
     try:
         instance.open_stores()
         instance.open_ray(dashboard=False)
-        wiring = Wiring(settings, instance.stores, folder / "run", instruments=instruments, sessions=list(sessions), tape=Tape(recording, day, speed))
+        wiring = Wiring(
+            settings,
+            instance.stores,
+            folder / "run",
+            instruments=instruments,
+            sessions=list(sessions),
+            tape=Tape(recording, day, speed),
+        )
         instance.supervise(wiring.supervisor(), wiring.parts(read_model=False))
-        today = sessions.on(day)
-        assert today is not None
-        counts = _wait(instance, today.open, today.close, progress)
+        counts = _wait(instance, session.open, session.close, progress)
         seconds = time.monotonic() - began
     finally:
         instance.close()
@@ -86,7 +103,9 @@ def compare(lake: Lake, bars: Any, instruments: list[Instrument], day: date) -> 
         else:
             equal += 1
     invented = [key for key, row in found.items() if row["trades"] > 0]
-    differences += [f"{instruments[i].symbol} {np.datetime64(start, 'ns')}Z: not in the recording" for i, start in invented]
+    differences += [
+        f"{instruments[i].symbol} {np.datetime64(start, 'ns')}Z: not in the recording" for i, start in invented
+    ]
     return equal, differences
 
 
@@ -105,7 +124,11 @@ def _wait(instance: Instance, opens: int, closes: int, progress: Progress) -> di
         if feed.get("ended") and _archived(instance, bus, parts):
             progress(1.0, f"{feed.get('ticks', 0):,} ticks")
             return {n: int(feed.get(n, 0)) for n in ("frames", "ticks", "bad", "entries")}
-        marker = folded + sum(p.get("ticks", 0) for p in parts.values()) + sum(t["rows"] for t in parts.get("archive", {}).get("tables", {}).values())
+        marker = (
+            folded
+            + sum(p.get("ticks", 0) for p in parts.values())
+            + sum(t["rows"] for t in parts.get("archive", {}).get("tables", {}).values())
+        )
         if marker != last:
             last, moved = marker, time.monotonic()
         elif time.monotonic() - moved > STALLED_SECONDS:
@@ -120,28 +143,42 @@ def _archived(instance: Instance, bus: Bus, parts: dict[str, Any]) -> bool:
         ends = {t: {p: bus.last(t, p) for p in partitions} for t in ("ticks", "candles")}
     except LineDown:
         return False
-    read = {int(p): v["cursor"] for n, part in parts.items() if n.startswith("candles") for p, v in part.get("partitions", {}).items()}
+    read = {
+        int(p): v["cursor"]
+        for n, part in parts.items()
+        if n.startswith("candles")
+        for p, v in part.get("partitions", {}).items()
+    }
     tables = parts.get("archive", {}).get("tables", {})
-    committed = all(tables.get(t, {}).get("committed", {}).get(str(p), -1) == end for t, by in ends.items() for p, end in by.items())
+    committed = all(
+        tables.get(t, {}).get("committed", {}).get(str(p), -1) == end for t, by in ends.items() for p, end in by.items()
+    )
     return committed and all(read.get(p) == end for p, end in ends["ticks"].items())
 
 
-def _sessions(day: date) -> Sessions:
-    """The calendar around the day."""
+def _sessions(day: date) -> tuple[Session, Sessions]:
+    """The day's session, and the calendar around it."""
     span = nse_sessions(day - timedelta(days=7), day + timedelta(days=7))
-    if span.on(day) is None:
+    session = span.on(day)
+    if session is None:
         raise BadValue("session", day.isoformat(), "a day on which NSE traded")
-    return span
+    return session, span
 
 
 def _private(settings: Settings, folder: Path, lake: Path) -> Settings:
     """The same settings with their own folder, free ports, and snapshots and commits as often as a short run wants."""
-    data = {**settings.model_dump(), "secrets": settings.secrets.model_copy(update={"bus_url": None, "cache_url": None})}
+    data = {
+        **settings.model_dump(),
+        "secrets": settings.secrets.model_copy(update={"bus_url": None, "cache_url": None}),
+    }
     stores = settings.stores.model_copy(update={"data": str(folder / "data"), "lake": str(lake.absolute())})
     data |= {
-        "stores": stores, "ports": Ports(base=_free_base()), "feeds": {"primary": "replay", "sources": {"replay": {"kind": "simulated"}}},
-        "archive": {"commit_seconds": 1.0}, "snapshots": {"seconds": 1.0},
-    }  # fmt: skip
+        "stores": stores,
+        "ports": Ports(base=_free_base()),
+        "feeds": {"primary": "replay", "sources": {"replay": {"kind": "simulated"}}},
+        "archive": {"commit_seconds": 1.0},
+        "snapshots": {"seconds": 1.0},
+    }
     return Settings.model_validate(data)
 
 
@@ -152,4 +189,3 @@ def _free_base() -> int:
             if probe.connect_ex(("127.0.0.1", base + 7)) != 0:
                 return base
     raise BadValue("ports", "40000 to 60000", "a free range on this machine")
-

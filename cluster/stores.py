@@ -16,7 +16,9 @@ class Stores:
         bus, cache = settings.secrets.bus_url, settings.secrets.cache_url
         sizes = settings.stores
         self.bus = bus.get_secret_value() if bus else self._own("bus", settings.data / "bus", run, sizes.bus_memory)
-        self.cache = cache.get_secret_value() if cache else self._own("cache", settings.data / "cache", run, sizes.cache_memory)
+        self.cache = (
+            cache.get_secret_value() if cache else self._own("cache", settings.data / "cache", run, sizes.cache_memory)
+        )
 
     @property
     def pids(self) -> dict[str, int | None]:

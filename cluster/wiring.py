@@ -39,7 +39,9 @@ class Tape:
 
 
 class Wiring:
-    """The plans of one deployment. `tape`: a recorded day instead of a live market; `begin`: where the demo's clock goes on."""
+    """The plans of one deployment. `tape`: a recorded day instead of a live market; `begin`: where the demo's
+    clock goes on.
+    """
 
     def __init__(
         self,
@@ -53,11 +55,12 @@ class Wiring:
         begin: int = 0,
         exchange_port: int | None = None,
     ) -> None:
-        self.settings, self.stores, self._run, self._tape, self._begin = settings, stores, run, tape, begin
+        self.settings, self.stores, self._run, self._tape = settings, stores, run, tape
         self.instruments = tuple(instruments if instruments is not None else settings.instruments())
         today = date.today()
         span = nse_sessions(today - timedelta(days=HORIZON_DAYS), today + timedelta(days=HORIZON_DAYS))
         self.sessions = tuple(sessions if sessions is not None else span)
+        self._begin = begin or max((s.preopen for s in self.sessions if s.date <= today), default=0)
         self._port = exchange_port or settings.ports.exchange
         self.feeds = {settings.feeds.primary: settings.feeds.sources[settings.feeds.primary]}
 
@@ -67,7 +70,9 @@ class Wiring:
         parts += self._candles()
         parts.append(self._archive())
         if read_model:
-            parts.append(Part(name="market", make=Market, plan=MarketPlan(**self._bus()), environment=self._environment()))
+            parts.append(
+                Part(name="market", make=Market, plan=MarketPlan(**self._bus()), environment=self._environment())
+            )
         parts += [self._feed(number, name, source) for number, (name, source) in enumerate(self.feeds.items())]
         return parts
 
@@ -110,12 +115,18 @@ class Wiring:
             hold=tape is not None,
             log_level=self.settings.log_level,
         )
-        return Part(name=f"exchange-{name}", make=Exchange, plan=plan, asynchronous=True, environment=self._environment())
+        return Part(
+            name=f"exchange-{name}", make=Exchange, plan=plan, asynchronous=True, environment=self._environment()
+        )
 
     def _feed(self, number: int, name: str, source: Source) -> Part:
         simulated = source.kind == "simulated"
         secrets = self.settings.secrets
-        key, token = (SecretStr(DEMO_KEY), SecretStr(DEMO_TOKEN)) if simulated else (secrets.kite_api_key, secrets.kite_access_token)
+        key, token = (
+            (SecretStr(DEMO_KEY), SecretStr(DEMO_TOKEN))
+            if simulated
+            else (secrets.kite_api_key, secrets.kite_access_token)
+        )
         if key is None or token is None:
             raise BadValue(f"feeds.sources.{name}", "no token", f"kind kite needs a login: {LOGIN}")
         plan = FeedPlan(
@@ -134,7 +145,14 @@ class Wiring:
             quarantine=str(self.settings.quarantine),
         )
         share = self.settings.actors.feed
-        return Part(name=f"feed-{name}", make=Feed, plan=plan, asynchronous=True, num_cpus=share.num_cpus, environment=self._environment())
+        return Part(
+            name=f"feed-{name}",
+            make=Feed,
+            plan=plan,
+            asynchronous=True,
+            num_cpus=share.num_cpus,
+            environment=self._environment(),
+        )
 
     def _candles(self) -> list[Part]:
         share = self.settings.actors.candles
@@ -153,7 +171,10 @@ class Wiring:
 
     def _archive(self) -> Part:
         plan = ArchivePlan(
-            **self._bus(), lake=self.settings.lake, feeds=tuple(self.feeds), commit_seconds=self.settings.archive.commit_seconds
+            **self._bus(),
+            lake=self.settings.lake,
+            feeds=tuple(self.feeds),
+            commit_seconds=self.settings.archive.commit_seconds,
         )
         share = self.settings.actors.archive
         return Part(name="archive", make=Archive, plan=plan, num_cpus=share.num_cpus, environment=self._environment())

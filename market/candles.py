@@ -1,7 +1,8 @@
 """Candles: OHLCV over one fixed interval, as columns.
 
-A candle covers [start, start + interval). A minute without a trade while the feed was LIVE is a row with `trades` 0 that
-carries the last price; a minute in which no feed was LIVE is a GAP row without prices. `vwap` is UNKNOWN where the volume is 0.
+A candle covers [start, start + interval). A minute without a trade while the feed was LIVE is a row with `trades` 0
+that carries the last price; a minute in which no feed was LIVE is a GAP row without prices. `vwap` is UNKNOWN where
+the volume is 0.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ CANDLE = np.dtype(
         ("padding", "u1", 7),
     ]
 )
-"""`interval` in seconds, `start` ns UTC, prices 1/10,000, `session` days since 1970-01-01, `completeness` 0..1 of LIVE time."""
+"""`interval` in seconds, `start` ns UTC, prices 1/10,000, `session` days since 1970-01-01, `completeness` 0..1 of
+LIVE time.
+"""
 
 Candles = npt.NDArray[np.void]
 
@@ -70,4 +73,5 @@ def newest_revisions(rows: Candles) -> Candles:
     if len(rows) < 2:
         return rows
     key = rows[["instrument", "interval", "start"]]
-    return rows[np.append(key[1:] != key[:-1], True)]
+    newest: Candles = rows[np.append(key[1:] != key[:-1], True)]
+    return newest

@@ -1,9 +1,9 @@
 """Feeds: what a line may say of itself, as marks in the log.
 
-A line is judged by the age of its data, not by its socket. LIVE never runs more than a second past the last data while the
-exchange trades; MUTE and DOWN name the last data as `since`. Outside continuous trading an open line is enough. The first
-mark of a new incarnation is DOWN: whatever its predecessor claimed ends with its predecessor's last mark (the candle fold
-takes the earlier of the two).
+A line is judged by the age of its data, not by its socket. LIVE never runs more than a second past the last data
+while the exchange trades; MUTE and DOWN name the last data as `since`. Outside continuous trading an open line is
+enough. The first mark of a new incarnation is DOWN: whatever its predecessor claimed ends with its predecessor's last
+mark (the candle fold takes the earlier of the two).
 """
 
 from __future__ import annotations

@@ -3,18 +3,20 @@
 Time moves only with the marks among the ticks, so the result does not depend on the clock or on how a log is cut into
 batches. The rules, in the order in which a tick meets them:
 
-- A tick of a feed that is not the active one is *standby*, one of an instrument of another partition *foreign*, one without
-  a price *unpriced*: counted, left out.
-- Its session is the one whose day in India holds `at`. Before that session's open it moves the volume base and folds into no
-  candle; at or after the close it is *off session*.
-- Behind the frontier (its minute is closed) it is *late*: counted, left out; its volume arrives with the next packet, because
-  brokers send the running total. More than `OPEN_MINUTES` ahead of the frontier its stamp is wrong: *early*, left out.
+- A tick of a feed that is not the active one is *standby*, one of an instrument of another partition *foreign*, one
+  without a price *unpriced*: counted, left out.
+- Its session is the one whose day in India holds `at`. Before that session's open it moves the volume base and folds
+  into no candle; at or after the close it is *off session*.
+- Behind the frontier (its minute is closed) it is *late*: counted, left out; its volume arrives with the next packet,
+  because brokers send the running total. More than `OPEN_MINUTES` ahead of the frontier its stamp is wrong: *early*,
+  left out.
 - Equal to the last folded tick in `at`, day volume and price it is a *duplicate*.
-- It counts for prices if its volume rose, its price changed, or (instruments without a volume) its `at` is new; else it is
-  *unchanged*: a packet that only moved the book.
-- Open is the earliest (at, arrival), close the latest. A volume below the session's highest is old: it adds none and sets no close.
-- The first packet of a session has base 0 if its feed was LIVE since before the open; else its own volume is the base, it adds
-  nothing, and the minute is incomplete.
+- It counts for prices if its volume rose, its price changed, or (instruments without a volume) its `at` is new; else
+  it is *unchanged*: a packet that only moved the book.
+- Open is the earliest (at, arrival), close the latest. A volume below the session's highest is old: it adds none and
+  sets no close.
+- The first packet of a session has base 0 if its feed was LIVE since before the open; else its own volume is the
+  base, it adds nothing, and the minute is incomplete.
 
 A minute closes when the active feed's mark, less the grace, has passed its end. A session that one mark jumps over from
 before its open to behind its close leaves no rows: nobody was there to see it.
@@ -23,6 +25,7 @@ before its open to behind its close leaves no rows: nobody was there to see it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numba as nb
 import numpy as np
@@ -43,7 +46,16 @@ TICKS, LATE, DUPLICATE, UNCHANGED, OFF_SESSION, EARLY, UNPRICED, FOREIGN, STANDB
 
 ROLLUPS = np.array([seconds * SECOND for name, seconds in INTERVALS.items() if name != "1m"], np.int64)
 
-_OHLC = [("open", "i8"), ("high", "i8"), ("low", "i8"), ("close", "i8"), ("volume", "i8"), ("turnover", "i8"), ("trades", "i8"), ("oi", "i8")]
+_OHLC = [
+    ("open", "i8"),
+    ("high", "i8"),
+    ("low", "i8"),
+    ("close", "i8"),
+    ("volume", "i8"),
+    ("turnover", "i8"),
+    ("trades", "i8"),
+    ("oi", "i8"),
+]
 _LAST = np.dtype(
     [
         ("session", "i8"),
@@ -183,7 +195,9 @@ class CandleBuilder:
         if len(head) != 4 + len(arrays) or head[0] != _VERSION or len(state) != head.nbytes + head[4:].sum():
             raise BadPayload("snapshot", state, f"not a whole candle snapshot of version {_VERSION}")
         ends = np.cumsum(head[4:]) + head.nbytes
-        read = [np.frombuffer(state[end - size : end], a.dtype) for a, size, end in zip(arrays, head[4:], ends, strict=True)]
+        read = [
+            np.frombuffer(state[end - size : end], a.dtype) for a, size, end in zip(arrays, head[4:], ends, strict=True)
+        ]
         last, minutes, buckets, feeds, past, world, counts, recent = read
         count = int(head[2])
         self._clear()
@@ -198,18 +212,31 @@ class CandleBuilder:
         if self._world[STARTED]:  # the calendar may have grown at its front since
             self._world[SESSION] = np.searchsorted(self._sessions[:, 3], self._world[NEXT], side="right")
 
-    def _arrays(self) -> list[npt.NDArray[np.void]]:
-        return [self._last, self._minutes, self._buckets, self._feeds, self._past, self._world, self._counts, self._recent]  # type: ignore[list-item]
+    def _arrays(self) -> list[npt.NDArray[Any]]:
+        return [
+            self._last,
+            self._minutes,
+            self._buckets,
+            self._feeds,
+            self._past,
+            self._world,
+            self._counts,
+            self._recent,
+        ]
 
     def _room(self) -> int:
         return 8 * max(len(self._ids), 1) * (1 + len(ROLLUPS))
 
     def _may_close(self, ticks: Ticks) -> bool:
         marks = ticks["at"][ticks["kind"] == _MARK]
-        return bool(len(marks)) and (not self._world[STARTED] or int(marks.max()) - self._grace >= self._world[NEXT] + MINUTE)
+        return bool(len(marks)) and (
+            not self._world[STARTED] or int(marks.max()) - self._grace >= self._world[NEXT] + MINUTE
+        )
 
     def _revise(self) -> Candles:
-        """The rows of the last closed minute again, a revision higher, for the part of it that was not LIVE after all."""
+        """The rows of the last closed minute again, a revision higher, for the part of it that was not LIVE
+        after all.
+        """
         if not len(self._recent):
             return self._recent
         minute = self._recent[self._recent["interval"] == INTERVALS["1m"]]
@@ -234,9 +261,12 @@ class CandleBuilder:
         return rows.copy()
 
     def _bucket_minutes(self, rows: Candles) -> npt.NDArray[np.int64]:
-        session = np.clip(np.searchsorted(self._sessions[:, 3], rows["start"], side="right"), 0, len(self._sessions) - 1)
+        session = np.clip(
+            np.searchsorted(self._sessions[:, 3], rows["start"], side="right"), 0, len(self._sessions) - 1
+        )
         length = np.minimum(rows["interval"].astype(np.int64) * SECOND, self._sessions[session, 3] - rows["start"])
-        return np.maximum(length // MINUTE, 1)
+        minutes: npt.NDArray[np.int64] = np.maximum(length // MINUTE, 1)
+        return minutes
 
 
 @nb.njit(cache=True)

@@ -1,7 +1,7 @@
 """Instruments: the contract a symbol names, with a small stable integer for columns.
 
-An instrument's `id` never changes, a rename keeps it. Its partition is a stable hash of the ISIN or, without one, the symbol
-it was first listed under, so a rename keeps that too.
+An instrument's `id` never changes, a rename keeps it. Its partition is a stable hash of the ISIN or, without one, the
+symbol it was first listed under, so a rename keeps that too.
 """
 
 from __future__ import annotations

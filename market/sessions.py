@@ -1,7 +1,8 @@
 """Sessions: when the exchange trades. IST lives here and on screens.
 
-A session is named by its date in India. Pre-open packets move the volume base and fold into no candle; continuous trading is
-[open, close). A session may be short, in the evening (muhurat) or on a weekend: nothing here assumes 09:15 to 15:30.
+A session is named by its date in India. Pre-open packets move the volume base and fold into no candle; continuous
+trading is [open, close). A session may be short, in the evening (muhurat) or on a weekend: nothing here assumes 09:15
+to 15:30.
 """
 
 from __future__ import annotations

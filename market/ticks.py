@@ -1,11 +1,12 @@
 """Ticks: columns from the socket to the lake, with the marks of time among them.
 
-A batch is one structured array of dtype `TICK`. A row is a tick (one packet of a vendor that names a price), a mark (what a
-feed says of itself: market time and state) or a close (the previous session's closing price, as the vendor states it). Volume
-is the day's running total, as brokers send it; the candle builder takes differences.
+A batch is one structured array of dtype `TICK`. A row is a tick (one packet of a vendor that names a price), a mark
+(what a feed says of itself: market time and state) or a close (the previous session's closing price, as the vendor
+states it). Volume is the day's running total, as brokers send it; the candle builder takes differences.
 
-A mark keeps its own fields in the columns of a tick: `flags` is the `FeedState`, `at` the market time, `quoted` is `since`
-(the last data before a MUTE or DOWN; equal to `at` where the state holds without a hole), `sequence` the incarnation.
+A mark keeps its own fields in the columns of a tick: `flags` is the `FeedState`, `at` the market time, `quoted` is
+`since` (the last data before a MUTE or DOWN; equal to `at` where the state holds without a hole), `sequence` the
+incarnation.
 """
 
 from __future__ import annotations

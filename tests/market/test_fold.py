@@ -13,7 +13,7 @@ from market.candles import CANDLE, Provenance
 from market.errors import BadPayload
 from market.fold import CandleBuilder
 from market.money import UNKNOWN
-from market.sessions import MINUTE, SECOND, Sessions, session
+from market.sessions import SECOND, Sessions, session
 from market.ticks import FeedState, Ticks, blank, mark
 
 DAY = session(date(2016, 8, 25))
@@ -62,7 +62,15 @@ def test_a_minute_closes_when_the_mark_less_the_grace_passes_its_end() -> None:
 
     assert len(before) == 0
     row = minutes(after)[0]
-    assert [row[n] for n in ("start", "open", "high", "low", "close", "volume", "trades")] == [OPEN, 100, 104, 100, 104, 9, 2]
+    assert [row[n] for n in ("start", "open", "high", "low", "close", "volume", "trades")] == [
+        OPEN,
+        100,
+        104,
+        100,
+        104,
+        9,
+        2,
+    ]
     assert row["vwap"] == round((5 * 100 + 4 * 104) / 9)
     assert row["completeness"] == 1
 
@@ -139,7 +147,10 @@ def test_a_quiet_minute_carries_the_last_price_and_a_dead_one_has_none() -> None
     quiet = run(candles, live(-15), tick(1, 100, 50), live(122))
     dead = run(candles, state(FeedState.DOWN, 122, 122), live(250, since=250))
 
-    assert minutes(quiet)[["close", "trades", "provenance"]].tolist() == [(100, 1, Provenance.LIVE), (100, 0, Provenance.LIVE)]
+    assert minutes(quiet)[["close", "trades", "provenance"]].tolist() == [
+        (100, 1, Provenance.LIVE),
+        (100, 0, Provenance.LIVE),
+    ]
     third, fourth = minutes(dead)
     assert (third["close"], third["trades"], third["provenance"]) == (100, 0, Provenance.LIVE)
     assert third["completeness"] == pytest.approx(2 / 60)
@@ -150,8 +161,9 @@ def test_a_standby_counts_only_after_the_switch_and_its_coverage_fills_the_hole(
     candles = builder()
 
     rows = run(
-        candles, live(-15), live(-15, source=1), tick(1, 100, 5), tick(2, 999, 6, source=1), live(10), live(10, source=1),
-        state(FeedState.DOWN, 10, 10), state(FeedState.ACTIVE, 11, source=1), tick(20, 101, 9, source=1), live(62, source=1),
+        candles, live(-15), live(-15, source=1), tick(1, 100, 5), tick(2, 999, 6, source=1), live(10),
+        live(10, source=1), state(FeedState.DOWN, 10, 10), state(FeedState.ACTIVE, 11, source=1), tick(20,
+        101, 9, source=1), live(62, source=1),
     )  # fmt: skip
 
     row = minutes(rows)[0]
@@ -187,7 +199,11 @@ def test_a_session_that_was_jumped_over_whole_leaves_no_rows() -> None:
     candles = CandleBuilder([0], calendar)
     early = int(calendar[0, 2])
 
-    candles.step(np.concatenate([mark(0, FeedState.LIVE, early - SECOND), mark(0, FeedState.CLOSED, int(calendar[0, 3]) + 3 * SECOND)]))
+    candles.step(
+        np.concatenate(
+            [mark(0, FeedState.LIVE, early - SECOND), mark(0, FeedState.CLOSED, int(calendar[0, 3]) + 3 * SECOND)]
+        )
+    )
     rows = candles.step(mark(0, FeedState.LIVE, int(calendar[2, 2]) + 62 * SECOND))
 
     assert minutes(rows)["start"].tolist() == [int(calendar[2, 2])]
@@ -196,7 +212,15 @@ def test_a_session_that_was_jumped_over_whole_leaves_no_rows() -> None:
 def test_ticks_nobody_can_place_are_counted_and_left_out() -> None:
     candles = builder()
 
-    rows = run(candles, live(-15), tick(1, UNKNOWN, 5), tick(1, 100, 5, instrument=7), tick(600, 100, 9), tick(-90_000, 1, 1), live(62))
+    rows = run(
+        candles,
+        live(-15),
+        tick(1, UNKNOWN, 5),
+        tick(1, 100, 5, instrument=7),
+        tick(600, 100, 9),
+        tick(-90_000, 1, 1),
+        live(62),
+    )
 
     assert minutes(rows)["trades"].tolist() == [0]
     assert [candles.counts[n] for n in ("unpriced", "foreign", "early", "late")] == [1, 1, 1, 1]
@@ -233,7 +257,9 @@ ROWS = st.lists(
             st.integers(0, 1),
         ),
         st.builds(live, st.integers(-30, 400), st.integers(0, 1)),
-        st.builds(state, st.sampled_from(list(FeedState)), st.integers(-30, 400), st.integers(-30, 400), st.integers(0, 1)),
+        st.builds(
+            state, st.sampled_from(list(FeedState)), st.integers(-30, 400), st.integers(-30, 400), st.integers(0, 1)
+        ),
     ),
     max_size=60,
 )
@@ -276,4 +302,6 @@ def test_every_candle_is_possible_and_no_volume_is_invented(rows: list[Ticks]) -
     assert len(keys) == len(first)
     for instrument in range(3):
         total = int(first["volume"][(first["instrument"] == instrument) & (first["interval"] == 60)].sum())
-        assert total <= max([int(r["day_volume"][0]) for r in rows if r["kind"][0] == 0 and r["instrument"][0] == instrument] + [0])
+        assert total <= max(
+            [int(r["day_volume"][0]) for r in rows if r["kind"][0] == 0 and r["instrument"][0] == instrument] + [0]
+        )

@@ -1,0 +1,47 @@
+"""Console: what every command shares: the screen, the config's option, and how a fault is told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+
+from cluster.document import check_with_ray
+from cluster.settings import Settings, read
+from market.errors import BadSetting, BourseError
+
+REFUSED = 2
+
+screen = Console(highlight=False)
+
+Config = Annotated[Path, typer.Option("--config", "-c", help="The cluster file.", show_default=True)]
+
+
+def settings_of(config: Path, *, with_ray: bool = False) -> Settings:
+    """The settings, or the one line about what is wrong with them and the end of this command."""
+    try:
+        settings = read(config)
+        if with_ray:
+            check_with_ray(config)
+    except BadSetting as e:
+        refuse(str(e))
+    return settings
+
+
+def refuse(line: str) -> NoReturn:
+    """End the command with one line on stderr and exit code 2."""
+    typer.echo(line, err=True)
+    raise typer.Exit(REFUSED) from None
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """What Bourse raises on purpose becomes the one line."""
+    try:
+        yield
+    except BourseError as e:
+        refuse(str(e))

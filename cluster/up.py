@@ -1,0 +1,117 @@
+"""Up: the whole platform in the foreground, until Ctrl-C; `down` ends one from elsewhere."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from datetime import date, timedelta
+from pathlib import Path
+from types import FrameType
+
+from adapters import recordings
+from adapters.bus import Bus
+from adapters.entries import decode
+from cluster.instance import Instance
+from cluster.settings import Settings
+from cluster.wiring import Tape, Wiring
+from market.errors import BadValue, LineDown
+from market.holidays import nse_sessions
+from market.ticks import TICK, Kind
+
+Say = Callable[[str], None]
+LOOK_SECONDS = 1.0
+END_SECONDS = 60.0
+
+
+class Stop(Exception):
+    """SIGINT or SIGTERM."""
+
+
+def up(settings: Settings, say: Say, tape: Tape | None = None, ready: Callable[[Instance], None] | None = None) -> None:
+    """Start, wait until everything answers, call `ready`, and keep it going until SIGINT or SIGTERM."""
+    from serve_app.gateway import application
+
+    signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGINT, _stop)
+    instance = Instance(settings, settings.run_folder, say)
+    try:
+        instance.open_stores()
+        say("stores are open")
+        instance.open_ray(dashboard=True)
+        signal.signal(signal.SIGTERM, _stop)  # Ray has put its own in
+        signal.signal(signal.SIGINT, _stop)
+        say("Ray is up")
+        wiring = _wiring(instance, tape)
+        parts = wiring.parts()
+        instance.supervise(wiring.supervisor(), parts)
+        instance.gateway(application(wiring.gateway()))
+        instance.wait_ready(len(parts))
+        if ready is not None:
+            ready(instance)
+        while True:
+            instance.ensure()
+            time.sleep(LOOK_SECONDS)
+    except Stop:
+        say("stopping")
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        instance.close()
+
+
+def down(settings: Settings, say: Say) -> None:
+    """End the instance of this port base and wait until it is gone. Raises BadValue when none runs, LineDown when
+    it stays.
+    """
+    from psutil import NoSuchProcess, Process, TimeoutExpired
+
+    path = settings.run_folder / "pid"
+    try:
+        process = Process(int(path.read_text()))
+        if not any("bourse" in word for word in process.cmdline()):
+            raise ValueError(path)
+    except (OSError, ValueError, NoSuchProcess):
+        raise BadValue("ports.base", settings.ports.base, "the base of an instance that runs; none does here") from None
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(END_SECONDS)
+    except TimeoutExpired:
+        raise LineDown("bourse", f"process {process.pid} did not end within {END_SECONDS:.0f} s") from None
+    say(f"process {process.pid} has ended")
+
+
+def replayed(settings: Settings, recording: Path, day: date) -> Settings:
+    """The same settings with a lake and a bus of their own for this recorded day: its time must not meet another
+    day's.
+    """
+    data = settings.data / "replays" / f"{recording.stem}-{day}-{time.strftime('%Y%m%dT%H%M%S')}"
+    stores = settings.stores.model_copy(update={"data": str(data), "lake": str(data / "lake")})
+    return settings.model_copy(update={"stores": stores})
+
+
+def _wiring(instance: Instance, tape: Tape | None) -> Wiring:
+    settings = instance.settings
+    if tape is not None:
+        days = nse_sessions(tape.day - timedelta(days=10), tape.day + timedelta(days=10))
+        instruments = recordings.universe(recordings.read(tape.recording, tape.day))
+        return Wiring(settings, instance.stores, instance.run, instruments=instruments, sessions=list(days), tape=tape)
+    return Wiring(
+        settings, instance.stores, instance.run, begin=market_time(Bus(instance.stores.bus), settings.partitions)
+    )
+
+
+def market_time(bus: Bus, partitions: int) -> int:
+    """The newest mark on the bus, ns UTC, 0 where there is none: from here the demo's clock goes on."""
+    newest = 0
+    for partition in range(partitions):
+        last = bus.last("ticks", partition)
+        for entry in bus.range("ticks", partition, last, last, 1):
+            rows = decode(entry.payload, TICK)
+            newest = max(newest, *rows["at"][rows["kind"] == Kind.MARK].tolist(), 0)
+    return newest
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise Stop(os.getpid())
