@@ -18,6 +18,7 @@ from market.errors import LineDown
 from market.money import UNKNOWN
 from market.quotes import Quotes
 from market.ticks import Kind, Ticks, blank
+from tests.adapters.cycle import MakeServer
 
 SYMBOLS = ["NSE:RELIANCE", "NSE:TCS", "BSE:XYZ", "NSE:NIFTY 50"]
 EQUITY = np.array([True, True, True, False])
@@ -105,14 +106,13 @@ def test_only_what_changed_is_written_again(model: ReadModel, cache: RedisLine, 
     assert sorted(cache.call("KEYS", "*")) == [b"market:gainers", b"tick:latest:TCS"]
 
 
-def test_what_a_lost_cache_did_not_take_is_written_the_next_time(
-    quotes: Quotes, model: ReadModel, cache: RedisLine
-) -> None:
-    line = model._line
-    model._line = RedisLine("unix:///nowhere.sock")
+def test_what_a_lost_cache_did_not_take_is_written_the_next_time(make_server: MakeServer, quotes: Quotes) -> None:
+    server = make_server("cache", durable=False)
+    model = ReadModel(server.url)
     with pytest.raises(LineDown):
         model.refresh(SYMBOLS, quotes, EQUITY)
-    model._line = line
+
+    server.start()
 
     assert model.refresh(SYMBOLS, quotes, EQUITY) == 4
 
