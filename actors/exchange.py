@@ -8,24 +8,23 @@ from collections.abc import Iterator
 from datetime import date
 from typing import Any
 
-from adapters.exchange import Exchange as Server
-from market.tape import Tape
-
 from actors.measures import resident_bytes
 from adapters import logs, recordings
+from adapters.exchange import Exchange as Server
 from market import generator
 from market.instruments import Instrument
 from market.records import Record
 from market.sessions import Session, Sessions
-from market.universes import Listing
+from market.tape import TAIL, Tape
+from market.universes import NIFTY50
 
 
 class ExchangePlan(Record):
     """Where it listens and what it plays.
 
-    `recording` and `day`: one recorded session; else sessions are generated from `seed`. `begin`: market time, ns
-    UTC, from which the tape goes on. `hold`: the tape waits for its consumer. `speed`: times real time, None: as
-    fast as it goes.
+    `recording` and `day`: one recorded session; else sessions are generated from `seed`. `begin`: market time, ns UTC,
+    from which the tape goes on. `hold`: the tape waits for its consumer. `speed`: times real time, None: as fast as it
+    goes.
     """
 
     host: str = "127.0.0.1"
@@ -34,7 +33,6 @@ class ExchangePlan(Record):
     access_token: str
     instruments: tuple[Instrument, ...]
     sessions: tuple[Session, ...]
-    listings: tuple[Listing, ...] = ()
     recording: str | None = None
     day: date | None = None
     seed: int = 1
@@ -58,7 +56,15 @@ class Exchange:
         """Listen and play."""
         plan = self._plan
         self._server = Server(
-            plan.instruments, tapes(plan), speed=plan.speed, hold=plan.hold, host=plan.host, port=plan.port
+            plan.instruments,
+            tapes(plan),
+            api_key=plan.api_key,
+            access_token=plan.access_token,
+            speed=plan.speed,
+            hold=plan.hold,
+            begin=plan.begin,
+            host=plan.host,
+            port=plan.port,
         )
         await self._server.start()
         try:
@@ -76,20 +82,28 @@ class Exchange:
     async def health(self) -> dict[str, Any]:
         """What `status` shows of this actor."""
         return {
-            "part": "exchange", "name": "simulated", "pid": os.getpid(), "resident": resident_bytes(), "trouble": "",
-            "clock": self._server.clock if self._server else 0, "sockets": self._server.sockets if self._server else 0,
-        }  # fmt: skip
+            "part": "exchange",
+            "name": "simulated",
+            "pid": os.getpid(),
+            "resident": resident_bytes(),
+            "trouble": "",
+            "clock": self._server.clock if self._server else 0,
+            "sockets": self._server.sockets if self._server else 0,
+        }
 
 
 def tapes(plan: ExchangePlan) -> Iterator[Tape]:
     """The sessions to play, one after the other."""
-    if plan.recording is not None and plan.day is not None:
-        yield recordings.tape(plan.recording, plan.day)
+    if plan.recording is not None:
+        session = next(s for s in plan.sessions if s.date == plan.day)
+        yield recordings.tape(plan.recording, session)
         return
+    wanted = {i.symbol: i for i in plan.instruments}
+    known = [one for one in NIFTY50 if one.instrument.symbol in wanted]
+    listed = [one.model_copy(update={"instrument": wanted[one.instrument.symbol]}) for one in known]
     closes = None
     for session in Sessions(plan.sessions):
-        if session.close <= plan.begin:
-            continue
-        tape = generator.generate(plan.listings, session, plan.seed, closes, plan.rate)
-        closes = tape.closes
-        yield tape
+        if session.close + TAIL > plan.begin:
+            tape = generator.generate(listed, session, plan.seed, closes, plan.rate)
+            closes = tape.closes
+            yield tape
