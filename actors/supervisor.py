@@ -59,13 +59,11 @@ class SupervisorPlan(Record):
 
 def start(part: Part) -> ActorHandle:
     """The running actor of this part, made if it is not there."""
-    options: dict[str, Any] = {
-        "name": part.name, "namespace": NAMESPACE, "lifetime": "detached", "get_if_exists": True, "max_restarts": -1,
-        "max_task_retries": 0, "num_cpus": part.num_cpus, "runtime_env": {"env_vars": dict(part.environment)},
-    }  # fmt: skip
-    if not part.asynchronous:
-        options["concurrency_groups"] = {CONTROL: 2}
-    return ray.remote(part.make).options(**options).remote(part.plan)
+    groups = {} if part.asynchronous else {"concurrency_groups": {CONTROL: 2}}
+    shell = ray.remote(max_restarts=-1, max_task_retries=0, **groups)(part.make)
+    environment = {"env_vars": dict(part.environment)}
+    options = {"name": part.name, "namespace": NAMESPACE, "lifetime": "detached", "get_if_exists": True}
+    return shell.options(**options, num_cpus=part.num_cpus, runtime_env=environment).remote(part.plan)
 
 
 class Supervised:

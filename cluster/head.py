@@ -1,13 +1,14 @@
 """Head: starts this machine's Ray with everything that matters set on purpose.
 
-Ray and Serve read most of their switches from the environment when they are imported, so `environment` must be in place
-before `import ray`: the command line calls it first.
+Ray and Serve read most of their switches from the environment when they are imported, so `prepare` must have run before
+anything imports Ray: `Instance` calls it first, and the modules that import Ray are imported behind it.
 """
 
 from __future__ import annotations
 
 import os
 import secrets
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -49,9 +50,15 @@ def environment(settings: Settings, folder: Path) -> dict[str, str]:
     }
 
 
+def prepare(settings: Settings, folder: Path) -> None:
+    """Put the variables in place. Raises RuntimeError when Ray has been imported already."""
+    if "ray" in sys.modules:
+        raise RuntimeError("Ray was imported before its environment was set")
+    os.environ.update(environment(settings, folder))
+
+
 def start(settings: Settings, folder: Path, *, dashboard: bool = True) -> dict[str, Any]:
     """Start a head node of our own in this process tree; it ends with this process. Returns addresses by name."""
-    os.environ.update(environment(settings, folder))
     import ray
 
     context = ray.init(

@@ -32,6 +32,7 @@ class Instance:
         self.settings, self.run, self._say = settings, run, say
         self._log = structlog.get_logger()
         self._lock = self._claim(run)
+        head.prepare(settings, run)
         self.stores = Stores(settings, run)
         self.addresses: dict[str, str] = {}
         self._supervisor: Any = None
@@ -55,16 +56,9 @@ class Instance:
 
         from actors.supervisor import CONTROL, NAMESPACE, Supervisor
 
-        options = {
-            "name": SUPERVISOR,
-            "namespace": NAMESPACE,
-            "lifetime": "detached",
-            "max_restarts": -1,
-            "num_cpus": 0,
-        }
-        self._supervisor = (
-            ray.remote(Supervisor).options(**options, concurrency_groups={CONTROL: 4}).remote(plan, parts)
-        )
+        shell = ray.remote(max_restarts=-1, num_cpus=0, concurrency_groups={CONTROL: 4})(Supervisor)
+        shell = shell.options(name=SUPERVISOR, namespace=NAMESPACE, lifetime="detached")
+        self._supervisor = shell.remote(plan, parts)
         self._running = self._supervisor.run.remote()
 
     def gateway(self, application: Any) -> None:

@@ -19,6 +19,7 @@ from adapters.lake import Lake, candle_rows
 from cluster.instance import Instance
 from cluster.ports import SPAN, Ports
 from cluster.settings import Settings
+from cluster.tapes import Tape
 from market.errors import BadValue, LineDown
 from market.holidays import nse_sessions
 from market.instruments import Instrument
@@ -49,8 +50,6 @@ def replay(
     """Run the day and compare. Raises BadValue (no such file or session, a lake that has it already), LineDown
     (it stalled).
     """
-    from cluster.wiring import Tape, Wiring
-
     bars = recordings.read(recording, day)
     instruments = recordings.universe(bars)
     session, sessions = _sessions(day)
@@ -62,6 +61,8 @@ def replay(
     settings = _private(settings, folder, lake)
     instance = Instance(settings, folder / "run", say)
     began = time.monotonic()
+    from cluster.wiring import Wiring
+
     try:
         instance.open_stores()
         instance.open_ray(dashboard=False)
@@ -71,7 +72,7 @@ def replay(
             folder / "run",
             instruments=instruments,
             sessions=list(sessions),
-            tape=Tape(recording, day, speed),
+            tape=Tape(recording=recording, day=day, speed=speed),
         )
         instance.supervise(wiring.supervisor(), wiring.parts(read_model=False))
         counts = _wait(instance, session.open, session.close, progress)

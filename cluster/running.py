@@ -54,9 +54,9 @@ def up(
     speed: Speed = "1",
 ) -> None:
     """Start everything and stay until Ctrl-C; prints the addresses to open."""
+    from cluster.tapes import Tape
     from cluster.up import replayed
     from cluster.up import up as start
-    from cluster.wiring import Tape
 
     settings = settings_of(config)
     if (replay is None) != (session is None):
@@ -65,7 +65,7 @@ def up(
         tape = None
         if replay is not None and session is not None:
             settings = replayed(settings, replay, session.date())
-            tape = Tape(replay.absolute(), session.date(), speed_of(speed))
+            tape = Tape(recording=replay.absolute(), day=session.date(), speed=speed_of(speed))
         start(settings, _say, tape, lambda instance: _welcome(instance.addresses, settings.lake))
 
 

@@ -9,16 +9,20 @@ from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from adapters import recordings
 from adapters.bus import Bus
 from adapters.entries import decode
 from cluster.instance import Instance
 from cluster.settings import Settings
-from cluster.wiring import Tape, Wiring
+from cluster.tapes import Tape
 from market.errors import BadValue, LineDown
 from market.holidays import nse_sessions
 from market.ticks import TICK, Kind
+
+if TYPE_CHECKING:
+    from cluster.wiring import Wiring
 
 Say = Callable[[str], None]
 LOOK_SECONDS = 1.0
@@ -31,11 +35,11 @@ class Stop(Exception):
 
 def up(settings: Settings, say: Say, tape: Tape | None = None, ready: Callable[[Instance], None] | None = None) -> None:
     """Start, wait until everything answers, call `ready`, and keep it going until SIGINT or SIGTERM."""
-    from serve_app.gateway import application
-
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGINT, _stop)
     instance = Instance(settings, settings.run_folder, say)
+    from serve_app.gateway import application
+
     try:
         instance.open_stores()
         say("stores are open")
@@ -92,6 +96,8 @@ def replayed(settings: Settings, recording: Path, day: date) -> Settings:
 
 
 def _wiring(instance: Instance, tape: Tape | None) -> Wiring:
+    from cluster.wiring import Wiring
+
     settings = instance.settings
     if tape is not None:
         days = nse_sessions(tape.day - timedelta(days=10), tape.day + timedelta(days=10))

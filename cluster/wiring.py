@@ -19,6 +19,7 @@ from actors.plans import ArchivePlan, CandlesPlan, FeedPlan, MarketPlan
 from actors.supervisor import Part, SupervisorPlan
 from cluster.settings import Settings, Source
 from cluster.stores import Stores
+from cluster.tapes import Tape
 from market.errors import BadValue
 from market.holidays import nse_sessions
 from market.instruments import Instrument
@@ -29,13 +30,6 @@ DEMO_TOKEN = "demo-access-token"  # noqa: S105  (of the simulated exchange, on l
 KITE_STREAM = "wss://ws.kite.trade"
 LOGIN = "set KITE_API_KEY and KITE_ACCESS_TOKEN to those of today's login and start again"
 HORIZON_DAYS = 400
-
-
-class Tape:
-    """What the simulated exchange plays, where it is not the generator's next session."""
-
-    def __init__(self, recording: Path, day: date, speed: float | None) -> None:
-        self.recording, self.day, self.speed = recording, day, speed
 
 
 class Wiring:

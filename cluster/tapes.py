@@ -1,0 +1,16 @@
+"""Tapes: which recorded day an instance plays instead of the live market."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+
+from market.records import Record
+
+
+class Tape(Record):
+    """A recording, the day in it, and how many times faster than it was; None: as fast as it goes."""
+
+    recording: Path
+    day: date
+    speed: float | None
