@@ -5,7 +5,9 @@ alone.
 
 Recorded minutes become packets that fold back to the recorded candle: the path is open, low, high, close in a rising
 minute and open, high, low, close in a falling one, equal neighbours dropped; n points lie at seconds floor(60 k / n);
-the volume is split evenly and the first packet takes the rest.
+the volume is split evenly and the first packet takes the rest. A minute that moved without volume needs a trick: its
+open may repeat the last price and would then count for nothing, so another price goes first and the open comes behind
+it, stamped with the minute's first second.
 """
 
 from __future__ import annotations
@@ -36,6 +38,10 @@ PACKET = np.dtype(
     ]
 )
 """What the exchange says of an instrument after one trade; `turnover` is price times shares so far."""
+
+LARGEST_PRICE = (2**31 - 1) * 100
+LARGEST_VOLUME = 2**32 - 1
+"""What packets hold: paise in 31 bits, a day's shares in 32."""
 
 LEAD = 15 * SECOND
 TAIL = 60 * SECOND
@@ -91,12 +97,14 @@ class Tape:
 def from_bars(session: Session, bars: Bars, closes: Mapping[int, int]) -> Tape:
     """The tape of recorded minutes. Raises BadValue."""
     bars = check(bars)
-    points = np.stack([bars["open"], bars["low"], bars["high"], bars["close"]], axis=1)
+    _inside(session, bars)
+    points = np.stack([bars["open"], bars["open"], bars["low"], bars["high"], bars["close"]], axis=1)
     fell = bars["close"] < bars["open"]
-    points[fell, 1], points[fell, 2] = bars["high"][fell], bars["low"][fell]
+    points[fell, 2], points[fell, 3] = bars["high"][fell], bars["low"][fell]
+    silent = _moved_silently(bars)
+    points[silent, 0] = np.where(points[:, 2] != points[:, 1], points[:, 2], points[:, 3])[silent]
     kept = np.ones(points.shape, bool)
-    for k in range(1, 4):
-        kept[:, k] = points[:, k] != points[:, k - 1]
+    kept[:, 1:] = points[:, 1:] != points[:, :-1]
     count = kept.sum(axis=1)
     order = np.cumsum(kept, axis=1) - 1
     share = bars["volume"] // count
@@ -105,14 +113,21 @@ def from_bars(session: Session, bars: Bars, closes: Mapping[int, int]) -> Tape:
     rows["instrument"] = np.repeat(bars["instrument"], count)
     rows["price"] = points[kept]
     rows["quantity"] = volume[kept]
-    rows["at"] = (bars["start"][:, None] + (order * 60 // count[:, None]) * SECOND)[kept]
+    late = silent.astype(np.int64)[:, None]
+    second = (order + late) * 60 // (count[:, None] + late)
+    rows["step"] = ((bars["start"] - session.open + LEAD)[:, None] // SECOND + second)[kept]
+    second[silent, 1] = 0
+    rows["at"] = (bars["start"][:, None] + second * SECOND)[kept]
     return Tape(session, running(rows, session), closes, bars)
 
 
 def running(rows: Packets, session: Session) -> Packets:
-    """Fill in step, day volume, turnover and the day's open, high and low of trades in order of (instrument, at)."""
-    rows = rows[np.lexsort((rows["at"], rows["instrument"]))]
-    rows["step"] = (rows["at"] - (session.open - LEAD)) // SECOND
+    """Fill in step, day volume, turnover and the day's open, high and low of trades, by (instrument, step).
+
+    A trade goes out in the step of its `at`, or in a later one that its `step` names.
+    """
+    rows["step"] = np.maximum(rows["step"], (rows["at"] - (session.open - LEAD)) // SECOND)
+    rows = rows[np.lexsort((rows["at"], rows["step"], rows["instrument"]))]
     begins = np.flatnonzero(np.diff(rows["instrument"], prepend=-1))
     for begin, end in zip(begins, np.append(begins[1:], len(rows)), strict=True):
         mine = slice(begin, end)
@@ -150,6 +165,7 @@ def check(bars: Bars) -> Bars:
         "all four prices known and above 0": (prices <= 0).any(axis=1) | (prices == UNKNOWN).any(axis=1),
         "low <= open, close <= high": (bars["low"] != prices.min(axis=1)) | (bars["high"] != prices.max(axis=1)),
         "prices in whole hundredths": (prices % 100 != 0).any(axis=1),
+        f"prices up to {LARGEST_PRICE}, in 1/10,000": (prices > LARGEST_PRICE).any(axis=1),
         "a volume of 0 or more": bars["volume"] < 0,
         "starts on whole minutes": bars["start"] % MINUTE != 0,
         "every minute of an instrument once": np.append(
@@ -162,3 +178,22 @@ def check(bars: Bars) -> Bars:
             raise BadValue(f"bar of instrument {bar['instrument']} at {np.datetime64(int(bar['start']), 'ns')}Z",
                            bar.tolist()[2:], allowed)  # fmt: skip
     return bars
+
+
+def _inside(session: Session, bars: Bars) -> None:
+    outside = (bars["start"] < session.open) | (bars["start"] >= session.close)
+    if outside.any():
+        bar = bars[np.flatnonzero(outside)[0]]
+        hours = f"{np.datetime64(session.open, 'ns')}Z to before {np.datetime64(session.close, 'ns')}Z"
+        raise BadValue(f"bar of instrument {bar['instrument']}", f"{np.datetime64(int(bar['start']), 'ns')}Z", hours)
+    day = np.bincount(bars["instrument"], bars["volume"]) if len(bars) else np.zeros(0)
+    if (day > LARGEST_VOLUME).any():
+        instrument = int(day.argmax())
+        raise BadValue(f"a day's volume of instrument {instrument}", int(day[instrument]), f"up to {LARGEST_VOLUME}")
+
+
+def _moved_silently(bars: Bars) -> npt.NDArray[np.bool_]:
+    """The minutes, (n,), with several prices and no volume, of instruments that do have one."""
+    day = np.bincount(bars["instrument"], bars["volume"]) if len(bars) else np.zeros(0)
+    silent: npt.NDArray[np.bool_] = (bars["volume"] == 0) & (bars["high"] > bars["low"]) & (day[bars["instrument"]] > 0)
+    return silent
