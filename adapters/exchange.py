@@ -29,6 +29,9 @@ from market.vendors.kite_wire import MODES, Wire
 BEHIND_BYTES = 32 * 1024 * 1024
 """A live socket that has not taken this much is dropped."""
 
+PATIENCE_SECONDS = 5.0
+"""A tape without a pace waits this long for a reader to take what is too much; then the reader is dropped."""
+
 HEARTBEAT = b"\x00"
 HEARTBEAT_SECONDS = 1.0
 TEXT_BYTES = 1 << 20
@@ -39,20 +42,32 @@ Sleep = Callable[[float], Awaitable[None]]
 class Socket:
     """One client's WebSocket: what it subscribes, where it is in the tape, what waits to be sent."""
 
-    def __init__(self, key: str, answer: web.WebSocketResponse, modes: npt.NDArray[np.int8]) -> None:
-        self.key, self.answer, self.modes = key, answer, modes
+    def __init__(
+        self,
+        key: str,
+        answer: web.WebSocketResponse,
+        modes: npt.NDArray[np.int8],
+        behind: int,
+        abort: Callable[[], None],
+    ) -> None:
+        self.key, self.answer, self.modes, self.abort = key, answer, modes, abort
+        self._behind = behind
         self.position: int | None = None
         self.resumed = asyncio.Event()
+        self.room = asyncio.Event()
+        self.room.set()
         self._queue: asyncio.Queue[bytes | str] = asyncio.Queue()
         self._waiting = 0
 
     def offer(self, messages: Sequence[bytes | str]) -> bool:
         """Queue messages in order; False when too much is waiting already."""
-        if self._waiting > BEHIND_BYTES:
+        if self._waiting > self._behind:
             return False
         for message in messages:
             self._waiting += len(message)
             self._queue.put_nowait(message)
+        if self._waiting > self._behind // 2:
+            self.room.clear()
         return True
 
     @property
@@ -68,8 +83,10 @@ class Socket:
             except TimeoutError:
                 await self.answer.send_bytes(HEARTBEAT)
                 continue
-            self._waiting -= len(message)
             await self.send(message)
+            self._waiting -= len(message)
+            if self._waiting <= self._behind // 2:
+                self.room.set()
 
     async def send(self, message: bytes | str) -> None:
         """Send one message, waiting for the network."""
@@ -97,6 +114,8 @@ class Exchange:
         port: int = 0,
         clock: Callable[[], float] | None = None,
         sleep: Sleep = asyncio.sleep,
+        behind: int = BEHIND_BYTES,
+        patience: float = PATIENCE_SECONDS,
     ) -> None:
         """`access_token`: one that is valid from the start; `begin`: market time, ns UTC, at which the first
         tape goes on.
@@ -110,6 +129,8 @@ class Exchange:
         self._tokens = {access_token} if access_token else set()
         self._requests: set[str] = set()
         self._sockets: set[Socket] = set()
+        self._behind, self._patience = behind, patience
+        self._wanted = asyncio.Event()
         self._log = structlog.get_logger()
         self._tape = next(tapes)
         self._step = self._tape.step_at(begin) - 1
@@ -202,7 +223,10 @@ class Exchange:
             return web.Response(status=403, text=f"Maximum of {SOCKETS} connections reached")
         answer = web.WebSocketResponse(max_msg_size=TEXT_BYTES, compress=False)
         await answer.prepare(request)
-        socket = Socket(key, answer, self._wire.no_modes())
+        transport = request.transport
+        if transport is None:
+            return answer
+        socket = Socket(key, answer, self._wire.no_modes(), self._behind, transport.abort)
         self._sockets.add(socket)
         sender = asyncio.create_task(self._send_held(socket) if self._hold else socket.pump())
         try:
@@ -213,6 +237,8 @@ class Exchange:
                         await socket.send(json.dumps({"type": "error", "data": complaint}))
         finally:
             self._sockets.discard(socket)
+            if not self._sockets:
+                self._wanted.clear()
             sender.cancel()
             await asyncio.gather(sender, return_exceptions=True)
         return answer
@@ -232,7 +258,7 @@ class Exchange:
             return self._subscribe(socket, value, "quote", keep=True)
         if action == "unsubscribe":
             return self._unsubscribe(socket, value)
-        if action == "mode" and isinstance(value, list) and len(value) == 2 and value[0] in MODES:
+        if action == "mode" and isinstance(value, list) and len(value) == 2 and value[0] in [*MODES]:
             return self._subscribe(socket, value[1], value[0], keep=False)
         return f"unknown action {str(action)[:40]!r}; subscribe, unsubscribe and mode are known"
 
@@ -240,7 +266,7 @@ class Exchange:
         wanted = self._ids(value)
         if wanted is None:
             return "instrument tokens come as a list of whole numbers"
-        known = np.array([i for i in wanted if i >= 0], np.int64)
+        known = np.array([i for i in dict.fromkeys(wanted) if i >= 0], np.int64)
         if keep:
             known = known[socket.modes[known] == 0]
         room = SOCKET_INSTRUMENTS - int((socket.modes > 0).sum())
@@ -248,6 +274,7 @@ class Exchange:
         surplus = new[room:]
         known = known[~np.isin(known, surplus)]
         socket.modes[known] = MODES[mode]
+        self._wanted.set()
         if not self._hold:
             shown = self._tape.latest(self._step)
             shown = shown[np.isin(shown["instrument"], known)]
@@ -278,19 +305,35 @@ class Exchange:
                 self._step += 1
                 for socket in list(self._sockets):
                     if not socket.offer(self._messages(self._tape, self._step, socket)):
-                        self.dropped += 1
-                        self._sockets.discard(socket)
-                        self._log.warning("socket_dropped", waiting=socket.waiting)
-                        asyncio.get_running_loop().create_task(socket.answer.close(code=WSCloseCode.TRY_AGAIN_LATER))
-                while self._speed is None and any(s.waiting > BEHIND_BYTES // 2 for s in self._sockets):
-                    await self._sleep(0.001)
+                        self._drop(socket)
+                if self._speed is None:
+                    await self._wait_for_readers()
             self._desk.remember(self._tape)
-            following = next(self._tapes, None)
+            following = await asyncio.to_thread(next, self._tapes, None)
             if following is None:
                 for socket in self._sockets:
                     socket.offer([END])
                 return
             self._tape, self._step = following, -1
+
+    async def _wait_for_readers(self) -> None:
+        """Without a pace nothing else holds the tape back: it stands while nobody has asked for anything.
+
+        A reader that takes nothing holds it for `patience` seconds, and is dropped.
+        """
+        await self._wanted.wait()
+        for socket in list(self._sockets):
+            try:
+                await asyncio.wait_for(socket.room.wait(), self._patience)
+            except TimeoutError:
+                self._drop(socket)
+
+    def _drop(self, socket: Socket) -> None:
+        """End a connection that is too far behind, without waiting for it."""
+        self.dropped += 1
+        self._sockets.discard(socket)
+        self._log.warning("socket_dropped", waiting=socket.waiting)
+        socket.abort()
 
     async def _send_held(self, socket: Socket) -> None:
         """Held: this socket's own way through the tape, from where it asks."""

@@ -25,7 +25,8 @@ from market.instruments import Instrument, Kind, Universe
 from market.money import SCALE
 from market.sessions import IST, MINUTE, SECOND, instant
 from market.tape import Bars, Packets, Tape, fold
-from market.vendors.kite_packets import DIVISORS, SEGMENTS, Rows
+from market.vendors.kite_packets import DIVISORS, SEGMENTS
+from market.vendors.kite_rest import CSV_COLUMNS
 from market.vendors.kite_wire import Wire
 
 # Requests a second by kind. Source: Kite Connect v3, exceptions and errors, "API rate limit".
@@ -203,10 +204,7 @@ class Desk:
         exchange = request.match_info.get("exchange")
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(
-            "instrument_token,exchange_token,tradingsymbol,name,last_price,expiry,strike,tick_size,lot_size,"
-            "instrument_type,segment,exchange".split(",")
-        )
+        writer.writerow(CSV_COLUMNS)
         for i in self._universe:
             if exchange in (None, i.exchange):
                 token = i.tokens["kite"]
@@ -292,7 +290,7 @@ class Desk:
 
     def _bars(self, tape: Tape, instrument: int) -> Bars:
         """What is known by now: the minute under way up to this step."""
-        bars = tape.bars[tape.bars["instrument"] == instrument]
+        bars: Bars = tape.bars[tape.bars["instrument"] == instrument]
         if tape is not self._hall.tape:
             return bars
         now = self._hall.clock if self._hall.step >= 0 else 0
@@ -336,7 +334,7 @@ def _day(row: Any) -> dict[str, float]:
     return {name: _rupees(row, name) for name in ("open", "high", "low", "close")}
 
 
-def _full(row: Rows) -> dict[str, Any]:
+def _full(row: Any) -> dict[str, Any]:
     last, close = _rupees(row, "last_price"), _rupees(row, "close")
     quote = {
         "instrument_token": int(row["token"]),
