@@ -29,6 +29,16 @@ QUIET = 0.01
 
 VOLATILITY_BETA = -4.0
 
+SECTORS = {
+    "NIFTY IT": "Information Technology",
+    "NIFTY AUTO": "Automobile and Auto Components",
+    "NIFTY PHARMA": "Healthcare",
+    "NIFTY FMCG": "Fast Moving Consumer Goods",
+    "NIFTY METAL": "Metals & Mining",
+    "NIFTY BANK": "Financial Services",
+}
+"""Whose shares an index follows; every other index follows all of them."""
+
 
 def generate(
     listings: Sequence[Listing], session: Session, seed: int, closes: Mapping[int, int] | None = None, rate: float = 1.0
@@ -69,7 +79,7 @@ def _levels(
         returns[k] = sigma * (np.sqrt(MARKET) * market + np.sqrt(SECTOR) * sector[name] + np.sqrt(OWN) * own)
         returns[k, 0] += GAP_SIGMA * (0.7 * night + 0.4 * nights[name] + 0.6 * rng.standard_normal())
     index = np.array([one.instrument.kind is Kind.INDEX for one in listings])
-    for k in np.flatnonzero(index):
+    for k in np.flatnonzero(index).tolist():
         returns[k] = _index(listings, returns, index, listings[k])
     start = np.array([before[one.instrument.id] for one in listings], np.float64)
     return np.asarray(start[:, None] * np.exp(np.cumsum(returns, axis=1)))
@@ -78,10 +88,11 @@ def _levels(
 def _index(listings: Sequence[Listing], returns: Floats, index: npt.NDArray[np.bool_], one: Listing) -> Floats:
     """The returns of an index: of its sector's shares, or of all."""
     if index.all():
-        return returns[0]
+        return np.asarray(returns[0])
     if "VIX" in one.instrument.symbol:
         return np.asarray(VOLATILITY_BETA * returns[~index].mean(axis=0))
-    members = ~index & np.array([x.instrument.sector == one.instrument.sector for x in listings])
+    sector = SECTORS.get(one.instrument.ticker, one.instrument.sector)
+    members = ~index & np.array([x.instrument.sector == sector for x in listings])
     return np.asarray(returns[members if members.any() else ~index].mean(axis=0))
 
 
