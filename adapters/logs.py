@@ -3,12 +3,18 @@
     {"event": "committed", "level": "info", "at": "2016-08-25T03:46:00.120000Z", "part": "archive", "rows": 153}
 
 What is bound to structlog's context (a request id) stands on every line of that context; an exception is one field.
+Where the environment names a folder as BOURSE_LOGS, each part writes `PART.jsonl` there, ten files of 20 MiB at most;
+else lines go to standard error.
 """
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
 from collections.abc import MutableMapping
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
 from typing import Any, TextIO
 
 import structlog
@@ -16,10 +22,12 @@ import structlog
 from market.errors import BadValue
 
 LEVELS = ("debug", "info", "warning", "error", "critical")
+FOLDER = "BOURSE_LOGS"
+FILE_BYTES, FILES = 20 << 20, 10
 
 
 def configure(part: str, level: str = "info", stream: TextIO | None = None) -> None:
-    """Log as `part` from `level` upwards, to standard error unless told otherwise. Raises BadValue."""
+    """Log as `part` from `level` upwards, to `stream` if one is given. Raises BadValue."""
     if level not in LEVELS:
         raise BadValue("level", level, f"one of {', '.join(LEVELS)}")
 
@@ -36,6 +44,21 @@ def configure(part: str, level: str = "info", stream: TextIO | None = None) -> N
             structlog.processors.JSONRenderer(default=str),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(file=stream or sys.stderr),
+        logger_factory=lambda *_: logging.getLogger("bourse"),
         cache_logger_on_first_use=False,
     )
+    handler = _handler(part, stream)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    ours = logging.getLogger("bourse")
+    ours.handlers[:] = [handler]
+    ours.propagate = False
+    ours.setLevel(logging.DEBUG)
+
+
+def _handler(part: str, stream: TextIO | None) -> logging.Handler:
+    folder = os.environ.get(FOLDER)
+    if stream is not None or not folder:
+        return logging.StreamHandler(stream or sys.stderr)
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    path = Path(folder) / f"{part.replace('/', '-')}.jsonl"
+    return RotatingFileHandler(path, maxBytes=FILE_BYTES, backupCount=FILES - 1)

@@ -16,6 +16,7 @@ from typing import Any, TextIO
 
 import structlog
 
+from adapters import logs
 from cluster import head
 from cluster.settings import Settings, private_folder
 from cluster.stores import Stores
@@ -29,9 +30,10 @@ class Instance:
     """Starts in its own time: `open_stores`, `open_ray`, `supervise`, then `gateway` where people look in."""
 
     def __init__(self, settings: Settings, run: Path, say: Callable[[str], None]) -> None:
-        self.settings, self.run, self._say = settings, run, say
-        self._log = structlog.get_logger()
+        self.settings, self.run, self._screen = settings, run, say
         self._lock = self._claim(run)
+        os.environ[logs.FOLDER] = str(settings.logs)
+        logs.configure("instance", settings.log_level)
         head.prepare(settings, run)
         self.stores = Stores(settings, run)
         self.addresses: dict[str, str] = {}
@@ -39,6 +41,10 @@ class Instance:
         self._running: Any = None
         self._serving = False
         self._ray = False
+
+    def _say(self, line: str) -> None:
+        structlog.get_logger().info("said", line=line)
+        self._screen(line)
 
     def open_stores(self) -> None:
         """Start the embedded servers; what had to be recovered is said."""

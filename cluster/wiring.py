@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from datetime import date, timedelta
 from pathlib import Path
@@ -17,6 +16,7 @@ from actors.feed import Feed
 from actors.market import Market
 from actors.plans import ArchivePlan, CandlesPlan, FeedPlan, MarketPlan
 from actors.supervisor import Part, SupervisorPlan
+from adapters import logs
 from cluster.settings import Settings, Source
 from cluster.stores import Stores
 from cluster.tapes import Tape
@@ -90,7 +90,7 @@ class Wiring:
         }  # fmt: skip
 
     def _environment(self, **more: str) -> dict[str, str]:
-        return {"BOURSE_LOGS": os.environ.get("BOURSE_LOGS", ""), **more}
+        return {logs.FOLDER: str(self.settings.logs), **more}
 
     def _exchange(self, name: str, source: Source) -> Part:
         tape = self._tape
