@@ -21,6 +21,7 @@ from adapters import entries, logs
 from adapters.bus import Bus
 from adapters.lines import Backoff, Line
 from adapters.quarantine import Quarantine
+from adapters.readmodel import ReadModel
 from market.codecs import TapeClock, TapeEnd
 from market.errors import AuthRequired, BadPayload, LineDown
 from market.feeds import FeedWatch, by_partition
@@ -33,6 +34,7 @@ BACKLOG = 400
 ENTRY_FRAMES = 20
 KEPT_SECONDS = 3.0
 TICK_SECONDS = 0.25
+SHOWN_SECONDS = 1.0
 
 Batch = tuple[str, list[tuple[int, int, bytes]]]
 """A writer's name and, a partition each, the entry it writes: partition, number, payload."""
@@ -72,6 +74,7 @@ class Feed:
         self._plan = plan
         self._log = structlog.get_logger()
         self._bus = Bus(plan.bus)
+        self._model = ReadModel(plan.cache)
         self._keep = Quarantine(plan.quarantine)
         self._partition = np.array([partition_of(i, plan.partitions) for i in plan.instruments] + [-1], np.int64)
         self._watch = FeedWatch(plan.source, Sessions(plan.sessions), plan.grace, plan.mute_after)
@@ -97,19 +100,23 @@ class Feed:
     async def run(self) -> None:
         """Hold the lines and write what they bring, until stopped or (a held tape) until its end is on the bus."""
         await self._catch_up()
-        lines = [asyncio.create_task(self._hold(wire)) for wire in self._wires]
-        timer = asyncio.create_task(self._beat())
+        tasks = [asyncio.create_task(work) for work in (self._beat(), *map(self._hold, self._wires))]
+        for task in tasks:
+            task.add_done_callback(lambda _: self._wake.set())
         try:
             while not self._stopped and not self._finished():
                 await self._wake.wait()
                 self._wake.clear()
+                for task in tasks:
+                    if task.done():
+                        task.result()  # a line that broke in a way nobody foresaw ends the run, and it starts anew
                 while await self._write():
                     pass
             self._done = True
         finally:
-            for task in (*lines, timer):
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*lines, timer, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def stop(self) -> None:
         """End `run` after the write under way."""
@@ -245,11 +252,33 @@ class Feed:
             if len(marks):
                 await self._append([self._batch(self._wires[0], -1, marks)])
 
+    async def _show_books(self) -> None:
+        """The newest visible books to the read model, at a human rate; who trades on them reads the ticks."""
+        async with self._writing:
+            books = []
+            for wire in self._wires:
+                try:
+                    books.append(wire.codec.depth())
+                except BadPayload as e:
+                    self._refuse(e)
+        if not books:
+            return
+        rows = np.concatenate(books)
+        symbols = [self._plan.instruments[int(i)].symbol for i in rows["instrument"]]
+        try:
+            await asyncio.to_thread(self._model.depths, symbols, rows)
+        except LineDown as e:
+            self._log.warning("cache_down", reason=e.reason)
+
     async def _beat(self) -> None:
+        shown = 0.0
         while True:
             await asyncio.sleep(TICK_SECONDS)
             if not self._plan.tape:
                 self._wake.set()
+            if time.monotonic() - shown > SHOWN_SECONDS:
+                shown = time.monotonic()
+                await self._show_books()
             self._counts.set(frames=self._frames, ticks=self._ticks, bad_frames=self._bad, **self._left_out())
 
     async def _write(self) -> bool:

@@ -1,6 +1,7 @@
 """The read model: the keys and channels that users of the first systems know, refreshed at a human rate.
 
     tick:latest:RELIANCE      JSON of the latest tick, gone after 300 s without a newer one
+    depth:latest:RELIANCE     JSON of the visible book, gone after 300 s without a newer one
     candle:current:RELIANCE   hash of the minute being built, gone after 120 s
     market:gainers            equities of the session by change in per cent
     tick:updates              channel: symbol and price of every changed quote
@@ -22,8 +23,9 @@ import numpy.typing as npt
 
 from adapters.redis_line import Call, RedisLine, Word
 from market.candles import Candles
-from market.money import UNKNOWN, to_floats
+from market.money import SCALE, UNKNOWN, to_floats
 from market.quotes import Quotes, change
+from market.ticks import Ticks
 
 TICK_SECONDS = 300
 CANDLE_SECONDS = 120
@@ -73,6 +75,16 @@ class ReadModel:
         if calls:
             self._line.calls(calls)
 
+    def depths(self, symbols: Sequence[str], rows: Ticks) -> None:
+        """Write visible books: `DEPTH` rows, (n,), and their symbols, (n,)."""
+        calls: list[Call] = []
+        for symbol, row in zip(symbols, rows, strict=True):
+            book = {side: _levels(row, name) for side, name in (("buy", "bid"), ("sell", "ask"))}
+            text = json.dumps({"symbol": _name(symbol), "ts": int(row["at"]) // 10**9, **book})
+            calls.append(("SET", f"depth:latest:{_name(symbol)}", text, "EX", TICK_SECONDS))
+        if calls:
+            self._line.calls(calls)
+
     def put(self, name: str, value: dict[str, Any], expiry: float) -> None:
         """Keep a record of ours for `expiry` seconds."""
         self._line.call("SET", f"bourse:{name}", json.dumps(value), "PX", max(1, int(expiry * 1000)))
@@ -86,6 +98,15 @@ class ReadModel:
     def close(self) -> None:
         """Close the connections."""
         self._line.close()
+
+
+def _levels(row: np.void, side: str) -> list[dict[str, float | int]]:
+    prices, quantities, orders = (row[f"{side}{what}"].tolist() for what in ("", "_quantity", "_orders"))
+    return [
+        {"price": price / SCALE, "quantity": quantity, "orders": count}
+        for price, quantity, count in zip(prices, quantities, orders, strict=True)
+        if price != UNKNOWN
+    ]
 
 
 def _ticks(

@@ -65,13 +65,18 @@ def serve(port: int, instruments: int, seconds: float, rate: float) -> None:
     client, _ = listener.accept()
     _shake_hands(client)
     began = time.perf_counter()
-    sent, volume, at = 0, 0, 0
+    rng = np.random.default_rng(2)
+    start = np.resize(rng.integers(10_000, 5_000_000, instruments), count * PACKETS).reshape(count, PACKETS)
+    step = rng.integers(1, 900, instruments)
+    step = np.resize(step, count * PACKETS).reshape(count, PACKETS)
+    sent, turn, at = 0, 0, 0
     while time.perf_counter() - began < seconds:
         chunk = slice(at, at + BURST)
-        volume += 1
+        turn += 1
         for offset in STAMPS:
             packets[chunk, :, offset : offset + 4] = np.frombuffer(struct.pack(">I", int(time.time())), np.uint8)
-        packets[chunk, :, VOLUME : VOLUME + 4] = np.frombuffer(struct.pack(">I", volume), np.uint8)
+        volume = (start[chunk] + step[chunk] * turn).astype(">u4")
+        packets[chunk, :, VOLUME : VOLUME + 4] = volume[:, :, None].view(np.uint8)
         client.sendall(made[chunk])
         sent += BURST * PACKETS
         at = (at + BURST) % count
