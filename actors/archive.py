@@ -12,14 +12,12 @@ import time
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import structlog
 
 from actors.measures import gauge, milliseconds, resident_bytes
 from actors.plans import ArchivePlan
 from adapters import entries, logs
 from adapters.bus import Bus, EntryId
-from adapters.lake import Lake, candle_table, tick_table
 from adapters.lines import Backoff
 from market.candles import CANDLE
 from market.errors import LineDown, LogWentBack
@@ -57,6 +55,8 @@ class Archive:
     """Reads, gathers, commits; decides nothing itself."""
 
     def __init__(self, plan: ArchivePlan) -> None:
+        from adapters.lake import Lake  # here: whoever only starts this actor must not load Arrow
+
         logs.configure("archive", plan.log_level)
         self._plan = plan
         self._log = structlog.get_logger()
@@ -168,7 +168,9 @@ class Archive:
             self._bus.save(shelf.reader, p, cursor, b"")
         shelf.committed = dict(shelf.cursors)
 
-    def _table(self, topic: str, rows: np.ndarray) -> pa.Table:
+    def _table(self, topic: str, rows: np.ndarray) -> Any:
+        from adapters.lake import candle_table, tick_table
+
         if topic == "ticks":
             return tick_table(rows, self._symbols, self._plan.feeds)
         return candle_table(rows, self._symbols)

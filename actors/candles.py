@@ -23,7 +23,6 @@ from adapters.lines import Backoff
 from adapters.readmodel import ReadModel
 from market.candles import Candles as CandleRows
 from market.errors import LeaseLost, LineDown
-from market.fold import COUNTS, CandleBuilder
 from market.instruments import Universe
 from market.sessions import Sessions
 from market.ticks import TICK, FeedState, Kind, mark
@@ -38,6 +37,8 @@ class Partition:
     """One partition's builder and how far it has read."""
 
     def __init__(self, number: int, plan: CandlesPlan, universe: Universe) -> None:
+        from market.fold import CandleBuilder
+
         self.number = number
         members = ids(universe.partition(number, plan.partitions))
         self.builder = CandleBuilder(members, Sessions(plan.sessions).table(), plan.grace)
@@ -56,6 +57,8 @@ class Candles:
 
     def __init__(self, plan: CandlesPlan) -> None:
         name = "-".join(map(str, plan.mine))
+        from market.fold import COUNTS, CandleBuilder  # here: whoever only starts this actor must not load Numba
+
         logs.configure(f"candles/{name}", plan.log_level)
         self._plan = plan
         self._log = structlog.get_logger()
@@ -70,6 +73,7 @@ class Candles:
         self._stopped = False
         self._trouble = ""
         self._shown = self._saved_at = self._renewed = 0.0
+        self._names = COUNTS
         self._counts = Counts("bourse_candles", (*COUNTS, "closed", "refolded"), {"partitions": name})
         self._open = gauge("bourse_candles_open", "candles being built", "partitions")
         self._fold_ms = milliseconds("bourse_candles_step_ms", "one read, folded and written", "partitions")
@@ -190,7 +194,7 @@ class Candles:
         """The read model's current candles, at a human rate."""
         rows = np.concatenate([p.builder.open_candles() for p in self._parts.values()])
         self._open.set(len(rows), tags=self._tags)
-        totals = {name: sum(p.builder.counts[name] for p in self._parts.values()) for name in COUNTS}
+        totals = {name: sum(p.builder.counts[name] for p in self._parts.values()) for name in self._names}
         self._counts.set(**totals, closed=sum(p.candles for p in self._parts.values()), refolded=self._refolded)
         try:
             self._model.current_candles([self._universe[int(i)].symbol for i in rows["instrument"]], rows)

@@ -9,7 +9,7 @@ from datetime import date
 from typing import Any
 
 from actors.measures import resident_bytes
-from adapters import logs, recordings
+from adapters import logs
 from adapters.exchange import Exchange as Server
 from market import generator
 from market.instruments import Instrument
@@ -95,6 +95,8 @@ class Exchange:
 def tapes(plan: ExchangePlan) -> Iterator[Tape]:
     """The sessions to play, one after the other."""
     if plan.recording is not None:
+        from adapters import recordings  # here: a generated market needs no Arrow
+
         session = next(s for s in plan.sessions if s.date == plan.day)
         yield recordings.tape(plan.recording, session)
         return

@@ -26,7 +26,6 @@ def environment(settings: Settings, folder: Path) -> dict[str, str]:
         "RAY_AUTH_TOKEN": _token(folder / "ray-token"),
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_DEDUP_LOGS": "0",
-        "RAY_LOGGING_CONFIG_ENCODING": "JSON",
         "RAY_DISABLE_IMPORT_WARNING": "1",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
@@ -61,6 +60,8 @@ def start(settings: Settings, folder: Path, *, dashboard: bool = True) -> dict[s
     """Start a head node of our own in this process tree; it ends with this process. Returns addresses by name."""
     import ray
 
+    # Set behind the import: the processes Ray starts log in JSON, this one keeps the screen for people.
+    os.environ["RAY_LOGGING_CONFIG_ENCODING"] = "JSON"
     context = ray.init(
         address="local",
         namespace=NAMESPACE,
