@@ -22,11 +22,10 @@ from market.instruments import Instrument, Kind
 from market.money import SCALE
 from market.sessions import IST, Session
 from market.tape import BAR, Bars, Tape, check, from_bars
-from market.universes import is_index
 
 COLUMNS = ("symbol", "ts", "open", "high", "low", "close", "volume")
 NEAR = 1e-6
-"""A float price this near to a whole 1/10,000 of the currency is meant to be it."""
+"""A float price this near, in rupees, to a whole 1/10,000 is meant to be it."""
 
 SEGMENT_NSE, SEGMENT_INDEX = 1, 9
 
@@ -61,12 +60,15 @@ def sessions(path: Path | str) -> list[date]:
 
 
 def universe(recording: Recording) -> list[Instrument]:
-    """The instruments of a recording, ids in the order of their symbols, Kite tokens made up."""
+    """The instruments of a recording, ids in the order of their symbols, Kite tokens made up.
+
+    What has no volume all day travels as an index does; an index recorded with a volume keeps it, in full packets.
+    """
     volume = np.bincount(recording.rows["instrument"], recording.rows["volume"], len(recording.symbols))
     made = []
     for number, symbol in enumerate(recording.symbols):
         name = symbol.partition(":")[2]
-        index = is_index(name) or volume[number] == 0
+        index = volume[number] == 0
         token = (1000 + number) * 256 + (SEGMENT_INDEX if index else SEGMENT_NSE)
         kind = Kind.INDEX if index else Kind.EQUITY
         made.append(Instrument(id=number, symbol=symbol, name=name, kind=kind, tokens={"kite": token}))
@@ -149,7 +151,7 @@ def _money(table: pa.Table, name: str) -> np.ndarray[tuple[int], np.dtype[np.int
     except pa.ArrowInvalid as e:
         raise BadValue(name, str(table[name].type), "a number in every row") from e
     scaled = floats * SCALE
-    wrong = ~np.isfinite(floats) | (np.abs(scaled - np.rint(scaled)) > NEAR * np.maximum(np.abs(scaled), 1))
+    wrong = ~np.isfinite(floats) | (np.abs(scaled - np.rint(scaled)) > NEAR * SCALE)
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
         where = f"{name} of {table['symbol'][row]} at {table['ts'][row]}"

@@ -13,6 +13,7 @@ it, stamped with the minute's first second.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -128,8 +129,8 @@ def running(rows: Packets, session: Session) -> Packets:
     """
     rows["step"] = np.maximum(rows["step"], (rows["at"] - (session.open - LEAD)) // SECOND)
     rows = rows[np.lexsort((rows["at"], rows["step"], rows["instrument"]))]
-    begins = np.flatnonzero(np.diff(rows["instrument"], prepend=-1))
-    for begin, end in zip(begins, np.append(begins[1:], len(rows)), strict=True):
+    bounds = np.flatnonzero(np.diff(rows["instrument"], prepend=-1, append=-1))
+    for begin, end in pairwise(bounds.tolist()):
         mine = slice(begin, end)
         price, quantity = rows["price"][mine], rows["quantity"][mine]
         rows["day_volume"][mine] = np.cumsum(quantity)
