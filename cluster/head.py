@@ -7,6 +7,7 @@ anything imports Ray: `Instance` calls it first, and the modules that import Ray
 from __future__ import annotations
 
 import os
+import resource
 import secrets
 import sys
 from pathlib import Path
@@ -15,6 +16,9 @@ from typing import Any
 from cluster.settings import Settings
 
 NAMESPACE = "bourse"
+MOST_CONNECTIONS = 20_000
+FILES_EACH = 3
+"""Open files HAProxy wants for each connection, and it refuses to start without them."""
 
 
 def environment(settings: Settings, folder: Path) -> dict[str, str]:
@@ -30,7 +34,7 @@ def environment(settings: Settings, folder: Path) -> dict[str, str]:
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_USE_GRPC_BY_DEFAULT": "1",
-        "RAY_SERVE_HAPROXY_MAXCONN": "20000",
+        "RAY_SERVE_HAPROXY_MAXCONN": str(connections()),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(ports.haproxy_metrics),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(ports.haproxy_stats),
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(ports.fallback_http),
@@ -47,6 +51,14 @@ def environment(settings: Settings, folder: Path) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(proxy / "metrics.sock"),
         "RAY_SERVE_REQUEST_LATENCY_BUCKETS_MS": "0.25,0.5,1,2,5,10,25,50,100,250,1000,5000",
     }
+
+
+def connections() -> int:
+    """How many connections HAProxy may promise under this user's limit of open files, raised as far as it goes."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    files = hard if hard != resource.RLIM_INFINITY else MOST_CONNECTIONS * FILES_EACH
+    return max(64, min(MOST_CONNECTIONS, files // FILES_EACH))
 
 
 def prepare(settings: Settings, folder: Path) -> None:

@@ -282,7 +282,7 @@ def _welcome(addresses: dict[str, str], lake: str) -> None:
         ("docs", f"{gateway}/docs"),
         ("dashboard", addresses["dashboard"]),
         ("lake", lake),
-        ("logs", addresses["logs"]),
+        ("logs", str(logs)),
     ):
         screen.print(f"[bold]{name:<10}[/bold] {value}", soft_wrap=True)
     screen.print("Bourse is up; Ctrl-C ends it.")

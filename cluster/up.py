@@ -50,7 +50,8 @@ def up(settings: Settings, say: Say, tape: Tape | None = None, ready: Callable[[
         wiring = _wiring(instance, tape)
         parts = wiring.parts()
         instance.supervise(wiring.supervisor(), parts)
-        instance.gateway(application(wiring.gateway()))
+        size = settings.gateway
+        instance.gateway(application(wiring.gateway(), size.replicas, size.max_ongoing_requests, size.num_cpus))
         instance.wait_ready(len(parts))
         if ready is not None:
             ready(instance)

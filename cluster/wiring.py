@@ -24,6 +24,7 @@ from market.errors import BadValue
 from market.holidays import nse_sessions
 from market.instruments import Instrument
 from market.sessions import SECOND, Session
+from serve_app.follow import GatewayPlan
 
 DEMO_KEY = "demo"
 DEMO_TOKEN = "demo-access-token"  # noqa: S105  (of the simulated exchange, on loopback)
@@ -82,6 +83,10 @@ class Wiring:
             keep_seconds={"ticks": keep.ticks_minutes * 60.0, "candles": keep.candles_days * 86_400.0},
             log_level=self.settings.log_level,
         )
+
+    def gateway(self) -> GatewayPlan:
+        """What each replica of the gateway is told."""
+        return GatewayPlan(**self._bus(), lake=self.settings.lake, feeds=tuple(self.feeds))
 
     def _bus(self) -> dict[str, Any]:
         return {

@@ -1,0 +1,123 @@
+"""Follow: a replica's own view of the bus: the latest quotes and the running sessions' candles, kept by one thread."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import structlog
+
+from adapters.bus import SEQUENCE_BITS, START, Bus, EntryId
+from adapters.entries import decode
+from adapters.lines import Backoff
+from market.candles import CANDLE
+from market.errors import BadPayload, LineDown, LogWentBack
+from market.instruments import Instrument
+from market.quotes import Quotes
+from market.records import Record
+from market.sessions import Session, Sessions
+from market.ticks import TICK
+from market.windows import CandleWindow
+
+READ_ENTRIES = 256
+BLOCK_SECONDS = 0.05
+TAIL_MS = 10_000
+"""How far back a new replica reads the ticks; what did not trade in that time it learns from the candles."""
+
+
+class GatewayPlan(Record):
+    """What a gateway replica is told. `feeds`: names by source number; `stale_seconds`: of market time."""
+
+    bus: str
+    cache: str
+    lake: str
+    partitions: int
+    instruments: tuple[Instrument, ...]
+    sessions: tuple[Session, ...]
+    feeds: tuple[str, ...]
+    stale_seconds: float = 60.0
+    log_level: str = "info"
+
+
+class Follower:
+    """Quotes and candles as columns, never older than the bus; `trouble` says why they may be."""
+
+    def __init__(self, plan: GatewayPlan) -> None:
+        sessions = Sessions(plan.sessions)
+        self._partitions = range(plan.partitions)
+        self._bus = Bus(plan.bus)
+        self._log = structlog.get_logger()
+        self._stopped = threading.Event()
+        self.quotes = Quotes(len(plan.instruments), sessions.table())
+        self.window = CandleWindow(len(plan.instruments), sessions)
+        self.trouble = "starting"
+        self.lag_seconds = 0.0
+        self.entries = 0
+
+    def start(self) -> None:
+        """Follow in a thread of its own."""
+        threading.Thread(target=self.run, name="follow", daemon=True).start()
+
+    def stop(self) -> None:
+        """End `run` after the read under way."""
+        self._stopped.set()
+
+    def run(self) -> None:
+        """Follow until stopped; a bus that is away leaves what is known standing."""
+        pauses = Backoff()
+        while not self._stopped.is_set():
+            try:
+                self._follow(self._begin())
+            except LogWentBack as e:
+                self._log.error("log_went_back", stream=e.stream)
+                self.window.clear()
+            except (LineDown, BadPayload) as e:
+                self.trouble = e.reason
+                self._log.warning("bus_down", reason=e.reason)
+                self._stopped.wait(pauses.pause())
+
+    def health(self) -> dict[str, Any]:
+        """What `/health` says of this replica."""
+        return {
+            "up": not self.trouble,
+            "trouble": self.trouble,
+            "lag_seconds": self.lag_seconds,
+            "entries": self.entries,
+        }
+
+    def _begin(self) -> tuple[dict[int, EntryId], dict[int, EntryId]]:
+        """Candles from the beginning of what the bus holds, ticks from a tail."""
+        candles = dict.fromkeys(self._partitions, START)
+        while self._read_candles(candles):
+            pass
+        ticks = {p: self._bus.last("ticks", p) for p in self._partitions}
+        tail = TAIL_MS << SEQUENCE_BITS
+        return {p: max(START, last - tail) for p, last in ticks.items()}, candles
+
+    def _follow(self, cursors: tuple[dict[int, EntryId], dict[int, EntryId]]) -> None:
+        ticks, candles = cursors
+        self.trouble = ""
+        checked = time.monotonic()
+        while not self._stopped.is_set():
+            read = self._bus.read("ticks", ticks, count=READ_ENTRIES, block=BLOCK_SECONDS)
+            for entry in read:
+                self.quotes.update(decode(entry.payload, TICK))
+                ticks[entry.partition] = entry.id
+            self.entries += len(read)
+            self._read_candles(candles)
+            if read:
+                self.lag_seconds = round(max(0.0, time.time() - (read[-1].id >> SEQUENCE_BITS) / 1000), 3)
+            if time.monotonic() - checked > 1.0:
+                checked = time.monotonic()
+                for p in self._partitions:
+                    self._bus.check("ticks", p, ticks[p])
+
+    def _read_candles(self, after: dict[int, EntryId]) -> bool:
+        read = self._bus.read("candles", after, count=READ_ENTRIES)
+        for entry in read:
+            rows = decode(entry.payload, CANDLE)
+            self.window.add(rows)
+            self.quotes.learn(rows)
+            after[entry.partition] = entry.id
+        return bool(read)

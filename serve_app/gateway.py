@@ -1,0 +1,291 @@
+"""Gateway: quotes, candles and the state of the house over HTTP and WebSocket.
+
+Every replica follows the bus itself, so a quote read never leaves the process. Today's candles come from the live
+window, older ones from the lake, in one answer that says what it is short of. `build` makes the app without Ray;
+`application` wraps it for Serve.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import date, datetime, timedelta
+from typing import Annotated, Any
+
+import numpy as np
+import structlog
+from fastapi import FastAPI, Query, Request
+from fastapi.responses import JSONResponse
+from ray import serve
+from starlette.websockets import WebSocket
+
+from adapters import logs
+from adapters.lake import Lake, candle_rows
+from adapters.readmodel import ReadModel
+from market.candles import INTERVALS, NO_CANDLES, Candles, interval, newest_revisions
+from market.errors import BadValue, LineDown
+from market.instruments import Universe
+from market.sessions import DAY, IST, SECOND, Session, Sessions, nanoseconds
+from serve_app import problems, shapes
+from serve_app.follow import Follower, GatewayPlan
+from serve_app.requests import Requests
+from serve_app.stream import Screen
+
+BATCH = 500
+CANDLES = 1000
+MOST_CANDLES = 10_000
+LONGEST = timedelta(days=366 * 5)
+STATUS = "status"
+DOWN = ("DOWN", "MUTE", "AUTH_REQUIRED")
+
+
+class Desk:
+    """What the handlers share: the follower, the lake, the read model."""
+
+    def __init__(self, plan: GatewayPlan) -> None:
+        self.plan = plan
+        self.universe = Universe(plan.instruments)
+        self.instruments = list(self.universe)
+        self.sessions = Sessions(plan.sessions)
+        self.follower = Follower(plan)
+        self.model = ReadModel(plan.cache, timeout=1.0)
+        self.lake = Lake(plan.lake)
+        self.stale = int(plan.stale_seconds * SECOND)
+
+    def quotes(self, ids: list[int]) -> list[dict[str, Any]]:
+        """Quotes by id."""
+        return shapes.quotes(self.follower.quotes, self.instruments, ids, self.stale)
+
+    def status(self) -> dict[str, Any]:
+        """The Supervisor's record with what this replica knows; says so when there is none."""
+        try:
+            record = self.model.get(STATUS) or {"parts": [], "trouble": "the supervisor has said nothing for a while"}
+        except LineDown as e:
+            record = {"parts": [], "trouble": f"cache: {e.reason}"}
+        window = self.follower.window
+        counts = window.counts(INTERVALS["1m"], window.sessions[-1]) if window.sessions else np.zeros(0, np.int64)
+        record["candles_today"] = int(counts.sum())
+        record["gateway"] = self.follower.health() | {"window_bytes": window.bytes}
+        return record
+
+    def health(self) -> dict[str, Any]:
+        """Each part: up, lag, state; and one word for all."""
+        record = self.status()
+        parts = {
+            p["actor"]: {k: p.get(k) for k in ("up", "state", "lag_seconds", "trouble", "restarts") if k in p}
+            for p in record["parts"]
+        }
+        parts["gateway"] = record["gateway"]
+        well = all(p["up"] and p.get("state") not in DOWN and not p.get("trouble") for p in parts.values())
+        well = well and bool(record["parts"]) and not record.get("held_back")
+        status = "ok" if well else "down" if self.follower.trouble else "degraded"
+        return {"status": status, "parts": parts, "bus": record.get("bus"), "trouble": record.get("trouble", "")}
+
+    def market(self) -> dict[str, Any]:
+        """Which phase the market is in, by its own clock."""
+        now = self.follower.quotes.market_time
+        session, following = self.sessions.of(now), self.sessions.after(now)
+        feeds = self.follower.quotes.feeds
+        return {
+            "phase": self.sessions.phase(now).value if now else "unknown",
+            "market_time": shapes.stamp(now),
+            "session": session.date.isoformat() if session else None,
+            "opens": shapes.stamp(session.open) if session else None,
+            "closes": shapes.stamp(session.close) if session else None,
+            "next_open": shapes.stamp(following.open) if following and now else None,
+            "feeds": {self.plan.feeds[n]: said.state.name for n, said in feeds.items() if n < len(self.plan.feeds)},
+        }
+
+    async def candles(self, symbol: str, name: str, first: int | None, last: int | None, limit: int) -> dict[str, Any]:
+        """One instrument's candles in [first, last)."""
+        instrument, seconds = self.universe.find(symbol), interval(name)
+        now = self.follower.quotes.market_time
+        until = last if last is not None else now + DAY
+        since = first if first is not None else self._default_first(until)
+        rows = self.follower.window.read(instrument.id, seconds, since, until)
+        enough = (
+            len(rows) >= limit if first is None else bool(len(rows)) and self._from_open(int(rows["start"][0]), since)
+        )
+        if not enough:
+            older = await asyncio.to_thread(self._from_lake, instrument.symbol, name, since, until)
+            rows = newest_revisions(np.concatenate([older, rows]))
+        found, rows = len(rows), rows[max(len(rows) - limit, 0) :]
+        begin = int(rows["start"][0]) if found > limit else since
+        covered = shapes.coverage(rows, self._between(begin, min(until, now)), seconds, begin, min(until, now))
+        return {
+            "symbol": instrument.symbol,
+            "interval": name,
+            "from": shapes.stamp(since),
+            "to": shapes.stamp(until),
+            "market_time": shapes.stamp(now),
+            "truncated": found > limit,
+            "coverage": covered,
+            "candles": shapes.candles(rows),
+        }
+
+    def _default_first(self, until: int) -> int:
+        """Without a `from`: the open of the newest session that has begun by then."""
+        begun = [s.open for s in self.sessions if s.open < until and s.preopen <= self.follower.quotes.market_time]
+        return begun[-1] if begun else max(until - DAY, 0)
+
+    def _from_open(self, start: int, since: int) -> bool:
+        """Whether the window alone reaches back to `since`: nothing of a session lies between."""
+        return not any(s.open < start and s.close > since for s in self._between(since, start))
+
+    def _between(self, first: int, last: int) -> list[Session]:
+        return [s for s in self.sessions if s.close > first and s.open < last]
+
+    def _from_lake(self, symbol: str, name: str, first: int, last: int) -> Candles:
+        days = [datetime.fromtimestamp(t / SECOND, IST).date() for t in (first, last)]
+        table = self.lake.read_candles([symbol], name, days[0], days[1])
+        if not table.num_rows:
+            return NO_CANDLES
+        rows = candle_rows(table, {i.symbol: i.id for i in self.instruments})
+        return np.asarray(rows[(rows["start"] >= first) & (rows["start"] < last)])
+
+
+def build(plan: GatewayPlan) -> FastAPI:
+    """The app; its follower runs from here on."""
+    desk = Desk(plan)
+    desk.follower.start()
+    app = FastAPI(title="Bourse", version="1", description="Live quotes and exact candles of Indian equities.")
+    app.add_middleware(Requests)
+    problems.install(app)
+    app.state.desk = desk
+    _market_routes(app, desk)
+    _state_routes(app, desk)
+    return app
+
+
+def _state_routes(app: FastAPI, desk: Desk) -> None:
+    @app.get("/health")
+    @app.get("/api/v1/health", include_in_schema=False)
+    def health(request: Request) -> JSONResponse:
+        """Each part: whether it is up, its lag, its feed state; 503 only when this replica has no bus."""
+        _only(request)
+        found = desk.health()
+        return JSONResponse(found, 503 if found["status"] == "down" else 200)
+
+    @app.get("/api/v1/status")
+    def status(request: Request) -> dict[str, Any]:
+        """Everything the parts say of themselves, and today's candles by symbol."""
+        _only(request)
+        window = desk.follower.window
+        record = desk.status()
+        if window.sessions:
+            counts = window.counts(INTERVALS["1m"], window.sessions[-1])
+            record["candles_by_symbol"] = {i.symbol: int(counts[i.id]) for i in desk.instruments}
+        return record
+
+    @app.get("/api/market/status")
+    @app.get("/api/v1/market/status", include_in_schema=False)
+    def market_status(request: Request) -> dict[str, Any]:
+        """The market's phase and clock."""
+        _only(request)
+        return desk.market()
+
+
+def _market_routes(app: FastAPI, desk: Desk) -> None:
+    @app.get("/api/stocks/batch")
+    @app.get("/api/v1/stocks/batch", include_in_schema=False)
+    def batch(request: Request, symbols: str) -> dict[str, Any]:
+        """Up to 500 quotes; symbols nobody listed are named."""
+        _only(request, "symbols")
+        asked = list(dict.fromkeys(s.strip() for s in symbols.split(",") if s.strip()))
+        if not 1 <= len(asked) <= BATCH:
+            raise BadValue("symbols", f"{len(asked)} symbols", f"1 to {BATCH}, with commas between")
+        known = [s for s in asked if _listed(desk.universe, s)]
+        quotes = desk.quotes([desk.universe.find(s).id for s in known])
+        return {"quotes": quotes, "unknown": [s[:40] for s in asked if s not in known]}
+
+    @app.get("/api/stock/{symbol}")
+    @app.get("/api/v1/stock/{symbol}", include_in_schema=False)
+    def stock(request: Request, symbol: str) -> dict[str, Any]:
+        """The latest quote of one symbol."""
+        _only(request)
+        return desk.quotes([desk.universe.find(symbol).id])[0]
+
+    @app.get("/api/v1/candles/{symbol}")
+    async def candles(
+        request: Request,
+        symbol: str,
+        interval: str = "1m",
+        since: Annotated[str | None, Query(alias="from")] = None,
+        until: Annotated[str | None, Query(alias="to")] = None,
+        limit: Annotated[int, Query(ge=1, le=MOST_CANDLES)] = CANDLES,
+    ) -> dict[str, Any]:
+        """Candles that start in [from, to), today's from the live window, older ones from the lake.
+
+        `from` and `to` are instants with their zone or dates of India (a `to` date is included); without them it is the
+        running session. `coverage` says what the answer is short of.
+        """
+        _only(request, "interval", "from", "to", "limit")
+        first, last = _moment("from", since, ends=False), _moment("to", until, ends=True)
+        if first is not None and last is not None and last <= first:
+            raise BadValue("to", until, "an instant later than `from`")
+        if first is not None and last is not None and last - first > LONGEST.total_seconds() * SECOND:
+            raise BadValue("from", since, f"a range of at most {LONGEST.days} days")
+        return await desk.candles(symbol, interval, first, last, limit)
+
+    @app.websocket("/ws/quotes")
+    async def stream(socket: WebSocket) -> None:
+        await Screen(socket, desk.follower, desk.universe, desk.stale).run()
+
+
+def _only(request: Request, *known: str) -> None:
+    """An unknown parameter is a slip worth saying. Raises BadValue."""
+    for name in request.query_params:
+        if name not in known:
+            raise BadValue("parameter", name[:40], f"one of {', '.join(known)}" if known else "no parameter here")
+
+
+def _listed(universe: Universe, symbol: str) -> bool:
+    try:
+        universe.find(symbol)
+    except BadValue:
+        return False
+    return True
+
+
+def _moment(name: str, text: str | None, *, ends: bool) -> int | None:
+    """ns UTC of an ISO 8601 instant with its zone, or of a date's beginning (or end) in India. Raises BadValue."""
+    if text is None:
+        return None
+    allowed = "an instant with its zone, like 2016-08-25T09:15:00+05:30, or a date, like 2016-08-25"
+    try:
+        if len(text) == len("2016-08-25"):
+            day = date.fromisoformat(text) + timedelta(days=1 if ends else 0)
+            return nanoseconds(datetime(day.year, day.month, day.day, tzinfo=IST))
+        moment = datetime.fromisoformat(text.replace(" ", "+"))  # a plus sign that was not escaped arrives as a blank
+        if moment.tzinfo is None:
+            raise BadValue(name, text[:40], allowed)
+        return nanoseconds(moment)
+    except (ValueError, OverflowError):
+        raise BadValue(name, text[:40], allowed) from None
+
+
+def application(plan: GatewayPlan, replicas: int, max_ongoing_requests: int, num_cpus: float) -> Any:
+    """The Serve application: a fixed number of replicas, so that nobody's socket is cut by scaling."""
+    desks: list[Desk] = []
+
+    def make() -> FastAPI:
+        logs.configure("gateway", plan.log_level)
+        app = build(plan)
+        desks.append(app.state.desk)
+        structlog.get_logger().info("gateway_started", instruments=len(plan.instruments))
+        return app
+
+    @serve.deployment(
+        name="gateway",
+        num_replicas=replicas,
+        max_ongoing_requests=max_ongoing_requests,
+        max_queued_requests=max_ongoing_requests,
+        ray_actor_options={"num_cpus": num_cpus},
+        health_check_period_s=10,
+        graceful_shutdown_timeout_s=5,
+        graceful_shutdown_wait_loop_s=0.2,
+    )
+    @serve.ingress(make)
+    class Gateway:
+        """One replica; everything it does is in `build`."""
+
+    return Gateway.bind()

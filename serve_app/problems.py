@@ -1,0 +1,94 @@
+"""Problems: every refusal is a problem document (RFC 9457), with the request id and what would have been allowed."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from market.errors import BadValue, BourseError, LineDown, StoreRefused, UnknownSymbol
+from market.records import Record
+
+MEDIA_TYPE = "application/problem+json"
+SHOWN = 200
+
+
+class Problem(Record):
+    """A refusal. `type` names its kind and stays the same over releases; `allowed` says what would have been taken."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    request_id: str
+    allowed: str | None = None
+
+
+def request_id() -> str:
+    """The id of the request under way, empty outside one."""
+    return str(structlog.contextvars.get_contextvars().get("request_id", ""))
+
+
+def problem(kind: str, title: str, status: int, detail: str, instance: str, allowed: str | None = None) -> Problem:
+    """A problem of this request; texts that came from outside are cut."""
+    return Problem(
+        type=f"urn:bourse:problem:{kind}",
+        title=title,
+        status=status,
+        detail=detail[:1000],
+        instance=instance[:SHOWN],
+        request_id=request_id(),
+        allowed=allowed,
+    )
+
+
+def of(error: Exception, instance: str) -> Problem:
+    """The problem an error stands for; an unforeseen one says nothing of our insides."""
+    match error:
+        case UnknownSymbol():
+            return problem("unknown-symbol", "Unknown symbol", 404, _said(error), instance, error.allowed)
+        case BadValue():
+            return problem("bad-value", "Value not allowed", 422, _said(error), instance, error.allowed)
+        case LineDown() | StoreRefused():
+            return problem("store-down", "A store cannot be read now", 503, type(error).__name__, instance, "try again")
+        case RequestValidationError():
+            first = error.errors()[0]
+            name = ".".join(str(part) for part in first["loc"])
+            return problem("bad-value", "Value not allowed", 422, f"{name}: {first['msg']}", instance, first["msg"])
+        case HTTPException():
+            return problem("http", str(error.detail), error.status_code, str(error.detail), instance)
+        case _:
+            return problem("internal", "Our mistake", 500, "the request id finds it in our logs", instance)
+
+
+def answer(refusal: Problem) -> Response:
+    """The response that carries it."""
+    headers = {"Retry-After": "1"} if refusal.status == 503 else None
+    return Response(json.dumps(body(refusal)), refusal.status, headers, MEDIA_TYPE)
+
+
+def body(refusal: Problem) -> dict[str, Any]:
+    """The document's members; those without a value are left out."""
+    return refusal.model_dump(exclude_none=True)
+
+
+def install(app: FastAPI) -> None:
+    """Let an app refuse in this way whatever its handlers raise."""
+
+    async def refuse(request: Request, error: Exception) -> Response:
+        if isinstance(error, LineDown | StoreRefused):
+            structlog.get_logger().warning("store_down", reason=str(error))
+        return answer(of(error, request.url.path))
+
+    for kind in (BourseError, RequestValidationError, HTTPException):
+        app.add_exception_handler(kind, refuse)
+
+
+def _said(error: BadValue) -> str:
+    return f"{error.name}: {str(error.value)[:SHOWN]!r} is not allowed"

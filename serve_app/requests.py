@@ -1,0 +1,69 @@
+"""Requests: an id for every request and socket, on its log lines, its answer and its problems."""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serve_app import problems
+
+HEADER = "X-Request-ID"
+_VALID = re.compile(r"[\x21-\x7e]{1,128}")
+
+Observe = Callable[[str, int, float], None]
+"""Told of every answer: `http` or `websocket`, the status, and the seconds it took."""
+
+
+class Requests:
+    """ASGI middleware; takes a caller's `X-Request-ID` if it is 1 to 128 printable characters, else makes one."""
+
+    def __init__(self, app: ASGIApp, observe: Observe | None = None) -> None:
+        self._app = app
+        self._observe = observe
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection; an unforeseen error is logged with its traceback and answered with a problem."""
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        asked = Headers(scope=scope).get(HEADER, "")
+        name = asked if _VALID.fullmatch(asked) else uuid.uuid4().hex
+        with structlog.contextvars.bound_contextvars(request_id=name):
+            await self._serve(scope, receive, send, name)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, name: str) -> None:
+        began, status = time.perf_counter(), 0
+
+        async def named(message: Message) -> None:
+            nonlocal status
+            if message["type"] in ("http.response.start", "websocket.accept", "websocket.http.response.start"):
+                status = message.get("status", 101)
+                MutableHeaders(scope=message)[HEADER] = name
+            elif message["type"] == "websocket.close" and not status:
+                status = 403
+            await send(message)
+
+        try:
+            await self._app(scope, receive, named)
+        except Exception as e:
+            structlog.get_logger().exception("request_broke", **_asked(scope))
+            if status == 0 and scope["type"] == "http":
+                await problems.answer(problems.of(e, scope["path"]))(scope, receive, named)
+            elif scope["type"] == "http":
+                raise
+        finally:
+            seconds = time.perf_counter() - began
+            structlog.get_logger().info("request", **_asked(scope), status=status, ms=round(seconds * 1000, 2))
+            if self._observe is not None:
+                self._observe(scope["type"], status, seconds)
+
+
+def _asked(scope: Scope) -> dict[str, Any]:
+    return {"method": scope.get("method", "WEBSOCKET"), "path": scope["path"][: problems.SHOWN]}

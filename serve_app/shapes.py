@@ -1,0 +1,133 @@
+"""Shapes: columns to JSON. Prices are rupees with up to four decimals, exact; instants are ISO 8601 in UTC; null is
+unknown.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from market.candles import INTERVAL_NAMES, Candles, Provenance
+from market.instruments import Instrument
+from market.money import SCALE, UNKNOWN
+from market.quotes import Quotes, change
+from market.sessions import SECOND, Session, day_number, instant
+
+PRICES = ("price", "bid", "ask", "open", "high", "low")
+SPANS = 50
+"""Gap spans named in one answer; more are counted."""
+
+
+def amount(value: int) -> float | None:
+    """Money as a JSON number: below 10^11 rupees its shortest form is exact."""
+    return None if value == UNKNOWN else value / SCALE
+
+
+def whole(value: int) -> int | None:
+    """A quantity, null where nobody said."""
+    return None if value == UNKNOWN else value
+
+
+def stamp(nanoseconds: int) -> str | None:
+    """An instant, to the microsecond."""
+    return None if nanoseconds in (UNKNOWN, 0) else instant(nanoseconds).isoformat().replace("+00:00", "Z")
+
+
+def quotes(
+    book: Quotes, instruments: Sequence[Instrument], wanted: Sequence[int], stale_ns: int
+) -> list[dict[str, Any]]:
+    """The quotes of some instruments, in the order asked for."""
+    rows = book.read(wanted)
+    moved, percent = change(rows)
+    ages, stale = book.age(rows), book.stale(rows, stale_ns)
+    said = book.feeds.get(book.active)
+    state = said.state.name if said else "UNKNOWN"
+    return [
+        {
+            "symbol": instruments[i].symbol,
+            "name": instruments[i].name,
+            **{name: amount(int(row[name])) for name in PRICES},
+            "previous_close": amount(int(row["close"])),
+            "change": amount(int(moved[k])),
+            "change_percent": None if math.isnan(percent[k]) else round(float(percent[k]), 4),
+            **{name: whole(int(row[name])) for name in ("bid_quantity", "ask_quantity", "open_interest")},
+            "volume": whole(int(row["day_volume"])),
+            "at": stamp(int(row["at"])),
+            "received_at": stamp(int(row["received"])),
+            "age_seconds": None if ages[k] == UNKNOWN else round(int(ages[k]) / SECOND, 3),
+            "stale": bool(stale[k]),
+            "feed_state": state,
+        }
+        for k, (i, row) in enumerate(zip(wanted, rows, strict=True))
+    ]
+
+
+def candles(rows: Candles) -> list[dict[str, Any]]:
+    """Candles, oldest first; a gap has null prices."""
+    return [
+        {
+            "start": stamp(start),
+            "open": amount(o),
+            "high": amount(h),
+            "low": amount(low),
+            "close": amount(c),
+            "volume": volume,
+            "trades": trades,
+            "vwap": amount(vwap),
+            "completeness": round(completeness, 4),
+            "provenance": Provenance(provenance).name,
+            "revision": revision,
+        }
+        for start, o, h, low, c, volume, trades, vwap, completeness, provenance, revision in rows[
+            [
+                "start",
+                "open",
+                "high",
+                "low",
+                "close",
+                "volume",
+                "trades",
+                "vwap",
+                "completeness",
+                "provenance",
+                "revision",
+            ]
+        ].tolist()
+    ]
+
+
+def coverage(rows: Candles, sessions: Iterable[Session], seconds: int, first: int, last: int) -> dict[str, Any]:
+    """What an answer is short of: sessions without a candle, candles not there, gaps and incomplete ones."""
+    step = seconds * SECOND
+    missing, absent = [], 0
+    for session in sessions:
+        begin, end = max(first, session.open), min(last, session.close)
+        slots = len(range(session.open + -(-(begin - session.open) // step) * step, end, step)) if begin < end else 0
+        found = int(np.count_nonzero(rows["session"] == day_number(session.date)))
+        if slots and not found:
+            missing.append(session.date.isoformat())
+        else:
+            absent += max(slots - found, 0)
+    gap = rows["provenance"] == Provenance.GAP
+    spans = _spans(rows["start"][gap], step)
+    return {
+        "interval": INTERVAL_NAMES[seconds],
+        "sessions_missing": missing,
+        "candles_missing": absent,
+        "gaps": int(np.count_nonzero(gap)),
+        "gap_spans": [{"from": stamp(a), "to": stamp(b)} for a, b in spans[:SPANS]],
+        "incomplete": int(np.count_nonzero((rows["completeness"] < 1) & ~gap)),
+        "complete": not missing and not absent and not gap.any() and bool((rows["completeness"] >= 1).all()),
+    }
+
+
+def _spans(starts: np.ndarray[tuple[int], np.dtype[np.int64]], step: int) -> list[tuple[int, int]]:
+    """Neighbouring gaps joined: [from, to)."""
+    if not len(starts):
+        return []
+    cuts = np.flatnonzero(np.diff(starts) != step)
+    begins, ends = np.append(0, cuts + 1), np.append(cuts, len(starts) - 1)
+    return [(int(starts[a]), int(starts[b]) + step) for a, b in zip(begins, ends, strict=True)]
