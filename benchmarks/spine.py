@@ -13,21 +13,24 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pydantic import SecretStr
 
+from actors.exchange import Exchange, ExchangePlan
 from actors.plans import ArchivePlan, CandlesPlan, FeedPlan
-from adapters import entries
+from adapters import entries, logs
 from adapters.bus import Bus
 from adapters.redis_server import RedisServer
 from benchmarks import storm
 from market.instruments import Instrument
-from market.sessions import MINUTE, SECOND, Session
+from market.sessions import MINUTE, SECOND, Session, session
 from market.ticks import blank
+from market.universes import nifty50
+from serve_app.follow import GatewayPlan
 
 HOUR = 60 * MINUTE
 KEEP_SECONDS = 5.0
@@ -40,9 +43,9 @@ def instruments(count: int) -> tuple[Instrument, ...]:
 
 
 def session_now() -> Session:
-    """A session around this moment, whatever day it is."""
+    """A session that opened with this minute, whatever day it is."""
     now = time.time_ns()
-    opens = now - now % MINUTE - HOUR
+    opens = now - now % MINUTE
     return Session(
         date=datetime.fromtimestamp(now / 1e9, UTC).date(), preopen=opens - MINUTE, open=opens, close=opens + 8 * HOUR
     )
@@ -79,7 +82,18 @@ def run_candles(plan: CandlesPlan, out: Any) -> None:
 class Spine:
     """Bus, Feed and Candles over one storm; a context manager that ends what it started."""
 
-    def __init__(self, count: int, *, partitions: int = 1, port: int, rate: float = 0.0, seconds: float = 30.0) -> None:
+    def __init__(
+        self,
+        count: int,
+        *,
+        partitions: int = 1,
+        port: int,
+        rate: float = 0.0,
+        seconds: float = 30.0,
+        exchange: ExchangePlan | None = None,
+    ) -> None:
+        self._exchange = exchange
+        logs.configure("bench", "error")
         self._folder = tempfile.TemporaryDirectory(prefix="bourse-", ignore_cleanup_errors=True)
         folder = Path(self._folder.name)
         os.environ["NUMBA_CACHE_DIR"] = str(folder / "numba")
@@ -91,13 +105,13 @@ class Spine:
         self.out = self._manager.dict()
         self._stops = {n: self._manager.Event() for n in ("stop", "stop_candles")}
         self.out.update(self._stops)
-        shares = instruments(count)
+        shares = exchange.instruments if exchange else instruments(count)
         common = {
             "bus": self.servers[0].url,
             "cache": self.servers[1].url,
             "partitions": partitions,
             "instruments": shares,
-            "sessions": (session_now(),),
+            "sessions": exchange.sessions if exchange else (session_now(),),
             "log_level": "error",
         }
         self.feed_plan = FeedPlan(
@@ -110,9 +124,11 @@ class Spine:
             login="",
             grace=2 * SECOND,
             mute_after=3 * SECOND,
+            tape=exchange is not None,
             quarantine=str(folder / "quarantine"),
         )
         self.candles_plan = CandlesPlan(**common, mine=tuple(range(partitions)), grace=2 * SECOND)
+        self.gateway_plan = GatewayPlan(**common, lake=str(folder / "lake"), feeds=("storm",))
         self._storm_arguments = [str(port), str(count), str(seconds), str(rate)]
         self.processes: dict[str, int] = {}
         self._children: list[mp.Process] = []
@@ -125,6 +141,10 @@ class Spine:
         context = mp.get_context("spawn")
         self._start(context.Process(target=run_candles, args=(self.candles_plan, self.out), daemon=True), "candles")
         self.wait(lambda: "candles" in self.out)
+        if self._exchange is not None:
+            self._start(context.Process(target=run_exchange, args=(self._exchange,), daemon=True), "exchange")
+            self._start(context.Process(target=run_feed, args=(self.feed_plan, self.out), daemon=True), "feed")
+            return self
         self.storm = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.storm", *self._storm_arguments], stdout=subprocess.PIPE, text=True
         )
@@ -138,15 +158,22 @@ class Spine:
         self._stops["stop"].set()
         self._stops["stop_candles"].set()
         for child in self._children:
-            child.join(20)
+            child.join(5 if child.pid == self.processes.get("gateway") else 20)
             if child.is_alive():
                 child.terminate()
-        self.storm.terminate()
-        self.storm.wait()
+                child.join()
+        if self._exchange is None:
+            self.storm.terminate()
+            self.storm.wait()
         for server in self.servers:
             server.stop()
         self._manager.shutdown()
         self._folder.cleanup()
+
+    def gateway(self, port: int) -> None:
+        """Start a gateway beside the rest."""
+        context = mp.get_context("spawn")
+        self._start(context.Process(target=run_gateway, args=(self.gateway_plan, port), daemon=True), "gateway")
 
     def wait(self, until: Callable[[], bool], seconds: float = 60.0) -> None:
         """Until something holds. Raises TimeoutError."""
@@ -197,6 +224,39 @@ class Spine:
         self.processes[name] = process.pid
 
 
+def run_exchange(plan: ExchangePlan) -> None:
+    """The simulated exchange, until it is ended."""
+    logs.configure("bench", "error")
+    asyncio.run(Exchange(plan).run())
+
+
+def closings(speed: float, seconds: float, port: int) -> dict[str, float]:
+    """Minutes of the Nifty 50 closed at `speed` times real time: from the mark that closes one to its candles on
+    the bus, ms.
+    """
+    day = session(date(2016, 8, 25))
+    shares = tuple(nifty50())
+    plan = ExchangePlan(
+        port=port, api_key="k", access_token="t", instruments=shares, sessions=(day,), speed=speed, begin=day.open  # noqa: S106  (of a simulation)
+    )
+    with Spine(0, port=port, partitions=2, exchange=plan) as spine:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            time.sleep(0.5)
+            spine.trim()
+        return dict(spine.out["candles"]["closing_ms"])
+
+
+def run_gateway(plan: GatewayPlan, port: int) -> None:
+    """The gateway's app on a plain server, as a replica runs it."""
+    import uvicorn
+
+    from serve_app.gateway import build
+
+    logs.configure("bench", "error")
+    uvicorn.run(build(plan), host="127.0.0.1", port=port, log_level="error")
+
+
 def percentiles(values: list[float]) -> tuple[float, float]:
     """Median and 99th percentile."""
     return float(np.percentile(values, 50)), float(np.percentile(values, 99))
@@ -206,6 +266,7 @@ def archive_rate(rows: int, an_entry: int = 4000) -> float:
     """Ticks a second that Archive alone carries from a full bus into a lake."""
     from actors.archive import Archive
 
+    logs.configure("bench", "error")
     rng = np.random.default_rng(3)
     ticks = blank(rows)
     ticks["instrument"] = rng.integers(0, 2000, rows)

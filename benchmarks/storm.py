@@ -69,17 +69,18 @@ def serve(port: int, instruments: int, seconds: float, rate: float) -> None:
     start = np.resize(rng.integers(10_000, 5_000_000, instruments), count * PACKETS).reshape(count, PACKETS)
     step = rng.integers(1, 900, instruments)
     step = np.resize(step, count * PACKETS).reshape(count, PACKETS)
+    burst = BURST if not rate else 1
     sent, turn, at = 0, 0, 0
     while time.perf_counter() - began < seconds:
-        chunk = slice(at, at + BURST)
+        chunk = slice(at, at + burst)
         turn += 1
         for offset in STAMPS:
             packets[chunk, :, offset : offset + 4] = np.frombuffer(struct.pack(">I", int(time.time())), np.uint8)
         volume = (start[chunk] + step[chunk] * turn).astype(">u4")
         packets[chunk, :, VOLUME : VOLUME + 4] = volume[:, :, None].view(np.uint8)
         client.sendall(made[chunk])
-        sent += BURST * PACKETS
-        at = (at + BURST) % count
+        sent += burst * PACKETS
+        at = (at + burst) % count
         if rate:
             pause = sent / rate - (time.perf_counter() - began)
             if pause > 0:

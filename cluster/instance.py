@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import os
 import time
 from collections.abc import Callable
@@ -71,6 +72,7 @@ class Instance:
         """Serve the gateway and wait until it answers."""
         from ray import serve
 
+        logging.getLogger("ray.serve").setLevel(logging.WARNING)
         ports = self.settings.ports
         self._serving = True
         serve.start(

@@ -27,6 +27,7 @@ from rich.progress import (
 from rich.table import Table
 
 from cluster.console import Config, refuse, screen, settings_of, told
+from cluster.settings import Settings
 from market.sessions import IST
 
 FAILED = 1
@@ -66,7 +67,7 @@ def up(
         if replay is not None and session is not None:
             settings = replayed(settings, replay, session.date())
             tape = Tape(recording=replay.absolute(), day=session.date(), speed=speed_of(speed))
-        start(settings, _say, tape, lambda instance: _welcome(instance.addresses, settings.lake))
+        start(settings, _say, tape, lambda instance: _welcome(instance.addresses, settings))
 
 
 @app.command()
@@ -275,14 +276,14 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _welcome(addresses: dict[str, str], lake: str) -> None:
+def _welcome(addresses: dict[str, str], settings: Settings) -> None:
     gateway = addresses["gateway"]
     for name, value in (
         ("gateway", gateway),
         ("docs", f"{gateway}/docs"),
         ("dashboard", addresses["dashboard"]),
-        ("lake", lake),
-        ("logs", str(logs)),
+        ("lake", settings.lake),
+        ("logs", str(settings.logs)),
     ):
         screen.print(f"[bold]{name:<10}[/bold] {value}", soft_wrap=True)
     screen.print("Bourse is up; Ctrl-C ends it.")
