@@ -202,7 +202,7 @@ class Feed:
                 if len(message) > 1:
                     wire.filling.frames.append(message)
                     if not self._plan.tape:
-                        self._complete(wire, time.time_ns())
+                        self._complete(wire, 0)
                 elif not self._plan.tape:
                     self._wake.set()
             else:
@@ -221,16 +221,17 @@ class Feed:
             return
         if isinstance(event, TapeClock):
             wire.filling.number, wire.clock = event.frame, event.clock
-            self._complete(wire, time.time_ns(), event.clock)
+            self._complete(wire, event.clock)
         elif isinstance(event, TapeEnd):
             wire.ended = True
             self._wake.set()
         else:
             self._log.info("vendor_text", feed=self._plan.name, text=text[:500])
 
-    def _complete(self, wire: Wire, received: int, clock: int = 0) -> None:
+    def _complete(self, wire: Wire, clock: int) -> None:
+        """The frames so far came by this clock; on a tape its clock is also when we received them."""
         step, wire.filling = wire.filling, Step()
-        step.received = clock if self._plan.hold else received
+        step.received = clock if self._plan.tape else time.time_ns()
         step.clock = clock
         if step.number < 0 or not self._plan.hold:
             wire.number += 1
@@ -244,7 +245,7 @@ class Feed:
         if self._plan.hold:  # the tape stands still until we are back: no time passes, nothing is missed
             return
         if wire.filling.frames:
-            self._complete(wire, time.time_ns(), wire.clock)
+            self._complete(wire, wire.clock)
         while await self._write():
             pass
         async with self._writing:

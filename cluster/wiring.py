@@ -31,6 +31,8 @@ DEMO_TOKEN = "demo-access-token"  # noqa: S105  (of the simulated exchange, on l
 KITE_STREAM = "wss://ws.kite.trade"
 LOGIN = "set KITE_API_KEY and KITE_ACCESS_TOKEN to those of today's login and start again"
 HORIZON_DAYS = 400
+CALENDAR = date(2000, 1, 1)
+"""From here on the gateway knows which days were sessions, and says which of them it has no candles of."""
 
 
 class Wiring:
@@ -86,7 +88,10 @@ class Wiring:
 
     def gateway(self) -> GatewayPlan:
         """What each replica of the gateway is told."""
-        return GatewayPlan(**self._bus(), lake=self.settings.lake, feeds=tuple(self.feeds))
+        ends = date.today() + timedelta(days=HORIZON_DAYS)
+        known = {s.date: s for s in (*nse_sessions(CALENDAR, ends), *self.sessions)}
+        plan = {**self._bus(), "sessions": tuple(known[day] for day in sorted(known))}
+        return GatewayPlan(**plan, lake=self.settings.lake, feeds=tuple(self.feeds))
 
     def _bus(self) -> dict[str, Any]:
         return {

@@ -36,6 +36,8 @@ MOST_CANDLES = 10_000
 LONGEST = timedelta(days=366 * 5)
 STATUS = "status"
 DOWN = ("DOWN", "MUTE", "AUTH_REQUIRED")
+SETTLED = 5 * SECOND
+"""A candle that ended longer ago than this, in market time, should be here."""
 
 
 class Desk:
@@ -110,7 +112,8 @@ class Desk:
             rows = newest_revisions(np.concatenate([older, rows]))
         found, rows = len(rows), rows[max(len(rows) - limit, 0) :]
         begin = int(rows["start"][0]) if found > limit else since
-        covered = shapes.coverage(rows, self._between(begin, min(until, now)), seconds, begin, min(until, now))
+        ended = now - SETTLED
+        covered = shapes.coverage(rows, self._between(begin, min(until, ended)), seconds, begin, until, ended)
         return {
             "symbol": instrument.symbol,
             "interval": name,
@@ -143,12 +146,14 @@ class Desk:
         return np.asarray(rows[(rows["start"] >= first) & (rows["start"] < last)])
 
 
-def build(plan: GatewayPlan) -> FastAPI:
-    """The app; its follower runs from here on."""
+def build(plan: GatewayPlan, *, names_requests: bool = True) -> FastAPI:
+    """The app; its follower runs from here on. `names_requests`: answers carry the request id; behind Serve it
+    adds it.
+    """
     desk = Desk(plan)
     desk.follower.start()
     app = FastAPI(title="Bourse", version="1", description="Live quotes and exact candles of Indian equities.")
-    app.add_middleware(Requests)
+    app.add_middleware(Requests, names=names_requests)
     problems.install(app)
     app.state.desk = desk
     _market_routes(app, desk)
@@ -220,9 +225,10 @@ def _market_routes(app: FastAPI, desk: Desk) -> None:
         """
         _only(request, "interval", "from", "to", "limit")
         first, last = _moment("from", since, ends=False), _moment("to", until, ends=True)
-        if first is not None and last is not None and last <= first:
-            raise BadValue("to", until, "an instant later than `from`")
-        if first is not None and last is not None and last - first > LONGEST.total_seconds() * SECOND:
+        ends = last if last is not None else desk.follower.quotes.market_time + DAY
+        if first is not None and ends <= first:
+            raise BadValue("to" if until else "from", until or since, "a range whose `to` is later than its `from`")
+        if first is not None and ends - first > LONGEST.days * DAY:
             raise BadValue("from", since, f"a range of at most {LONGEST.days} days")
         return await desk.candles(symbol, interval, first, last, limit)
 
@@ -269,7 +275,7 @@ def application(plan: GatewayPlan, replicas: int, max_ongoing_requests: int, num
 
     def make() -> FastAPI:
         logs.configure("gateway", plan.log_level)
-        app = build(plan)
+        app = build(plan, names_requests=False)
         desks.append(app.state.desk)
         structlog.get_logger().info("gateway_started", instruments=len(plan.instruments))
         return app

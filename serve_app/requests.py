@@ -24,9 +24,11 @@ Observe = Callable[[str, int, float], None]
 class Requests:
     """ASGI middleware; takes a caller's `X-Request-ID` if it is 1 to 128 printable characters, else makes one."""
 
-    def __init__(self, app: ASGIApp, observe: Observe | None = None) -> None:
+    def __init__(self, app: ASGIApp, observe: Observe | None = None, *, names: bool = True) -> None:
+        """`names`: put the id on the answer; False where the server in front does so with the id it handed us."""
         self._app = app
         self._observe = observe
+        self._names = names
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection; an unforeseen error is logged with its traceback and answered with a problem."""
@@ -45,7 +47,8 @@ class Requests:
             nonlocal status
             if message["type"] in ("http.response.start", "websocket.accept", "websocket.http.response.start"):
                 status = message.get("status", 101)
-                MutableHeaders(scope=message)[HEADER] = name
+                if self._names:
+                    MutableHeaders(scope=message)[HEADER] = name
             elif message["type"] == "websocket.close" and not status:
                 status = 403
             await send(message)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from market.candles import INTERVAL_NAMES, Candles, Provenance
+from market.candles import Candles, Provenance
 from market.instruments import Instrument
 from market.money import SCALE, UNKNOWN
 from market.quotes import Quotes, change
@@ -18,7 +18,7 @@ from market.sessions import SECOND, Session, day_number, instant
 
 PRICES = ("price", "bid", "ask", "open", "high", "low")
 SPANS = 50
-"""Gap spans named in one answer; more are counted."""
+"""Gap spans and missing sessions named in one answer; all are counted."""
 
 
 def amount(value: int) -> float | None:
@@ -99,28 +99,37 @@ def candles(rows: Candles) -> list[dict[str, Any]]:
     ]
 
 
-def coverage(rows: Candles, sessions: Iterable[Session], seconds: int, first: int, last: int) -> dict[str, Any]:
-    """What an answer is short of: sessions without a candle, candles not there, gaps and incomplete ones."""
+def coverage(
+    rows: Candles, sessions: Iterable[Session], seconds: int, first: int, last: int, now: int
+) -> dict[str, Any]:
+    """What an answer for [first, last) is short of: sessions without a candle, candles not there, gaps,
+    incomplete ones.
+
+    Only candles that had ended by `now`, ns UTC, are missed.
+    """
     step = seconds * SECOND
     missing, absent = [], 0
+    days, counts = np.unique(rows["session"], return_counts=True)
+    found = dict(zip(days.tolist(), counts.tolist(), strict=True))
     for session in sessions:
-        begin, end = max(first, session.open), min(last, session.close)
-        slots = len(range(session.open + -(-(begin - session.open) // step) * step, end, step)) if begin < end else 0
-        found = int(np.count_nonzero(rows["session"] == day_number(session.date)))
-        if slots and not found:
+        starts = np.arange(session.open, session.close, step)
+        ends = np.minimum(starts + step, session.close)
+        due = int(np.count_nonzero((starts >= first) & (starts < last) & (ends <= now)))
+        here = found.get(day_number(session.date), 0)
+        if due and not here:
             missing.append(session.date.isoformat())
         else:
-            absent += max(slots - found, 0)
+            absent += max(due - here, 0)
     gap = rows["provenance"] == Provenance.GAP
     spans = _spans(rows["start"][gap], step)
     return {
-        "interval": INTERVAL_NAMES[seconds],
-        "sessions_missing": missing,
+        "complete": not missing and not absent and not gap.any() and bool((rows["completeness"] >= 1).all()),
+        "sessions_missing": len(missing),
+        "sessions_missing_newest": missing[-SPANS:],
         "candles_missing": absent,
+        "candles_incomplete": int(np.count_nonzero((rows["completeness"] < 1) & ~gap)),
         "gaps": int(np.count_nonzero(gap)),
         "gap_spans": [{"from": stamp(a), "to": stamp(b)} for a, b in spans[:SPANS]],
-        "incomplete": int(np.count_nonzero((rows["completeness"] < 1) & ~gap)),
-        "complete": not missing and not absent and not gap.any() and bool((rows["completeness"] >= 1).all()),
     }
 
 
