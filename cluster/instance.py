@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import io
 import logging
 import os
 import time
@@ -143,8 +144,10 @@ class Instance:
         if self._serving:
             from ray import serve
 
-            serve.shutdown()
-        ray.shutdown()
+            with contextlib.redirect_stderr(io.StringIO()):  # Ray tells at length that what we end has ended
+                serve.shutdown()
+        with contextlib.redirect_stderr(io.StringIO()):
+            ray.shutdown()
 
     def _claim(self, run: Path) -> TextIO:
         """The lock that keeps a second instance out; it names this process for `bourse down`."""

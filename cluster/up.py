@@ -97,16 +97,20 @@ def replayed(settings: Settings, recording: Path, day: date) -> Settings:
 
 
 def _wiring(instance: Instance, tape: Tape | None) -> Wiring:
-    from cluster.wiring import Wiring
+    from cluster.broker import listed
+    from cluster.wiring import Wiring, account
 
     settings = instance.settings
     if tape is not None:
         days = nse_sessions(tape.day - timedelta(days=10), tape.day + timedelta(days=10))
         instruments = recordings.universe(recordings.read(tape.recording, tape.day))
         return Wiring(settings, instance.stores, instance.run, instruments=instruments, sessions=list(days), tape=tape)
-    return Wiring(
-        settings, instance.stores, instance.run, begin=market_time(Bus(instance.stores.bus), settings.partitions)
-    )
+    source = settings.feeds.sources[settings.feeds.primary]
+    if source.kind == "kite":
+        instruments = listed(list(settings.instruments()), source, *account(settings))
+        return Wiring(settings, instance.stores, instance.run, instruments=instruments)
+    begin = market_time(Bus(instance.stores.bus), settings.partitions)
+    return Wiring(settings, instance.stores, instance.run, begin=begin)
 
 
 def market_time(bus: Bus, partitions: int) -> int:

@@ -20,7 +20,7 @@ from adapters import logs
 from cluster.settings import Settings, Source
 from cluster.stores import Stores
 from cluster.tapes import Tape
-from market.errors import BadValue
+from market.errors import AuthRequired
 from market.holidays import nse_sessions
 from market.instruments import Instrument
 from market.sessions import SECOND, Session
@@ -125,14 +125,7 @@ class Wiring:
 
     def _feed(self, number: int, name: str, source: Source) -> Part:
         simulated = source.kind == "simulated"
-        secrets = self.settings.secrets
-        key, token = (
-            (SecretStr(DEMO_KEY), SecretStr(DEMO_TOKEN))
-            if simulated
-            else (secrets.kite_api_key, secrets.kite_access_token)
-        )
-        if key is None or token is None:
-            raise BadValue(f"feeds.sources.{name}", "no token", f"kind kite needs a login: {LOGIN}")
+        key, token = (SecretStr(DEMO_KEY), SecretStr(DEMO_TOKEN)) if simulated else account(self.settings)
         plan = FeedPlan(
             **self._bus(),
             name=name,
@@ -182,3 +175,11 @@ class Wiring:
         )
         share = self.settings.actors.archive
         return Part(name="archive", make=Archive, plan=plan, num_cpus=share.num_cpus, environment=self._environment())
+
+
+def account(settings: Settings) -> tuple[SecretStr, SecretStr]:
+    """API key and access token of the broker account, from the environment. Raises AuthRequired."""
+    key, token = settings.secrets.kite_api_key, settings.secrets.kite_access_token
+    if key is None or token is None:
+        raise AuthRequired("kite", LOGIN)
+    return key, token
