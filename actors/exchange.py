@@ -10,21 +10,24 @@ from typing import Any
 
 from actors.measures import resident_bytes
 from adapters import logs
+from adapters.bus import Bus
+from adapters.entries import decode
 from adapters.exchange import Exchange as Server
 from market import generator
 from market.instruments import Instrument
 from market.records import Record
 from market.sessions import Session, Sessions
 from market.tape import TAIL, Tape
+from market.ticks import TICK, Kind
 from market.universes import NIFTY50
 
 
 class ExchangePlan(Record):
     """Where it listens and what it plays.
 
-    `recording` and `day`: one recorded session; else sessions are generated from `seed`. `begin`: market time, ns UTC,
-    from which the tape goes on. `hold`: the tape waits for its consumer. `speed`: times real time, None: as fast as it
-    goes.
+    `recording` and `day`: one recorded session; else sessions are generated from `seed`, from the market time `begin`,
+    ns UTC, or from the newest mark on the bus: a market that was ended goes on where it stood. `hold`: the tape waits
+    for its consumer. `speed`: times real time, None: as fast as it goes.
     """
 
     host: str = "127.0.0.1"
@@ -38,6 +41,8 @@ class ExchangePlan(Record):
     seed: int = 1
     rate: float = 1.0
     begin: int = 0
+    bus: str | None = None
+    partitions: int = 1
     speed: float | None = 1.0
     hold: bool = False
     log_level: str = "info"
@@ -55,6 +60,9 @@ class Exchange:
     async def run(self) -> None:
         """Listen and play."""
         plan = self._plan
+        if plan.bus is not None and plan.recording is None:
+            reached = await asyncio.to_thread(market_time, Bus(plan.bus), plan.partitions)
+            plan = plan.model_copy(update={"begin": max(plan.begin, reached)})
         self._server = Server(
             plan.instruments,
             tapes(plan),
@@ -90,6 +98,17 @@ class Exchange:
             "clock": self._server.clock if self._server else 0,
             "sockets": self._server.sockets if self._server else 0,
         }
+
+
+def market_time(bus: Bus, partitions: int) -> int:
+    """The newest mark on the bus, ns UTC, 0 where there is none: from here the demo's clock goes on."""
+    newest = 0
+    for partition in range(partitions):
+        last = bus.last("ticks", partition)
+        for entry in bus.range("ticks", partition, last, last, 1):
+            rows = decode(entry.payload, TICK)
+            newest = max(newest, *rows["at"][rows["kind"] == Kind.MARK].tolist(), 0)
+    return newest
 
 
 def tapes(plan: ExchangePlan) -> Iterator[Tape]:

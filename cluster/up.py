@@ -12,14 +12,11 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from adapters import recordings
-from adapters.bus import Bus
-from adapters.entries import decode
 from cluster.instance import Instance
 from cluster.settings import Settings
 from cluster.tapes import Tape
 from market.errors import BadValue, LineDown
 from market.holidays import nse_sessions
-from market.ticks import TICK, Kind
 
 if TYPE_CHECKING:
     from cluster.wiring import Wiring
@@ -109,19 +106,7 @@ def _wiring(instance: Instance, tape: Tape | None) -> Wiring:
     if source.kind == "kite":
         instruments = listed(list(settings.instruments()), source, *account(settings))
         return Wiring(settings, instance.stores, instance.run, instruments=instruments)
-    begin = market_time(Bus(instance.stores.bus), settings.partitions)
-    return Wiring(settings, instance.stores, instance.run, begin=begin)
-
-
-def market_time(bus: Bus, partitions: int) -> int:
-    """The newest mark on the bus, ns UTC, 0 where there is none: from here the demo's clock goes on."""
-    newest = 0
-    for partition in range(partitions):
-        last = bus.last("ticks", partition)
-        for entry in bus.range("ticks", partition, last, last, 1):
-            rows = decode(entry.payload, TICK)
-            newest = max(newest, *rows["at"][rows["kind"] == Kind.MARK].tolist(), 0)
-    return newest
+    return Wiring(settings, instance.stores, instance.run)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

@@ -49,7 +49,6 @@ class Wiring:
         instruments: Sequence[Instrument] | None = None,
         sessions: Sequence[Session] | None = None,
         tape: Tape | None = None,
-        begin: int = 0,
         exchange_port: int | None = None,
     ) -> None:
         self.settings, self.stores, self._run, self._tape = settings, stores, run, tape
@@ -57,7 +56,7 @@ class Wiring:
         today = date.today()
         span = nse_sessions(today - timedelta(days=HORIZON_DAYS), today + timedelta(days=HORIZON_DAYS))
         self.sessions = tuple(sessions if sessions is not None else span)
-        self._begin = begin or max((s.preopen for s in self.sessions if s.date <= today), default=0)
+        self._begin = max((s.preopen for s in self.sessions if s.date <= today), default=0)
         self._port = exchange_port or settings.ports.exchange
         self.feeds = {settings.feeds.primary: settings.feeds.sources[settings.feeds.primary]}
 
@@ -115,6 +114,8 @@ class Wiring:
             day=tape.day if tape else None,
             seed=source.seed,
             begin=self._begin,
+            bus=self.stores.bus,
+            partitions=self.settings.partitions,
             speed=speed,
             hold=tape is not None,
             log_level=self.settings.log_level,
