@@ -32,7 +32,7 @@ SESSION = session(date(2016, 8, 25), closes=time(9, 25))
 LAST = int((SESSION.close - SESSION.open) // SECOND + 75)
 """The number of the tape's last step: 15 s before the open, 60 s behind the close."""
 NAMES = ("RELIANCE", "TCS", "INFY", "SBIN", "ITC", "NIFTY 50")
-TOKEN = "token"  # noqa: S105  (of a simulation)
+TOKEN = "token"
 WAIT = 60.0
 
 
@@ -197,7 +197,7 @@ def ticks(bus: Bus, partition: int) -> Ticks:
 
 
 def candles_on(bus: Bus, partitions: int) -> np.ndarray:
-    """The candles on the bus, (n,) rows by instrument and start."""
+    """The candles on the bus, (n,) rows by instrument, interval and start."""
     rows = [entries.decode(e.payload, CANDLE) for p in range(partitions) for e in log(bus, "candles", p)]
     joined = np.concatenate([*rows, np.zeros(0, CANDLE)])
-    return joined[np.lexsort((joined["start"], joined["instrument"]))]
+    return joined[np.lexsort((joined["start"], joined["interval"], joined["instrument"]))]
