@@ -124,14 +124,14 @@ def replay(
     """
     from cluster.replay import replay as run
 
-    settings = settings_of(config)
+    settings, pace = settings_of(config), speed_of(speed)
     with told(), _progress() as (bar, task):
         day: date = session.date()
         outcome = run(
             settings,
             recording.absolute(),
             day,
-            speed_of(speed),
+            pace,
             lake,
             lambda done, text: bar.update(task, completed=done, text=text),
             lambda line: bar.console.print(line, markup=False),

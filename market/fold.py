@@ -230,7 +230,7 @@ class CandleBuilder:
     def _may_close(self, ticks: Ticks) -> bool:
         marks = ticks["at"][ticks["kind"] == _MARK]
         return bool(len(marks)) and (
-            not self._world[STARTED] or int(marks.max()) - self._grace >= self._world[NEXT] + MINUTE
+            not self._world[STARTED] or int(marks.max()) - self._grace >= int(self._world[NEXT]) + MINUTE
         )
 
     def _revise(self) -> Candles:
