@@ -109,17 +109,18 @@ def coverage(
     """
     step = seconds * SECOND
     missing, absent = [], 0
-    days, counts = np.unique(rows["session"], return_counts=True)
-    found = dict(zip(days.tolist(), counts.tolist(), strict=True))
+    begun = np.ascontiguousarray(rows["start"])
     for session in sessions:
         starts = np.arange(session.open, session.close, step)
         ends = np.minimum(starts + step, session.close)
-        due = int(np.count_nonzero((starts >= first) & (starts < last) & (ends <= now)))
-        here = found.get(day_number(session.date), 0)
-        if due and not here:
+        due = starts[(starts >= first) & (starts < last) & (ends <= now)]
+        if not len(due):
+            continue
+        low, high = np.searchsorted(begun, due[0]), np.searchsorted(begun, due[-1], side="right")
+        if not _any_of(rows, session):
             missing.append(session.date.isoformat())
         else:
-            absent += max(due - here, 0)
+            absent += max(len(due) - int(high - low), 0)
     gap = rows["provenance"] == Provenance.GAP
     spans = _spans(rows["start"][gap], step)
     return {
@@ -131,6 +132,11 @@ def coverage(
         "gaps": int(np.count_nonzero(gap)),
         "gap_spans": [{"from": stamp(a), "to": stamp(b)} for a, b in spans[:SPANS]],
     }
+
+
+def _any_of(rows: Candles, session: Session) -> bool:
+    low, high = np.searchsorted(rows["session"], [day_number(session.date), day_number(session.date) + 1])
+    return bool(high > low)
 
 
 def _spans(starts: np.ndarray[tuple[int], np.dtype[np.int64]], step: int) -> list[tuple[int, int]]:
