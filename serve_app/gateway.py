@@ -97,11 +97,17 @@ class Desk:
             "feeds": {self.plan.feeds[n]: said.state.name for n, said in feeds.items() if n < len(self.plan.feeds)},
         }
 
+    def horizon(self) -> int:
+        """Where a range without a `to` ends: a day behind the market's clock or, before its first mark, behind the last
+        session.
+        """
+        return (self.follower.quotes.market_time or max((s.close for s in self.sessions), default=0)) + DAY
+
     async def candles(self, symbol: str, name: str, first: int | None, last: int | None, limit: int) -> dict[str, Any]:
         """One instrument's candles in [first, last)."""
         instrument, seconds = self.universe.find(symbol), interval(name)
         now = self.follower.quotes.market_time
-        until = last if last is not None else now + DAY
+        until = last if last is not None else self.horizon()
         since = first if first is not None else self._default_first(until)
         rows = self.follower.window.read(instrument.id, seconds, since, until)
         enough = (
@@ -225,7 +231,7 @@ def _market_routes(app: FastAPI, desk: Desk) -> None:
         """
         _only(request, "interval", "from", "to", "limit")
         first, last = _moment("from", since, ends=False), _moment("to", until, ends=True)
-        ends = last if last is not None else desk.follower.quotes.market_time + DAY
+        ends = last if last is not None else desk.horizon()
         if first is not None and ends <= first:
             raise BadValue("to" if until else "from", until or since, "a range whose `to` is later than its `from`")
         if first is not None and ends - first > LONGEST.days * DAY:
@@ -256,13 +262,14 @@ def _moment(name: str, text: str | None, *, ends: bool) -> int | None:
     """ns UTC of an ISO 8601 instant with its zone, or of a date's beginning (or end) in India. Raises BadValue."""
     if text is None:
         return None
-    allowed = "an instant with its zone, like 2016-08-25T09:15:00+05:30, or a date, like 2016-08-25"
+    allowed = "an instant with its zone, like 2016-08-25T09:15:00+05:30, or a date, like 2016-08-25, of 1970 to 2261"
     try:
         if len(text) == len("2016-08-25"):
             day = date.fromisoformat(text) + timedelta(days=1 if ends else 0)
-            return nanoseconds(datetime(day.year, day.month, day.day, tzinfo=IST))
-        moment = datetime.fromisoformat(text.replace(" ", "+"))  # a plus sign that was not escaped arrives as a blank
-        if moment.tzinfo is None:
+            moment = datetime(day.year, day.month, day.day, tzinfo=IST)
+        else:
+            moment = datetime.fromisoformat(text.replace(" ", "+"))  # an unescaped plus sign arrives as a blank
+        if moment.tzinfo is None or not 1970 <= moment.year < 2262:
             raise BadValue(name, text[:40], allowed)
         return nanoseconds(moment)
     except (ValueError, OverflowError):
