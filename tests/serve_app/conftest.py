@@ -1,0 +1,47 @@
+"""Real stores of ours for the tests of the gateway, emptied for each test, and a house over them."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from adapters.redis_line import RedisLine
+from adapters.redis_server import RedisServer
+from tests.serve_app.house import House
+
+MEMORY = 64 << 20
+
+
+@pytest.fixture(scope="session")
+def stores() -> Iterator[tuple[RedisServer, RedisServer]]:
+    """The bus and the cache that most tests share."""
+    with tempfile.TemporaryDirectory(prefix="bourse-") as folder:
+        bus = RedisServer(f"{folder}/bus", f"{folder}/run", "bus", memory=MEMORY, durable=True)
+        cache = RedisServer(f"{folder}/cache", f"{folder}/run", "cache", memory=MEMORY, durable=False)
+        bus.start()
+        cache.start()
+        yield bus, cache
+        bus.stop()
+        cache.stop()
+
+
+@pytest.fixture
+def closed(stores: tuple[RedisServer, RedisServer], tmp_path: Path) -> Iterator[House]:
+    """A house whose gateway is not built yet, on empty stores."""
+    for server in stores:
+        line = RedisLine(server.url)
+        line.call("FLUSHALL")
+        line.close()
+    house = House(*stores, tmp_path / "lake")
+    yield house
+    house.close()
+
+
+@pytest.fixture
+def house(closed: House) -> House:
+    """A house whose gateway follows."""
+    closed.open()
+    return closed

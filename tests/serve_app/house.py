@@ -1,0 +1,180 @@
+"""A small house: four instruments, three sessions, a bus and a cache of our own, a lake, and the gateway over them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from starlette.testclient import TestClient
+
+from adapters.bus import Bus
+from adapters.entries import encode
+from adapters.lake import Lake, candle_table
+from adapters.readmodel import ReadModel
+from adapters.redis_server import RedisServer
+from market.candles import CANDLE, Candles, Provenance
+from market.instruments import Instrument, partition_of
+from market.money import SCALE, UNKNOWN
+from market.sessions import MINUTE, SECOND, Session, day_number, session
+from market.ticks import FeedState, Kind, Ticks, blank, mark
+from serve_app.follow import Follower, GatewayPlan
+from serve_app.gateway import build
+
+PARTITIONS = 2
+YESTERDAY, TODAY, TOMORROW = (session(date(2016, 8, d)) for d in (24, 25, 26))
+INSTRUMENTS = tuple(
+    Instrument(id=i, symbol=symbol, name=name)
+    for i, (symbol, name) in enumerate(
+        [
+            ("NSE:RELIANCE", "Reliance Industries"),
+            ("NSE:TCS", "Tata Consultancy"),
+            ("NSE:M&M", "Mahindra"),
+            ("BSE:ODD", ""),
+        ]
+    )
+)
+RELIANCE, TCS, MAHINDRA, ODD = range(4)
+DEADLINE = 20.0
+
+
+class House:
+    """Puts rows where the actors would put them, and waits until the gateway has them."""
+
+    def __init__(self, bus: RedisServer, cache: RedisServer, lake: Path) -> None:
+        self.bus, self.model, self.lake = Bus(bus.url), ReadModel(cache.url), Lake(str(lake))
+        self.plan = GatewayPlan(
+            bus=bus.url,
+            cache=cache.url,
+            lake=str(lake),
+            partitions=PARTITIONS,
+            instruments=INSTRUMENTS,
+            sessions=(YESTERDAY, TODAY, TOMORROW),
+            feeds=("main", "spare"),
+            stale_seconds=60.0,
+        )
+        self._numbers = 0
+        self._lake_writes = 0
+
+    def open(self) -> None:
+        """Build the gateway."""
+        app = build(self.plan)
+        self.follower: Follower = app.state.desk.follower
+        self.client = TestClient(app, raise_server_exceptions=False)
+        wait(lambda: not self.follower.trouble)
+
+    def close(self) -> None:
+        """End what was opened."""
+        if hasattr(self, "follower"):
+            self.follower.stop()
+        self.bus.close()
+        self.model.close()
+
+    def say(self, *rows: Ticks) -> None:
+        """Append ticks and closes to their partitions, marks to all, and wait until the gateway has read them."""
+        ticks = np.concatenate(rows)
+        self._numbers += 1
+        homes = np.array([partition_of(i, PARTITIONS) for i in INSTRUMENTS])
+        shared = ticks["kind"] == Kind.MARK
+        home = homes[np.where(shared, 0, ticks["instrument"])]
+        parts = [(p, self._numbers, encode(ticks[shared | (home == p)])) for p in range(PARTITIONS)]
+        before = self.follower.entries if hasattr(self, "follower") else 0
+        self.bus.append("ticks", "main", parts)
+        if hasattr(self, "follower"):
+            wait(lambda: self.follower.entries >= before + PARTITIONS)
+
+    def fold(self, *rows: Candles) -> None:
+        """Write candles under the id of the newest entry of their partition, and wait until the gateway has them."""
+        candles = np.concatenate(rows)
+        for instrument in INSTRUMENTS:
+            mine = candles[candles["instrument"] == instrument.id]
+            if not len(mine):
+                continue
+            partition = partition_of(instrument, PARTITIONS)
+            newest = self.bus.last("candles", partition)
+            self.bus.write("candles", partition, newest + 1, encode(mine))
+            if hasattr(self, "follower"):
+                wait(lambda rows=mine: all(self._has(row) for row in rows))
+
+    def keep(self, *rows: Candles) -> None:
+        """Commit candles to the lake."""
+        self._lake_writes += 1
+        table = candle_table(np.concatenate(rows), [i.symbol for i in INSTRUMENTS])
+        self.lake.append("candles", table, {"test": self._lake_writes})
+
+    def get(self, path: str, **query: Any) -> dict[str, Any]:
+        """The body of a good answer."""
+        answer = self.client.get(path, params=query)
+        assert answer.status_code == 200, answer.text
+        body: dict[str, Any] = answer.json()
+        return body
+
+    def _has(self, row: Any) -> bool:
+        start, seconds = int(row["start"]), int(row["interval"])
+        found = self.follower.window.read(int(row["instrument"]), seconds, start, start + 1)
+        return len(found) == 1 and found["revision"][0] >= row["revision"]
+
+
+def wait(condition: Callable[[], Any]) -> None:
+    """Until it holds; a test whose condition never does fails here."""
+    pause, end = threading.Event(), time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        pause.wait(0.01)
+
+
+def tick(instrument: int, at: int, rupees: float, volume: int = 0, **fields: int) -> Ticks:
+    """One tick, (1,)."""
+    row = blank(1)
+    row["instrument"], row["at"], row["received"] = instrument, at, at
+    row["quoted"] = at
+    row["price"], row["day_volume"] = round(rupees * SCALE), volume
+    for name, value in fields.items():
+        row[name] = value
+    return row
+
+
+def stated_close(instrument: int, at: int, rupees: float) -> Ticks:
+    """The vendor's word on the previous close, (1,)."""
+    return tick(instrument, at, rupees, UNKNOWN, kind=Kind.CLOSE)
+
+
+def live(at: int) -> Ticks:
+    """The feed's mark that all is well, (1,)."""
+    return mark(0, FeedState.LIVE, at)
+
+
+def candle(instrument: int, of: Session, slot: int, rupees: float, seconds: int = 60, **fields: float) -> Candles:
+    """One candle, (1,): the `slot`-th of its session, flat at a price."""
+    row = np.zeros(1, CANDLE)
+    row["instrument"], row["interval"], row["session"] = instrument, seconds, day_number(of.date)
+    row["start"] = of.open + slot * seconds * SECOND
+    for name in ("open", "high", "low", "close", "vwap"):
+        row[name] = round(rupees * SCALE)
+    row["volume"], row["trades"], row["completeness"], row["provenance"] = 10, 1, 1.0, Provenance.LIVE
+    row["open_interest"] = UNKNOWN
+    for name, value in fields.items():
+        row[name] = value
+    return row
+
+
+def gap(instrument: int, of: Session, slot: int) -> Candles:
+    """A minute that nobody saw, (1,)."""
+    row = candle(instrument, of, slot, 0, provenance=Provenance.GAP, completeness=0.0, volume=0, trades=0)
+    for name in ("open", "high", "low", "close", "vwap"):
+        row[name] = UNKNOWN
+    return row
+
+
+def minutes(instrument: int, of: Session, first: int, last: int, rupees: float = 100.0) -> Candles:
+    """One-minute candles of the slots first..last-1."""
+    return np.concatenate([candle(instrument, of, slot, rupees + slot) for slot in range(first, last)])
+
+
+def after(of: Session, minutes: float) -> int:
+    """ns UTC, so many minutes after a session's open."""
+    return of.open + round(minutes * MINUTE)
