@@ -54,6 +54,9 @@ class Follower:
         self.trouble = "starting"
         self.lag_seconds = 0.0
         self.entries = 0
+        self.version = 0
+        """The quotes' version that is whole; `quotes.version` may be one under way."""
+        self._pauses = Backoff()
 
     def start(self) -> None:
         """Follow in a thread of its own."""
@@ -65,7 +68,6 @@ class Follower:
 
     def run(self) -> None:
         """Follow until stopped; a bus that is away leaves what is known standing."""
-        pauses = Backoff()
         while not self._stopped.is_set():
             try:
                 self._follow(self._begin())
@@ -75,7 +77,7 @@ class Follower:
             except (LineDown, BadPayload) as e:
                 self.trouble = e.reason
                 self._log.warning("bus_down", reason=e.reason)
-                self._stopped.wait(pauses.pause())
+                self._stopped.wait(self._pauses.pause())
 
     def health(self) -> dict[str, Any]:
         """What `/health` says of this replica."""
@@ -98,11 +100,13 @@ class Follower:
     def _follow(self, cursors: tuple[dict[int, EntryId], dict[int, EntryId]]) -> None:
         ticks, candles = cursors
         self.trouble = ""
+        self._pauses.reset()
         checked = time.monotonic()
         while not self._stopped.is_set():
             read = self._bus.read("ticks", ticks, count=READ_ENTRIES, block=BLOCK_SECONDS)
             for entry in read:
                 self.quotes.update(decode(entry.payload, TICK))
+                self.version = self.quotes.version
                 ticks[entry.partition] = entry.id
             self.entries += len(read)
             self._read_candles(candles)
@@ -119,5 +123,6 @@ class Follower:
             rows = decode(entry.payload, CANDLE)
             self.window.add(rows)
             self.quotes.learn(rows)
+            self.version = self.quotes.version
             after[entry.partition] = entry.id
         return bool(read)

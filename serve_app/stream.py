@@ -58,9 +58,9 @@ class Screen:
     async def _tell(self) -> None:
         while True:
             wanted = np.array(list(self._wanted), np.int64)
-            version = self._follower.quotes.version
-            changed = self._follower.quotes.changed(wanted, self._seen) if len(wanted) else wanted
-            shown = [i for i in self._wanted if i in self._new or i in set(changed.tolist())]
+            version = self._follower.version
+            changed = set(self._follower.quotes.changed(wanted, self._seen).tolist())
+            shown = [i for i in self._wanted if i in self._new or i in changed]
             self._seen, self._new = version, set()
             if shown:
                 quotes = shapes.quotes(self._follower.quotes, list(self._universe), shown, self._stale)
@@ -88,7 +88,7 @@ class Screen:
         return self._change(verb, symbols)
 
     def _change(self, verb: str, symbols: list[str]) -> str | None:
-        strangers = []
+        strangers, beyond = [], 0
         for symbol in symbols:
             try:
                 found = self._universe.find(symbol).id
@@ -97,7 +97,11 @@ class Screen:
                 continue
             if verb == "unsubscribe":
                 self._wanted.pop(found, None)
-            elif len(self._wanted) < MOST:
+            elif found in self._wanted or len(self._wanted) < MOST:
                 self._wanted[found] = None
                 self._new.add(found)
-        return f"unknown symbols: {', '.join(strangers[:20])}" if strangers else None
+            else:
+                beyond += 1
+        complaints = [f"unknown symbols: {', '.join(strangers[:20])}"] if strangers else []
+        complaints += [f"{beyond} symbols left out: a client has at most {MOST}"] if beyond else []
+        return "; ".join(complaints) or None
