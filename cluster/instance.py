@@ -26,6 +26,7 @@ from market.errors import LineDown, StoreRefused
 
 READY_SECONDS = 60.0
 SUPERVISOR = "supervisor"
+LOCK = "pid"
 
 
 class Instance:
@@ -152,17 +153,28 @@ class Instance:
     def _claim(self, run: Path) -> TextIO:
         """The lock that keeps a second instance out; it names this process for `bourse down`."""
         private_folder(run)
-        lock = (run / "pid").open("a+")
+        running = holder(run)
+        lock = (run / LOCK).open("a+")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            lock.seek(0)
-            raise StoreRefused(
-                str(run),
-                f"process {lock.read().strip()} runs Bourse here; bourse down ends it, or choose another ports.base",
-            ) from None
+            remedy = "bourse down ends it, or choose another ports.base"
+            raise StoreRefused(str(run), f"process {running} runs Bourse here; {remedy}") from None
         lock.seek(0)
         lock.truncate()
         lock.write(str(os.getpid()))
         lock.flush()
         return lock
+
+
+def holder(run: Path) -> int | None:
+    """The process of the instance that holds a run folder, None where none does: the lock tells, not the number."""
+    path = run / LOCK
+    if not path.exists():
+        return None
+    with path.open("r+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return int(lock.read().strip() or 0) or None
+    return None

@@ -12,7 +12,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from adapters import recordings
-from cluster.instance import Instance
+from cluster.instance import Instance, holder
 from cluster.settings import Settings
 from cluster.tapes import Tape
 from market.errors import BadValue, LineDown
@@ -67,21 +67,16 @@ def down(settings: Settings, say: Say) -> None:
     """End the instance of this port base and wait until it is gone. Raises BadValue when none runs, LineDown when
     it stays.
     """
-    from psutil import NoSuchProcess, Process, TimeoutExpired
-
-    path = settings.run_folder / "pid"
-    try:
-        process = Process(int(path.read_text()))
-        if not any("bourse" in word for word in process.cmdline()):
-            raise ValueError(path)
-    except (OSError, ValueError, NoSuchProcess):
-        raise BadValue("ports.base", settings.ports.base, "the base of an instance that runs; none does here") from None
-    process.send_signal(signal.SIGTERM)
-    try:
-        process.wait(END_SECONDS)
-    except TimeoutExpired:
-        raise LineDown("bourse", f"process {process.pid} did not end within {END_SECONDS:.0f} s") from None
-    say(f"process {process.pid} has ended")
+    running = holder(settings.run_folder)
+    if running is None:
+        raise BadValue("ports.base", settings.ports.base, "the base of an instance that runs; none does here")
+    os.kill(running, signal.SIGTERM)
+    end = time.monotonic() + END_SECONDS
+    while holder(settings.run_folder) == running:
+        if time.monotonic() > end:
+            raise LineDown("bourse", f"process {running} did not end within {END_SECONDS:.0f} s")
+        time.sleep(0.1)
+    say(f"process {running} has ended")
 
 
 def replayed(settings: Settings, recording: Path, day: date) -> Settings:

@@ -489,7 +489,7 @@ async def running(
     tapes: list[Tape], universe: list[Instrument] = UNIVERSE, **told: Any
 ) -> AsyncIterator[tuple[Exchange, str]]:
     told.setdefault("speed", None)
-    exchange = Exchange(universe, iter(tapes), access_token="access", **told)  # noqa: S106
+    exchange = Exchange(universe, iter(tapes), access_token="access", **told)
     url = await exchange.start()
     try:
         yield exchange, url

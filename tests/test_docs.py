@@ -1,0 +1,126 @@
+"""Every command in the README and in docs/ runs: the cheap ones here, those that need a running Bourse against one."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pyarrow as pa
+import pyarrow.parquet as parquet
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BOURSE = [sys.executable, "-c", "from cluster.main import app; app()"]
+BASE = 23_000
+START_SECONDS = 90.0
+
+AROUND = {"make run", "make test"}
+"""What this very test is run by, or starts in its own way."""
+
+
+def blocks(language: str) -> list[str]:
+    return [b for page in PAGES for b in re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.S)]
+
+
+COMMANDS = sorted({line for block in blocks("sh") for line in block.splitlines() if line.strip()})
+ALONE = {c for c in COMMANDS if re.match(r"\.venv/bin/bourse (check|doctor|replay)\b", c)}
+RUNNING = {c for c in COMMANDS if re.match(r"(curl -s |\.venv/bin/bourse (status|watch|down)\b)", c)}
+
+
+def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    words = shlex.split(command)
+    if words[0] == ".venv/bin/bourse":
+        words = [*BOURSE, *words[1:]]
+    known = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(words, cwd=folder, env=known, capture_output=True, text=True, timeout=110)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A deployment of its own: the shipped file on other ports."""
+    shipped = (ROOT / "cluster.yaml").read_text()
+    (tmp_path / "cluster.yaml").write_text(re.sub(r"base: \d+", f"base: {BASE}", shipped))
+    return tmp_path
+
+
+def recording(path: Path) -> None:
+    """A day of two shares that traded for three minutes."""
+    stamps = [f"2016-08-25T09:{15 + k}:00+05:30" for k in range(3)] * 2
+    columns = {
+        "symbol": ["AAA"] * 3 + ["BBB"] * 3,
+        "ts": stamps,
+        "open": [100.0, 101.0, 102.0] * 2,
+        "high": [101.5, 102.5, 103.0] * 2,
+        "low": [99.5, 100.5, 101.0] * 2,
+        "close": [101.0, 102.0, 101.5] * 2,
+        "volume": [100, 50, 75] * 2,
+    }
+    parquet.write_table(pa.table(columns), path)
+
+
+def test_every_command_of_the_docs_is_known_here() -> None:
+    assert set(COMMANDS) - ALONE - RUNNING - AROUND == set()
+    assert len(RUNNING) > 5
+
+
+@pytest.mark.parametrize("command", sorted(c for c in ALONE if "replay" not in c))
+def test_a_command_that_needs_nothing_running_works(command: str, folder: Path) -> None:
+    done = run(command, folder)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.cluster
+def test_the_replay_and_the_lake_it_leaves_are_as_the_readme_says(folder: Path) -> None:
+    recording(folder / "bars.parquet")
+
+    done = [run(c, folder) for c in sorted(ALONE) if "replay" in c]
+    read = [
+        subprocess.run([sys.executable, "-c", b], cwd=folder, capture_output=True, text=True) for b in blocks("python")
+    ]
+
+    assert [d.returncode for d in done] == [0], done[0].stdout + done[0].stderr
+    assert "6 candles equal, 0 differ" in done[0].stdout
+    assert [r.returncode for r in read] == [0], read[0].stderr
+    assert "NSE:AAA" in read[0].stdout
+
+
+@pytest.mark.cluster
+def test_the_commands_for_a_running_bourse_work(folder: Path) -> None:
+    known = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with (folder / "screen.txt").open("w") as screen:
+        up = subprocess.Popen([*BOURSE, "up"], cwd=folder, env=known, stdout=screen, stderr=screen)
+    try:
+        _until_it_answers(up, folder)
+
+        asked = sorted(RUNNING, key=lambda c: "down" in c)
+        done = {c: run(c.replace("127.0.0.1:8000", f"127.0.0.1:{BASE}"), folder) for c in asked}
+
+        assert {c: d.stderr for c, d in done.items() if d.returncode} == {}
+        assert {c for c, d in done.items() if c.startswith("curl") and not d.stdout.startswith("{")} == set()
+        assert "NSE:RELIANCE" in done[next(c for c in done if "/api/stock/RELIANCE" in c)].stdout
+        assert up.wait(60) == 0
+    finally:
+        if up.poll() is None:
+            up.send_signal(signal.SIGINT)
+            up.wait(60)
+
+
+def _until_it_answers(up: subprocess.Popen[bytes], folder: Path) -> None:
+    end = time.monotonic() + START_SECONDS
+    while time.monotonic() < end and up.poll() is None:
+        try:
+            if httpx.get(f"http://127.0.0.1:{BASE}/health", timeout=2.0).json().get("status") == "ok":
+                return
+        except (httpx.HTTPError, ValueError):
+            pass
+        time.sleep(0.2)
+    raise AssertionError((folder / "screen.txt").read_text())
