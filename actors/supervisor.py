@@ -41,6 +41,7 @@ class Part(Record):
     make: Callable[..., Any]
     plan: Record
     num_cpus: float = 0.0
+    memory: int | None = None
     environment: Mapping[str, str] = Field(default_factory=dict)
     asynchronous: bool = False
 
@@ -63,7 +64,9 @@ def start(part: Part) -> ActorHandle:
     shell = ray.remote(max_restarts=-1, max_task_retries=0, **groups)(part.make)
     environment = {"env_vars": dict(part.environment)}
     options = {"name": part.name, "namespace": NAMESPACE, "lifetime": "detached", "get_if_exists": True}
-    return shell.options(**options, num_cpus=part.num_cpus, runtime_env=environment).remote(part.plan)
+    return shell.options(**options, num_cpus=part.num_cpus, memory=part.memory, runtime_env=environment).remote(
+        part.plan
+    )
 
 
 class Supervised:

@@ -149,6 +149,7 @@ class Wiring:
             plan=plan,
             asynchronous=True,
             num_cpus=share.num_cpus,
+            memory=share.memory,
             environment=self._environment(),
         )
 
@@ -164,7 +165,16 @@ class Wiring:
                 grace=int(self.settings.feeds.grace_seconds * SECOND),
                 snapshot_seconds=self.settings.snapshots.seconds,
             )
-            parts.append(Part(name=f"candles-{k}", make=Candles, plan=plan, num_cpus=share.num_cpus, environment=numba))
+            parts.append(
+                Part(
+                    name=f"candles-{k}",
+                    make=Candles,
+                    plan=plan,
+                    num_cpus=share.num_cpus,
+                    memory=share.memory,
+                    environment=numba,
+                )
+            )
         return parts
 
     def _archive(self) -> Part:
@@ -175,7 +185,14 @@ class Wiring:
             commit_seconds=self.settings.archive.commit_seconds,
         )
         share = self.settings.actors.archive
-        return Part(name="archive", make=Archive, plan=plan, num_cpus=share.num_cpus, environment=self._environment())
+        return Part(
+            name="archive",
+            make=Archive,
+            plan=plan,
+            num_cpus=share.num_cpus,
+            memory=share.memory,
+            environment=self._environment(),
+        )
 
 
 def account(settings: Settings) -> tuple[SecretStr, SecretStr]:
