@@ -237,7 +237,13 @@ def closings(speed: float, seconds: float, port: int) -> dict[str, float]:
     day = session(date(2016, 8, 25))
     shares = tuple(nifty50())
     plan = ExchangePlan(
-        port=port, api_key="k", access_token="t", instruments=shares, sessions=(day,), speed=speed, begin=day.open  # noqa: S106  (of a simulation)
+        port=port,
+        api_key="k",
+        access_token="t",
+        instruments=shares,
+        sessions=(day,),
+        speed=speed,
+        begin=day.open,  # noqa: S106  (of a simulation)
     )
     with Spine(0, port=port, partitions=2, exchange=plan) as spine:
         end = time.monotonic() + seconds
