@@ -20,7 +20,7 @@ from ray.exceptions import RayError
 
 from actors.measures import gauge, resident_bytes
 from adapters import logs
-from adapters.bus import Bus, disk_free
+from adapters.bus import Bus, Pressure, disk_free
 from adapters.readmodel import ReadModel
 from market.errors import LineDown
 from market.records import Record
@@ -101,6 +101,7 @@ class Supervisor:
         self._parts = [Supervised(p) for p in parts]
         self._stopped = False
         self._held_back = ""
+        self._pressure: Pressure = "ok"
         self._trimmed = 0
         self._status: dict[str, Any] = {}
         self._memory = gauge("bourse_bus_memory_fraction", "used part of the bus's memory limit")
@@ -185,8 +186,12 @@ class Supervisor:
             before = int((now - self._plan.keep_seconds[topic]) * 1000) << 20
             for partition in range(self._plan.partitions):
                 self._trimmed += self._bus.retire(topic, partition, readers, before)
+        pressure = self._bus.pressure()
+        if pressure != self._pressure:
+            self._log.warning("bus_pressure", now=pressure, before=self._pressure)
+            self._pressure = pressure
         reason = ""
-        if self._bus.pressure() == "stop":
+        if pressure == "stop":
             reason = "the bus has used 80 % of its memory limit"
         elif self._plan.bus_folder and disk_free(self._plan.bus_folder) < DISK_FLOOR:
             reason = f"less than {DISK_FLOOR >> 20} MiB of disk are free"
@@ -210,7 +215,7 @@ class Supervisor:
             if health.get("market_time") and newest:
                 health["lag_seconds"] = round((newest - health["market_time"]) / 1e9, 3)
                 self._lag.set(health["lag_seconds"], tags={"part": health["actor"]})
-        bus = {"used": used, "limit": limit, "pressure": self._bus.pressure(), "trimmed": self._trimmed}
+        bus = {"used": used, "limit": limit, "pressure": self._pressure, "trimmed": self._trimmed}
         me = {"pid": os.getpid(), "resident": resident_bytes()}
         self._status = {
             "at": time.time(),
