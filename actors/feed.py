@@ -26,7 +26,7 @@ from market.codecs import TapeClock, TapeEnd
 from market.errors import AuthRequired, BadPayload, LineDown
 from market.feeds import FeedWatch, by_partition
 from market.instruments import partition_of
-from market.sessions import MINUTE, Sessions
+from market.sessions import MINUTE, SECOND, Sessions
 from market.ticks import NO_TICKS, Kind, Ticks
 from market.vendors.kite import SOCKET_INSTRUMENTS, SOCKETS, Kite
 
@@ -35,6 +35,8 @@ ENTRY_FRAMES = 20
 KEPT_SECONDS = 3.0
 TICK_SECONDS = 0.25
 SHOWN_SECONDS = 1.0
+LARGEST_SKEW = 30 * SECOND
+"""Further than this our clock is not the exchange's; `bourse doctor` looks at that."""
 
 Batch = tuple[str, list[tuple[int, int, bytes]]]
 """A writer's name and, a partition each, the entry it writes: partition, number, payload."""
@@ -355,8 +357,12 @@ class Feed:
 
     def _measure_skew(self, rows: Ticks) -> None:
         stamped = rows[(rows["quoted"] > 0) & (rows["kind"] == Kind.TICK)]
-        if len(stamped):
-            skew = int((stamped["received"] - stamped["quoted"]).min())
+        away = stamped["received"] - stamped["quoted"]
+        away = away[
+            np.abs(away) < LARGEST_SKEW
+        ]  # a snapshot may be of yesterday, and one wrong stamp must not move time
+        if len(away):
+            skew = int(away.min())
             self._skew = skew if self._skew is None else min(self._skew, skew)
 
     def _begin(self, now: int) -> Ticks:
