@@ -67,7 +67,7 @@ class Source(Record):
     )
     fallback: str | None = Field(default=None, description="the name of another feed, or null")
     mode: Literal["full", "quote", "ltp"] = Field(default="full", description="full, quote or ltp")
-    speed: Speed = Field(default=1.0, description="a number above 0, at most 100000, or max")
+    speed: Speed = Field(default=10.0, description="a number above 0, at most 100000, or max")
     seed: int = Field(default=7, ge=0, le=2**63 - 1, description="a whole number, 0 or more")
     mute_after_seconds: float = Field(default=3.0, gt=0, le=600, description="seconds above 0, at most 600")
 
