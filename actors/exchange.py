@@ -56,9 +56,15 @@ class Exchange:
         self._plan = plan
         self._ended = asyncio.Event()
         self._server: Server | None = None
+        self._running: asyncio.Future[None] | None = None
 
     async def run(self) -> None:
-        """Listen and play."""
+        """Listen and play; a second call joins the first."""
+        if self._running is None or self._running.done():
+            self._running = asyncio.ensure_future(self._run())
+        await asyncio.shield(self._running)
+
+    async def _run(self) -> None:
         plan = self._plan
         if plan.bus is not None and plan.recording is None:
             reached = await asyncio.to_thread(market_time, Bus(plan.bus), plan.partitions)

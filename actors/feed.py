@@ -88,6 +88,7 @@ class Feed:
         self._token = plan.access_token
         self._wake, self._room, self._login = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._writing = asyncio.Lock()
+        self._running: asyncio.Future[None] | None = None
         self._kept: deque[tuple[float, Batch]] = deque()
         self._skew: int | None = None
         self._began = False
@@ -101,6 +102,11 @@ class Feed:
 
     async def run(self) -> None:
         """Hold the lines and write what they bring, until stopped or (a held tape) until its end is on the bus."""
+        if self._running is None or self._running.done():
+            self._running = asyncio.ensure_future(self._run())
+        await asyncio.shield(self._running)  # a new Supervisor asks again: it joins the run under way
+
+    async def _run(self) -> None:
         await self._catch_up()
         tasks = [asyncio.create_task(work) for work in (self._beat(), *map(self._hold, self._wires))]
         for task in tasks:

@@ -31,6 +31,8 @@ TURN_SECONDS = 1.0
 ANSWER_SECONDS = 5.0
 SILENT_SECONDS = 30.0
 STATUS_EXPIRY = 15
+DYING_SECONDS = 15.0
+"""A part whose run broke less than this ago is not well, whatever it says of itself."""
 DISK_FLOOR = 512 * 1024 * 1024
 
 
@@ -81,6 +83,8 @@ class Supervised:
         self.answered_at = time.monotonic()
         self.health: dict[str, Any] = {"part": part.name, "name": part.name, "trouble": "starting"}
         self.restarts = 0
+        self.died_at = -DYING_SECONDS
+        self.died_of = ""
         self.ended = False
 
     def call(self, method: str, *arguments: object) -> ray.ObjectRef:
@@ -154,6 +158,8 @@ class Supervisor:
                 return
             except RayError as e:
                 one.restarts += 1
+                one.died_at = time.monotonic()
+                one.died_of = str(e).strip().splitlines()[-1][:200]
                 self._log.error(
                     "part_died", part=one.part.name, restarts=one.restarts, reason=str(e).strip().splitlines()[-1][:300]
                 )
@@ -210,6 +216,11 @@ class Supervisor:
             {**one.health, "actor": one.part.name, "restarts": one.restarts, "up": one.answered_at > alive}
             for one in self._parts
         ]
+        for one, health in zip(self._parts, parts, strict=True):
+            if time.monotonic() - one.died_at < DYING_SECONDS:
+                health["trouble"] = (
+                    health.get("trouble") or f"its run broke, {one.restarts} times so far: {one.died_of}"
+                )
         newest = max((h.get("market_time", 0) for h in parts if h["part"] == "feed"), default=0)
         for health in parts:
             if health.get("market_time") and newest:

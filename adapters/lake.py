@@ -164,6 +164,17 @@ class Lake:
                 return CANDLES.empty_table()
             return _newest(dataset.to_table(filter=wanted))
 
+    def doubled(self, table: str, session: date) -> int:
+        """How many rows of a session's candles repeat another's symbol, interval, start and revision: 0, or a fault."""
+        key = ["symbol", "interval", "start", "revision"]
+        with self._lock, self._trouble(table):
+            try:
+                dataset = self._current(table).to_pyarrow_dataset()
+            except TableNotFoundError:
+                return 0
+            rows = dataset.to_table(columns=key, filter=ds.field("session") == pa.scalar(session))
+        return int(rows.num_rows - rows.group_by(key).aggregate([]).num_rows)
+
     def sessions(self, table: str) -> list[date]:
         """The sessions a table has rows of, oldest first."""
         with self._lock, self._trouble(table):

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as csv
 import pyarrow.parquet as parquet
+from pydantic import ValidationError
 
 from market.errors import BadValue
 from market.instruments import Instrument, Kind
@@ -71,7 +72,10 @@ def universe(recording: Recording) -> list[Instrument]:
         index = volume[number] == 0
         token = (1000 + number) * 256 + (SEGMENT_INDEX if index else SEGMENT_NSE)
         kind = Kind.INDEX if index else Kind.EQUITY
-        made.append(Instrument(id=number, symbol=symbol, name=name, kind=kind, tokens={"kite": token}))
+        try:
+            made.append(Instrument(id=number, symbol=symbol, name=name, kind=kind, tokens={"kite": token}))
+        except ValidationError as e:
+            raise BadValue("symbol", symbol, "EXCHANGE:NAME, or a name alone for NSE") from e
     return made
 
 

@@ -243,7 +243,7 @@ def closings(speed: float, seconds: float, port: int) -> dict[str, float]:
         instruments=shares,
         sessions=(day,),
         speed=speed,
-        begin=day.open,  # noqa: S106  (of a simulation)
+        begin=day.open,
     )
     with Spine(0, port=port, partitions=2, exchange=plan) as spine:
         end = time.monotonic() + seconds

@@ -11,15 +11,18 @@ import fcntl
 import io
 import logging
 import os
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
+import psutil
 import structlog
 
 from adapters import logs
 from cluster import head
+from cluster.ports import Ports
 from cluster.settings import Settings, private_folder
 from cluster.stores import Stores
 from market.errors import LineDown, StoreRefused
@@ -37,6 +40,8 @@ class Instance:
         self._lock = self._claim(run)
         os.environ[logs.FOLDER] = str(settings.logs)
         logs.configure("instance", settings.log_level)
+        for line in end_orphans(run):
+            self._say(line)
         head.prepare(settings, run)
         self.stores = Stores(settings, run)
         self.addresses: dict[str, str] = {}
@@ -55,7 +60,9 @@ class Instance:
             self._say(f"recovered {line}")
 
     def open_ray(self, *, dashboard: bool) -> None:
-        """Start a head node in this process tree."""
+        """Start a head node in this process tree. Raises StoreRefused when one of our ports is taken."""
+        if dashboard:
+            check_free(self.settings.ports)
         self._ray = True
         self.addresses |= head.start(self.settings, self.run, dashboard=dashboard)
 
@@ -165,6 +172,36 @@ class Instance:
         lock.write(str(os.getpid()))
         lock.flush()
         return lock
+
+
+def end_orphans(run: Path) -> list[str]:
+    """End what a killed instance of ours left in this run folder, which we hold now; returns what it was.
+
+    HAProxy and Ray's agents outlive a `kill -9` of their parent and keep its ports. Redis servers are left to `Stores`.
+    """
+    ended = []
+    for process in psutil.process_iter(["pid", "name", "cmdline", "uids"]):
+        words = " ".join(process.info["cmdline"] or ())
+        mine = process.info["uids"] is not None and process.info["uids"].real == os.getuid()
+        if mine and process.pid != os.getpid() and any(f"{run}/{part}" in words for part in ("haproxy", "ray")):
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+                process.wait(5)
+                ended.append(f"ended {process.info['name']} ({process.pid}), which a killed instance had left")
+    return ended
+
+
+def check_free(ports: Ports) -> None:
+    """Raises StoreRefused for the first of our ports that somebody else listens on."""
+    for name, port in ports.named().items():
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                raise StoreRefused(
+                    f"port {port}", f"{name}: taken by another process; choose another ports.base"
+                ) from None
 
 
 def holder(run: Path) -> int | None:

@@ -54,6 +54,7 @@ def replay(
     bars = recordings.read(recording, day)
     instruments = recordings.universe(bars)
     session, sessions = _sessions(day)
+    recordings.tape(recording, session)  # what cannot be played is said now, not by a tape that never starts
     if day in Lake(str(lake)).sessions("candles"):
         raise BadValue(
             "lake", str(lake), f"a lake that does not hold {day} yet: a second copy would double every candle"
@@ -90,7 +91,8 @@ def compare(lake: Lake, bars: Any, instruments: list[Instrument], day: date) -> 
     ids = {i.symbol: i.id for i in instruments}
     rows = candle_rows(lake.read_candles(None, "1m", day, day), ids)
     found = {(int(r["instrument"]), int(r["start"])): r for r in rows}
-    differences, equal = [], 0
+    doubled = lake.doubled("candles", day)
+    differences, equal = [f"{doubled} rows of the lake stand there more than once"] if doubled else [], 0
     recorded = bars.rows
     for bar in recorded:
         key = (int(bar["instrument"]), int(bar["start"]))

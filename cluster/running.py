@@ -62,6 +62,11 @@ def up(
     settings = settings_of(config)
     if (replay is None) != (session is None):
         refuse("--replay and --session go together: the file and the day in it")
+    if replay is None and speed != "1":
+        refuse("--speed goes with --replay; the demo's speed stands in the config, at feeds.sources.NAME.speed")
+    standbys = [name for name in settings.feeds.sources if name != settings.feeds.primary]
+    if standbys:
+        _say(f"standby feeds are not started by this release: {', '.join(standbys)}")
     with told():
         tape = None
         if replay is not None and session is not None:

@@ -395,16 +395,12 @@ def _place(at, volume, me, sessions, world, counts):
     if s >= len(sessions) or at < sessions[s, 0]:  # after the calendar's end, or of an earlier day
         counts[OFF_SESSION if s >= len(sessions) else LATE] += 1
         return -1
-    if at >= sessions[s, 0] + DAY:
-        s = np.searchsorted(sessions[:, 0], at, side="right") - 1
-        if at >= sessions[s, 0] + DAY:
-            counts[OFF_SESSION] += 1
-            return -1
-    if s > me.session:
-        me.session = s
-        me.base = UNKNOWN
+    if at >= sessions[s, 0] + DAY:  # a later day than market time has reached
+        counts[EARLY] += 1
+        return -1
     if at < sessions[s, 2]:
         if at >= sessions[s, 1] and volume != UNKNOWN:
+            _enter(me, s)
             me.base = max(me.base, volume)
         counts[OFF_SESSION] += 1
         return -1
@@ -418,7 +414,16 @@ def _place(at, volume, me, sessions, world, counts):
     if start >= world[NEXT] + OPEN_MINUTES * MINUTE:
         counts[EARLY] += 1
         return -1
+    _enter(me, s)
     return start
+
+
+@nb.njit(cache=True)
+def _enter(me, session):
+    """A new session starts the total anew; only a tick that is taken may do so."""
+    if session > me.session:
+        me.session = session
+        me.base = UNKNOWN
 
 
 @nb.njit(cache=True)

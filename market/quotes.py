@@ -42,6 +42,10 @@ _TAKEN = ("source", "flags", "at", "received", "price", "day_volume", "open_inte
 _BOOK = ("bid", "bid_quantity", "ask", "ask_quantity")
 _DAY = ("open", "high", "low")
 _INDIA = 330 * MINUTE
+_FOREVER = int(np.iinfo(np.int64).max)
+
+AHEAD = 5 * MINUTE
+"""A tick stamped further ahead of market time is wrong, and would stand before all that follow: it is left out."""
 
 
 class Said(NamedTuple):
@@ -69,6 +73,7 @@ class Quotes:
         self.version = 0
         self.ticks = 0
         self.standby = 0
+        self._limit = _FOREVER
 
     @property
     def market_time(self) -> int:
@@ -81,6 +86,8 @@ class Quotes:
         self.version += 1
         marks = np.flatnonzero(ticks["kind"] == Kind.MARK)
         switches = marks[ticks["flags"][marks] == FeedState.ACTIVE]
+        newest = max([self.market_time, *ticks["at"][marks].tolist()])
+        self._limit = newest + AHEAD if newest else _FOREVER
         begin = 0
         for end in [*switches.tolist(), len(ticks)]:
             self._close(ticks[begin:end])
@@ -128,6 +135,7 @@ class Quotes:
     def _take(self, ticks: Ticks) -> None:
         ticks = ticks[ticks["kind"] == Kind.TICK]
         mine = ticks[(ticks["source"] == self.active) & (ticks["instrument"] < len(self._rows))]
+        mine = mine[mine["at"] <= self._limit]
         self.standby += len(ticks) - len(mine)
         self.ticks += len(mine)
         day = (mine["at"] + _INDIA) // DAY

@@ -72,11 +72,17 @@ class Follower:
             try:
                 self._follow(self._begin())
             except LogWentBack as e:
+                self.trouble = str(e)
                 self._log.error("log_went_back", stream=e.stream)
                 self.window.clear()
+                self._stopped.wait(self._pauses.pause())
             except (LineDown, BadPayload) as e:
                 self.trouble = e.reason
                 self._log.warning("bus_down", reason=e.reason)
+                self._stopped.wait(self._pauses.pause())
+            except Exception as e:
+                self.trouble = f"{type(e).__name__}: {e}"
+                self._log.exception("follow_broke")
                 self._stopped.wait(self._pauses.pause())
 
     def health(self) -> dict[str, Any]:

@@ -305,3 +305,20 @@ def test_every_candle_is_possible_and_no_volume_is_invented(rows: list[Ticks]) -
         assert total <= max(
             [int(r["day_volume"][0]) for r in rows if r["kind"][0] == 0 and r["instrument"][0] == instrument] + [0]
         )
+
+
+def test_a_tick_stamped_tomorrow_changes_nothing_of_today() -> None:
+    candles = builder()
+
+    rows = run(
+        candles,
+        live(-15),
+        tick(1, 100, 1000),
+        tick(86_400, 100, 5),
+        tick(86_100, 100, 7),
+        tick(30, 101, 1300),
+        live(62),
+    )
+
+    assert minutes(rows)["volume"].tolist() == [1300]
+    assert candles.counts["early"] == 2

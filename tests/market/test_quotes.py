@@ -176,3 +176,15 @@ def test_a_quote_is_what_a_walk_through_the_rows_finds(rows):
                 walked = (day, price)
         row = held.read([instrument])[0]
         assert (row["session"], row["price"]) == (walked or (-1, UNKNOWN))
+
+
+def test_a_tick_stamped_far_ahead_of_market_time_does_not_freeze_the_quote() -> None:
+    quotes = Quotes(1)
+    opened = 1_472_096_700_000_000_000
+    rows = blank(2)
+    rows["at"] = [opened + 86_400_000_000_000, opened]
+    rows["price"] = [999, 100]
+
+    quotes.update(np.concatenate([mark(0, FeedState.LIVE, opened), rows]))
+
+    assert quotes.read([0])["price"].tolist() == [100]
