@@ -30,6 +30,7 @@ from market.errors import LineDown, StoreRefused
 READY_SECONDS = 60.0
 SUPERVISOR = "supervisor"
 LOCK = "pid"
+FREE_SECONDS = 30.0
 
 
 class Instance:
@@ -192,16 +193,23 @@ def end_orphans(run: Path) -> list[str]:
 
 
 def check_free(ports: Ports) -> None:
-    """Raises StoreRefused for the first of our ports that somebody else listens on."""
-    for name, port in ports.named().items():
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                raise StoreRefused(
-                    f"port {port}", f"{name}: taken by another process; choose another ports.base"
-                ) from None
+    """Wait a little for ports that a killed instance's agents still hold. Raises StoreRefused when one stays taken."""
+    end = time.monotonic() + FREE_SECONDS
+    while taken := [(name, port) for name, port in ports.named().items() if not _free(port)]:
+        if time.monotonic() > end:
+            name, port = taken[0]
+            raise StoreRefused(f"port {port}", f"{name}: taken by another process; choose another ports.base")
+        time.sleep(0.2)
+
+
+def _free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def holder(run: Path) -> int | None:

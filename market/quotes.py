@@ -8,6 +8,7 @@ or, until it comes, the last price known of an earlier session.
 
 from __future__ import annotations
 
+import threading
 from typing import NamedTuple
 
 import numpy as np
@@ -57,7 +58,7 @@ class Said(NamedTuple):
 
 
 class Quotes:
-    """The latest quotes of instruments 0..count-1."""
+    """The latest quotes of instruments 0..count-1. One thread may update while others read: no read sees half of one."""
 
     def __init__(self, count: int, sessions: Ints | None = None) -> None:
         """`sessions`: `Sessions.table()`; without it every tick counts for open, high and low."""
@@ -74,6 +75,7 @@ class Quotes:
         self.ticks = 0
         self.standby = 0
         self._limit = _FOREVER
+        self._lock = threading.Lock()
 
     @property
     def market_time(self) -> int:
@@ -83,20 +85,8 @@ class Quotes:
 
     def update(self, ticks: Ticks) -> None:
         """Take `TICK` rows, (n,), in arrival order, marks and closes among them."""
-        self.version += 1
-        marks = np.flatnonzero(ticks["kind"] == Kind.MARK)
-        switches = marks[ticks["flags"][marks] == FeedState.ACTIVE]
-        newest = max([self.market_time, *ticks["at"][marks].tolist()])
-        self._limit = newest + AHEAD if newest else _FOREVER
-        begin = 0
-        for end in [*switches.tolist(), len(ticks)]:
-            self._close(ticks[begin:end])
-            self._take(ticks[begin:end])
-            if end < len(ticks):
-                self.active = int(ticks["source"][end])
-            begin = end
-        for k in marks:
-            self._note(int(ticks["source"][k]), int(ticks["flags"][k]), int(ticks["at"][k]), int(ticks["quoted"][k]))
+        with self._lock:
+            self._update(ticks)
 
     def learn(self, candles: Candles) -> None:
         """Take what one-minute `CANDLE` rows, (n,), any order, know beyond the ticks that came.
@@ -106,17 +96,20 @@ class Quotes:
         """
         rows = candles[(candles["interval"] == 60) & (candles["trades"] > 0)]
         rows = rows[np.argsort(rows["start"], kind="stable")]
-        self.version += 1
-        for day in np.unique(rows["session"]):
-            self._learn(rows[rows["session"] == day], int(day))
+        with self._lock:
+            self.version += 1
+            for day in np.unique(rows["session"]):
+                self._learn(rows[rows["session"] == day], int(day))
 
     def read(self, instruments: npt.ArrayLike) -> QuoteRows:
         """The quotes of some instruments, (k,) `QUOTE` rows in the order asked for; a copy."""
-        return self._rows[np.asarray(instruments, np.int64)]
+        with self._lock:
+            return self._rows[np.asarray(instruments, np.int64)]
 
     def changed(self, instruments: Ints, since: int) -> Ints:
         """Those of the instruments, (k,), that changed after this version."""
-        return instruments[self._rows["version"][instruments] > since]
+        with self._lock:
+            return instruments[self._rows["version"][instruments] > since]
 
     def age(self, rows: QuoteRows) -> Ints:
         """ns of market time since each quote's trade, never negative; UNKNOWN where there is none, or no mark yet."""
@@ -131,6 +124,22 @@ class Quotes:
             return np.ones(len(rows), np.bool_)
         age = self.age(rows)
         return np.asarray((age == UNKNOWN) | (age > beyond))
+
+    def _update(self, ticks: Ticks) -> None:
+        self.version += 1
+        marks = np.flatnonzero(ticks["kind"] == Kind.MARK)
+        switches = marks[ticks["flags"][marks] == FeedState.ACTIVE]
+        newest = max([self.market_time, *ticks["at"][marks].tolist()])
+        self._limit = newest + AHEAD if newest else _FOREVER
+        begin = 0
+        for end in [*switches.tolist(), len(ticks)]:
+            self._close(ticks[begin:end])
+            self._take(ticks[begin:end])
+            if end < len(ticks):
+                self.active = int(ticks["source"][end])
+            begin = end
+        for k in marks:
+            self._note(int(ticks["source"][k]), int(ticks["flags"][k]), int(ticks["at"][k]), int(ticks["quoted"][k]))
 
     def _take(self, ticks: Ticks) -> None:
         ticks = ticks[ticks["kind"] == Kind.TICK]

@@ -6,10 +6,11 @@ import threading
 import time
 from typing import Any
 
+import numpy as np
 import structlog
 
-from adapters.bus import SEQUENCE_BITS, START, Bus, EntryId
-from adapters.entries import decode
+from adapters.bus import SEQUENCE_BITS, START, Bus, Entry, EntryId
+from adapters.entries import Rows, decode
 from adapters.lines import Backoff
 from market.candles import CANDLE
 from market.errors import BadPayload, LineDown, LogWentBack
@@ -54,6 +55,8 @@ class Follower:
         self.trouble = "starting"
         self.lag_seconds = 0.0
         self.entries = 0
+        self.bad = 0
+        """Entries nobody could read: said, counted and passed over."""
         self.version = 0
         """The quotes' version that is whole; `quotes.version` may be one under way."""
         self._pauses = Backoff()
@@ -76,7 +79,7 @@ class Follower:
                 self._log.error("log_went_back", stream=e.stream)
                 self.window.clear()
                 self._stopped.wait(self._pauses.pause())
-            except (LineDown, BadPayload) as e:
+            except LineDown as e:
                 self.trouble = e.reason
                 self._log.warning("bus_down", reason=e.reason)
                 self._stopped.wait(self._pauses.pause())
@@ -92,6 +95,7 @@ class Follower:
             "trouble": self.trouble,
             "lag_seconds": self.lag_seconds,
             "entries": self.entries,
+            "bad_entries": self.bad,
         }
 
     def _begin(self) -> tuple[dict[int, EntryId], dict[int, EntryId]]:
@@ -111,7 +115,7 @@ class Follower:
         while not self._stopped.is_set():
             read = self._bus.read("ticks", ticks, count=READ_ENTRIES, block=BLOCK_SECONDS)
             for entry in read:
-                self.quotes.update(decode(entry.payload, TICK))
+                self.quotes.update(self._rows(entry, TICK))
                 self.version = self.quotes.version
                 ticks[entry.partition] = entry.id
             self.entries += len(read)
@@ -123,10 +127,18 @@ class Follower:
                 for p in self._partitions:
                     self._bus.check("ticks", p, ticks[p])
 
+    def _rows(self, entry: Entry, dtype: np.dtype[Any]) -> Rows:
+        try:
+            return decode(entry.payload, dtype)
+        except BadPayload as e:
+            self.bad += 1
+            self._log.error("entry_unreadable", entry=entry.id, partition=entry.partition, reason=e.reason)
+            return np.zeros(0, dtype)
+
     def _read_candles(self, after: dict[int, EntryId]) -> bool:
         read = self._bus.read("candles", after, count=READ_ENTRIES)
         for entry in read:
-            rows = decode(entry.payload, CANDLE)
+            rows = self._rows(entry, CANDLE)
             self.window.add(rows)
             self.quotes.learn(rows)
             self.version = self.quotes.version

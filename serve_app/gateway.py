@@ -86,7 +86,7 @@ class Desk:
         """Which phase the market is in, by its own clock."""
         now = self.follower.quotes.market_time
         session, following = self.sessions.of(now), self.sessions.after(now)
-        feeds = self.follower.quotes.feeds
+        feeds = dict(self.follower.quotes.feeds)  # a copy: the follower may add to it now
         return {
             "phase": self.sessions.phase(now).value if now else "unknown",
             "market_time": shapes.stamp(now),
@@ -110,10 +110,7 @@ class Desk:
         until = last if last is not None else self.horizon()
         since = first if first is not None else self._default_first(until)
         rows = self.follower.window.read(instrument.id, seconds, since, until)
-        enough = (
-            len(rows) >= limit if first is None else bool(len(rows)) and self._from_open(int(rows["start"][0]), since)
-        )
-        if not enough:
+        if not len(rows) or not self._from_open(int(rows["start"][0]), since):
             older = await asyncio.to_thread(self._from_lake, instrument.symbol, name, since, until)
             rows = newest_revisions(np.concatenate([older, rows]))
         found, rows = len(rows), rows[max(len(rows) - limit, 0) :]
@@ -198,7 +195,7 @@ def _state_routes(app: FastAPI, desk: Desk) -> None:
 def _market_routes(app: FastAPI, desk: Desk) -> None:
     @app.get("/api/stocks/batch")
     @app.get("/api/v1/stocks/batch", include_in_schema=False)
-    def batch(request: Request, symbols: str) -> dict[str, Any]:
+    def batch(request: Request, symbols: str) -> JSONResponse:
         """Up to 500 quotes; symbols nobody listed are named."""
         _only(request, "symbols")
         asked = list(dict.fromkeys(s.strip() for s in symbols.split(",") if s.strip()))
@@ -206,7 +203,7 @@ def _market_routes(app: FastAPI, desk: Desk) -> None:
             raise BadValue("symbols", f"{len(asked)} symbols", f"1 to {BATCH}, with commas between")
         known = [s for s in asked if _listed(desk.universe, s)]
         quotes = desk.quotes([desk.universe.find(s).id for s in known])
-        return {"quotes": quotes, "unknown": [s[:40] for s in asked if s not in known]}
+        return JSONResponse({"quotes": quotes, "unknown": [s[:40] for s in asked if s not in known]})
 
     @app.get("/api/stock/{symbol}")
     @app.get("/api/v1/stock/{symbol}", include_in_schema=False)
@@ -223,7 +220,7 @@ def _market_routes(app: FastAPI, desk: Desk) -> None:
         since: Annotated[str | None, Query(alias="from")] = None,
         until: Annotated[str | None, Query(alias="to")] = None,
         limit: Annotated[int, Query(ge=1, le=MOST_CANDLES)] = CANDLES,
-    ) -> dict[str, Any]:
+    ) -> JSONResponse:
         """Candles that start in [from, to), today's from the live window, older ones from the lake.
 
         `from` and `to` are instants with their zone or dates of India (a `to` date is included); without them it is the
@@ -236,7 +233,7 @@ def _market_routes(app: FastAPI, desk: Desk) -> None:
             raise BadValue("to" if until else "from", until or since, "a range whose `to` is later than its `from`")
         if first is not None and ends - first > LONGEST.days * DAY:
             raise BadValue("from", since, f"a range of at most {LONGEST.days} days")
-        return await desk.candles(symbol, interval, first, last, limit)
+        return JSONResponse(await desk.candles(symbol, interval, first, last, limit))
 
     @app.websocket("/ws/quotes")
     async def stream(socket: WebSocket) -> None:

@@ -17,6 +17,11 @@ from market.quotes import Quotes, change
 from market.sessions import SECOND, Session, day_number, instant
 
 PRICES = ("price", "bid", "ask", "open", "high", "low")
+CANDLE_FIELDS = [
+    *("open", "high", "low", "close", "volume", "trades", "vwap"),
+    *("completeness", "provenance", "revision"),
+]
+PROVENANCES = {int(p): p.name for p in Provenance}
 SPANS = 50
 """Gap spans and missing sessions named in one answer; all are counted."""
 
@@ -66,10 +71,11 @@ def quotes(
 
 
 def candles(rows: Candles) -> list[dict[str, Any]]:
-    """Candles, oldest first; a gap has null prices."""
+    """Candles, oldest first; a gap has null prices. They start on whole seconds."""
+    starts = np.datetime_as_string(rows["start"].astype("datetime64[ns]").astype("datetime64[s]"), timezone="UTC")
     return [
         {
-            "start": stamp(start),
+            "start": start,
             "open": amount(o),
             "high": amount(h),
             "low": amount(low),
@@ -78,24 +84,12 @@ def candles(rows: Candles) -> list[dict[str, Any]]:
             "trades": trades,
             "vwap": amount(vwap),
             "completeness": round(completeness, 4),
-            "provenance": Provenance(provenance).name,
+            "provenance": PROVENANCES[provenance],
             "revision": revision,
         }
-        for start, o, h, low, c, volume, trades, vwap, completeness, provenance, revision in rows[
-            [
-                "start",
-                "open",
-                "high",
-                "low",
-                "close",
-                "volume",
-                "trades",
-                "vwap",
-                "completeness",
-                "provenance",
-                "revision",
-            ]
-        ].tolist()
+        for start, (o, h, low, c, volume, trades, vwap, completeness, provenance, revision) in zip(
+            starts.tolist(), rows[CANDLE_FIELDS].tolist(), strict=True
+        )
     ]
 
 

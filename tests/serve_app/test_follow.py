@@ -9,7 +9,7 @@ import pytest
 from adapters.redis_line import RedisLine
 from adapters.redis_server import RedisServer
 from tests.serve_app.conftest import MEMORY
-from tests.serve_app.house import RELIANCE, TODAY, House, after, live, minutes, tick, wait
+from tests.serve_app.house import PARTITIONS, RELIANCE, TODAY, House, after, live, minutes, tick, wait
 
 
 @pytest.fixture
@@ -73,6 +73,17 @@ def test_a_log_that_went_back_empties_the_window_and_is_read_anew(house: House) 
     house.fold(minutes(RELIANCE, TODAY, 1, 2))
     assert house.get("/api/stock/RELIANCE")["price"] == 1002.0
     assert [c["close"] for c in house.get("/api/v1/candles/RELIANCE")["candles"]] == [101.0]
+
+
+def test_an_entry_nobody_can_read_is_counted_and_passed_over(house: House) -> None:
+    house.bus.append("ticks", "torn", [(p, 1, b"not an entry") for p in range(PARTITIONS)])
+    house.bus.write("candles", 0, house.bus.last("candles", 0) + 1, b"")
+
+    wait(lambda: house.follower.bad == PARTITIONS + 1)
+    house.say(tick(RELIANCE, after(TODAY, 1), 1000), live(after(TODAY, 1)))
+
+    assert house.get("/api/stock/RELIANCE")["price"] == 1000.0
+    assert house.get("/health")["parts"]["gateway"]["bad_entries"] == PARTITIONS + 1
 
 
 def test_the_version_to_go_by_is_never_one_under_way(house: House) -> None:

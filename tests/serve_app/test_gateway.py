@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -301,6 +302,19 @@ def test_a_candle_that_came_early_does_not_make_up_for_one_that_is_missing(house
     covered = house.get(CANDLES_OF)["coverage"]
 
     assert (covered["candles_missing"], covered["complete"]) == (1, False)
+
+
+def test_the_running_session_is_answered_without_the_lake(house: House) -> None:
+    house.say(live(after(TODAY, 5)))
+    house.fold(minutes(RELIANCE, TODAY, 0, 3))
+    Path(house.plan.lake).mkdir(exist_ok=True)
+    (Path(house.plan.lake) / "candles").write_text("no table")
+
+    body = house.get(CANDLES_OF)
+    older = house.client.get(CANDLES_OF, params={"from": "2016-08-24"})
+
+    assert [c["close"] for c in body["candles"]] == [100.0, 101.0, 102.0]
+    assert (older.status_code, older.json()["title"]) == (503, "A store cannot be read now")
 
 
 def test_the_limit_keeps_the_newest_and_says_so(house: House) -> None:
