@@ -41,7 +41,7 @@ class Instance:
         self._lock = self._claim(run)
         os.environ[logs.FOLDER] = str(settings.logs)
         logs.configure("instance", settings.log_level)
-        for line in end_orphans(run):
+        for line in end_orphans(run, settings.ports):
             self._say(line)
         head.prepare(settings, run)
         self.stores = Stores(settings, run)
@@ -175,21 +175,33 @@ class Instance:
         return lock
 
 
-def end_orphans(run: Path) -> list[str]:
+def end_orphans(run: Path, ports: Ports) -> list[str]:
     """End what a killed instance of ours left in this run folder, which we hold now; returns what it was.
 
     HAProxy and Ray's agents outlive a `kill -9` of their parent and keep its ports. Redis servers are left to `Stores`.
     """
+    ours = set(ports.named().values())
+    listening = {
+        c.pid for c in psutil.net_connections("tcp") if c.status == psutil.CONN_LISTEN and c.laddr.port in ours
+    }
     ended = []
     for process in psutil.process_iter(["pid", "name", "cmdline", "uids"]):
+        if process.info["uids"] is None or process.info["uids"].real != os.getuid() or process.pid == os.getpid():
+            continue
         words = " ".join(process.info["cmdline"] or ())
-        mine = process.info["uids"] is not None and process.info["uids"].real == os.getuid()
-        if mine and process.pid != os.getpid() and any(f"{run}/{part}" in words for part in ("haproxy", "ray")):
-            with contextlib.suppress(psutil.Error):
+        named = any(f"{run}/{part}" in words for part in ("haproxy", "ray"))
+        with contextlib.suppress(psutil.Error):
+            if named or (process.pid in listening and words.startswith("ray::") and _orphaned(process)):
                 process.kill()
                 process.wait(5)
                 ended.append(f"ended {process.info['name']} ({process.pid}), which a killed instance had left")
     return ended
+
+
+def _orphaned(process: psutil.Process) -> bool:
+    """Whether the raylet that started this process of Ray's is gone."""
+    parent = process.parent()
+    return parent is None or parent.name() != "raylet"
 
 
 def check_free(ports: Ports) -> None:
