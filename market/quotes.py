@@ -8,7 +8,6 @@ or, until it comes, the last price known of an earlier session.
 
 from __future__ import annotations
 
-import threading
 from typing import NamedTuple
 
 import numpy as np
@@ -58,7 +57,7 @@ class Said(NamedTuple):
 
 
 class Quotes:
-    """The latest quotes of instruments 0..count-1. One thread may update while others read: no read sees half of one."""
+    """The latest quotes of instruments 0..count-1."""
 
     def __init__(self, count: int, sessions: Ints | None = None) -> None:
         """`sessions`: `Sessions.table()`; without it every tick counts for open, high and low."""
@@ -75,7 +74,6 @@ class Quotes:
         self.ticks = 0
         self.standby = 0
         self._limit = _FOREVER
-        self._lock = threading.Lock()
 
     @property
     def market_time(self) -> int:
@@ -85,47 +83,6 @@ class Quotes:
 
     def update(self, ticks: Ticks) -> None:
         """Take `TICK` rows, (n,), in arrival order, marks and closes among them."""
-        with self._lock:
-            self._update(ticks)
-
-    def learn(self, candles: Candles) -> None:
-        """Take what one-minute `CANDLE` rows, (n,), any order, know beyond the ticks that came.
-
-        Open, high and low of the quote's session; the price, where no tick came since that minute; the previous close,
-        where no vendor stated it.
-        """
-        rows = candles[(candles["interval"] == 60) & (candles["trades"] > 0)]
-        rows = rows[np.argsort(rows["start"], kind="stable")]
-        with self._lock:
-            self.version += 1
-            for day in np.unique(rows["session"]):
-                self._learn(rows[rows["session"] == day], int(day))
-
-    def read(self, instruments: npt.ArrayLike) -> QuoteRows:
-        """The quotes of some instruments, (k,) `QUOTE` rows in the order asked for; a copy."""
-        with self._lock:
-            return self._rows[np.asarray(instruments, np.int64)]
-
-    def changed(self, instruments: Ints, since: int) -> Ints:
-        """Those of the instruments, (k,), that changed after this version."""
-        with self._lock:
-            return instruments[self._rows["version"][instruments] > since]
-
-    def age(self, rows: QuoteRows) -> Ints:
-        """ns of market time since each quote's trade, never negative; UNKNOWN where there is none, or no mark yet."""
-        now = self.market_time
-        known = (rows["at"] != UNKNOWN) & (now > 0)
-        return np.where(known, np.maximum(now - np.where(known, rows["at"], 0), 0), UNKNOWN)
-
-    def stale(self, rows: QuoteRows, beyond: int) -> npt.NDArray[np.bool_]:
-        """Which quotes are older than `beyond` ns, of no known age, or of a feed that is mute or down."""
-        said = self.feeds.get(self.active)
-        if said is None or said.state in (FeedState.MUTE, FeedState.DOWN):
-            return np.ones(len(rows), np.bool_)
-        age = self.age(rows)
-        return np.asarray((age == UNKNOWN) | (age > beyond))
-
-    def _update(self, ticks: Ticks) -> None:
         self.version += 1
         marks = np.flatnonzero(ticks["kind"] == Kind.MARK)
         switches = marks[ticks["flags"][marks] == FeedState.ACTIVE]
@@ -140,6 +97,40 @@ class Quotes:
             begin = end
         for k in marks:
             self._note(int(ticks["source"][k]), int(ticks["flags"][k]), int(ticks["at"][k]), int(ticks["quoted"][k]))
+
+    def learn(self, candles: Candles) -> None:
+        """Take what one-minute `CANDLE` rows, (n,), any order, know beyond the ticks that came.
+
+        Open, high and low of the quote's session; the price, where no tick came since that minute; the previous close,
+        where no vendor stated it.
+        """
+        rows = candles[(candles["interval"] == 60) & (candles["trades"] > 0)]
+        rows = rows[np.argsort(rows["start"], kind="stable")]
+        self.version += 1
+        for day in np.unique(rows["session"]):
+            self._learn(rows[rows["session"] == day], int(day))
+
+    def read(self, instruments: npt.ArrayLike) -> QuoteRows:
+        """The quotes of some instruments, (k,) `QUOTE` rows in the order asked for; a copy."""
+        return self._rows[np.asarray(instruments, np.int64)]
+
+    def changed(self, instruments: Ints, since: int) -> Ints:
+        """Those of the instruments, (k,), that changed after this version."""
+        return instruments[self._rows["version"][instruments] > since]
+
+    def age(self, rows: QuoteRows) -> Ints:
+        """ns of market time since each quote's trade, never negative; UNKNOWN where there is none, or no mark yet."""
+        now = self.market_time
+        known = (rows["at"] != UNKNOWN) & (now > 0)
+        return np.where(known, np.maximum(now - np.where(known, rows["at"], 0), 0), UNKNOWN)
+
+    def stale(self, rows: QuoteRows, beyond: int) -> npt.NDArray[np.bool_]:
+        """Which quotes are older than `beyond` ns, of no known age, or of a feed that is mute or down."""
+        said = self.feeds.get(self.active)
+        if said is None or said.state in (FeedState.MUTE, FeedState.DOWN):
+            return np.ones(len(rows), np.bool_)
+        age = self.age(rows)
+        return np.asarray((age == UNKNOWN) | (age > beyond))
 
     def _take(self, ticks: Ticks) -> None:
         ticks = ticks[ticks["kind"] == Kind.TICK]

@@ -10,8 +10,6 @@ of that again. A session's block is made when its first candle comes, with the s
 
 from __future__ import annotations
 
-import threading
-
 import numpy as np
 import numpy.typing as npt
 
@@ -23,36 +21,32 @@ _EMPTY = -1
 
 
 class CandleWindow:
-    """The candles of the newest sessions of instruments 0..count-1. One thread may add while others read."""
+    """The candles of the newest sessions of instruments 0..count-1."""
 
     def __init__(self, count: int, sessions: Sessions, kept: int = 2) -> None:
         self._count = count
         self._hours = {day_number(s.date): s for s in sessions}
         self._kept = kept
         self._blocks: dict[tuple[int, int], Candles] = {}
-        self._lock = threading.RLock()
         self.misplaced = 0
         """Rows without a place: an unknown session, interval or instrument, or a start between two slots."""
 
     @property
     def sessions(self) -> list[int]:
         """The sessions held, in days since 1970-01-01, oldest first."""
-        with self._lock:
-            return sorted({day for day, _ in self._blocks})
+        return sorted({day for day, _ in self._blocks})
 
     @property
     def bytes(self) -> int:
         """The memory of all blocks."""
-        with self._lock:
-            return sum(block.nbytes for block in self._blocks.values())
+        return sum(block.nbytes for block in self._blocks.values())
 
     def add(self, candles: Candles) -> int:
         """Put `CANDLE` rows, (n,), any order, in their places; returns how many were new or a newer revision."""
         put = 0
         key = candles["session"].astype(np.int64) << 32 | candles["interval"].astype(np.int64)
-        with self._lock:
-            for k in np.unique(key):
-                put += self._add(candles[key == k], int(k) >> 32, int(k) & 0xFFFFFFFF)
+        for k in np.unique(key):
+            put += self._add(candles[key == k], int(k) >> 32, int(k) & 0xFFFFFFFF)
         return put
 
     def read(self, instrument: int, interval: int, first: int, last: int, limit: int | None = None) -> Candles:
@@ -63,28 +57,25 @@ class CandleWindow:
         if interval not in INTERVALS.values():
             raise BadValue("interval", interval, f"seconds, one of {', '.join(map(str, INTERVALS.values()))}")
         parts, wanted = [], limit
-        with self._lock:
-            for day in reversed(self.sessions):
-                block = self._blocks.get((day, interval))
-                if block is None or wanted == 0:
-                    continue
-                rows = self._rows(block[instrument], day, interval, first, last)
-                parts.append(rows if wanted is None else rows[max(len(rows) - wanted, 0) :])
-                wanted = None if wanted is None else wanted - len(parts[-1])
+        for day in reversed(self.sessions):
+            block = self._blocks.get((day, interval))
+            if block is None or wanted == 0:
+                continue
+            rows = self._rows(block[instrument], day, interval, first, last)
+            parts.append(rows if wanted is None else rows[max(len(rows) - wanted, 0) :])
+            wanted = None if wanted is None else wanted - len(parts[-1])
         return np.concatenate(parts[::-1]) if parts else NO_CANDLES
 
     def counts(self, interval: int, session: int) -> npt.NDArray[np.int64]:
         """How many candles of an interval, in seconds, each instrument has in a session, (count,)."""
-        with self._lock:
-            block = self._blocks.get((session, interval))
-            if block is None:
-                return np.zeros(self._count, np.int64)
-            return np.asarray(np.count_nonzero(block["revision"] != _EMPTY, axis=1), np.int64)
+        block = self._blocks.get((session, interval))
+        if block is None:
+            return np.zeros(self._count, np.int64)
+        return np.asarray(np.count_nonzero(block["revision"] != _EMPTY, axis=1), np.int64)
 
     def clear(self) -> None:
         """Forget all candles."""
-        with self._lock:
-            self._blocks.clear()
+        self._blocks.clear()
 
     def _rows(self, line: Candles, day: int, interval: int, first: int, last: int) -> Candles:
         opens, step = self._hours[day].open, interval * SECOND

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import structlog
 
 from adapters.bus import SEQUENCE_BITS, START, Bus, Entry, EntryId
 from adapters.entries import Rows, decode
 from adapters.lines import Backoff
-from market.candles import CANDLE
+from market.candles import CANDLE, INTERVALS, Candles
 from market.errors import BadPayload, LineDown, LogWentBack
 from market.instruments import Instrument
-from market.quotes import Quotes
+from market.quotes import QuoteRows, Quotes
 from market.records import Record
 from market.sessions import Session, Sessions
-from market.ticks import TICK
+from market.ticks import TICK, Ticks
 from market.windows import CandleWindow
 
 READ_ENTRIES = 256
@@ -42,7 +44,10 @@ class GatewayPlan(Record):
 
 
 class Follower:
-    """Quotes and candles as columns, never older than the bus; `trouble` says why they may be."""
+    """Quotes and candles as columns, never older than the bus; `trouble` says why they may be.
+
+    One thread writes them under `lock`; who reads them from another holds it too, or sees half an update.
+    """
 
     def __init__(self, plan: GatewayPlan) -> None:
         sessions = Sessions(plan.sessions)
@@ -50,6 +55,7 @@ class Follower:
         self._bus = Bus(plan.bus)
         self._log = structlog.get_logger()
         self._stopped = threading.Event()
+        self.lock = threading.RLock()
         self.quotes = Quotes(len(plan.instruments), sessions.table())
         self.window = CandleWindow(len(plan.instruments), sessions)
         self.trouble = "starting"
@@ -77,7 +83,8 @@ class Follower:
             except LogWentBack as e:
                 self.trouble = str(e)
                 self._log.error("log_went_back", stream=e.stream)
-                self.window.clear()
+                with self.lock:
+                    self.window.clear()
                 self._stopped.wait(self._pauses.pause())
             except LineDown as e:
                 self.trouble = e.reason
@@ -88,14 +95,46 @@ class Follower:
                 self._log.exception("follow_broke")
                 self._stopped.wait(self._pauses.pause())
 
+    def read(self, instruments: Sequence[int]) -> QuoteRows:
+        """The quotes of some instruments, (k,) `QUOTE` rows in the order asked for."""
+        with self.lock:
+            return self.quotes.read(instruments)
+
+    def candles(self, instrument: int, seconds: int, first: int, last: int) -> Candles:
+        """The window's candles of one instrument that start in [first, last), oldest first."""
+        with self.lock:
+            return self.window.read(instrument, seconds, first, last)
+
+    def counts(self) -> npt.NDArray[np.int64]:
+        """How many one-minute candles of the newest session each instrument has, (n,)."""
+        with self.lock:
+            newest = max(self.window.sessions, default=-1)
+            return self.window.counts(INTERVALS["1m"], newest)
+
+    def put_ticks(self, rows: Ticks) -> None:
+        """Take `TICK` rows in arrival order."""
+        with self.lock:
+            self.quotes.update(rows)
+            self.version = self.quotes.version
+
+    def put_candles(self, rows: Candles) -> None:
+        """Take `CANDLE` rows in any order."""
+        with self.lock:
+            self.window.add(rows)
+            self.quotes.learn(rows)
+            self.version = self.quotes.version
+
     def health(self) -> dict[str, Any]:
         """What `/health` says of this replica."""
+        with self.lock:
+            window = self.window.bytes
         return {
             "up": not self.trouble,
             "trouble": self.trouble,
             "lag_seconds": self.lag_seconds,
             "entries": self.entries,
             "bad_entries": self.bad,
+            "window_bytes": window,
         }
 
     def _begin(self) -> tuple[dict[int, EntryId], dict[int, EntryId]]:
@@ -115,8 +154,7 @@ class Follower:
         while not self._stopped.is_set():
             read = self._bus.read("ticks", ticks, count=READ_ENTRIES, block=BLOCK_SECONDS)
             for entry in read:
-                self.quotes.update(self._rows(entry, TICK))
-                self.version = self.quotes.version
+                self.put_ticks(self._rows(entry, TICK))
                 ticks[entry.partition] = entry.id
             self.entries += len(read)
             self._read_candles(candles)
@@ -138,9 +176,6 @@ class Follower:
     def _read_candles(self, after: dict[int, EntryId]) -> bool:
         read = self._bus.read("candles", after, count=READ_ENTRIES)
         for entry in read:
-            rows = self._rows(entry, CANDLE)
-            self.window.add(rows)
-            self.quotes.learn(rows)
-            self.version = self.quotes.version
+            self.put_candles(self._rows(entry, CANDLE))
             after[entry.partition] = entry.id
         return bool(read)

@@ -21,7 +21,7 @@ from starlette.websockets import WebSocket
 from adapters import logs
 from adapters.lake import Lake, candle_rows
 from adapters.readmodel import ReadModel
-from market.candles import INTERVALS, NO_CANDLES, Candles, interval, newest_revisions
+from market.candles import NO_CANDLES, Candles, interval, newest_revisions
 from market.errors import BadValue, LineDown
 from market.instruments import Universe
 from market.sessions import DAY, IST, SECOND, Session, Sessions, nanoseconds
@@ -55,7 +55,7 @@ class Desk:
 
     def quotes(self, ids: list[int]) -> list[dict[str, Any]]:
         """Quotes by id."""
-        return shapes.quotes(self.follower.quotes, self.instruments, ids, self.stale)
+        return shapes.quotes(self.follower.quotes, self.instruments, self.follower.read(ids), self.stale)
 
     def status(self) -> dict[str, Any]:
         """The Supervisor's record with what this replica knows; says so when there is none."""
@@ -63,10 +63,8 @@ class Desk:
             record = self.model.get(STATUS) or {"parts": [], "trouble": "the supervisor has said nothing for a while"}
         except LineDown as e:
             record = {"parts": [], "trouble": f"cache: {e.reason}"}
-        window = self.follower.window
-        counts = window.counts(INTERVALS["1m"], window.sessions[-1]) if window.sessions else np.zeros(0, np.int64)
-        record["candles_today"] = int(counts.sum())
-        record["gateway"] = self.follower.health() | {"window_bytes": window.bytes}
+        record["candles_today"] = int(self.follower.counts().sum())
+        record["gateway"] = self.follower.health()
         return record
 
     def health(self) -> dict[str, Any]:
@@ -109,7 +107,7 @@ class Desk:
         now = self.follower.quotes.market_time
         until = last if last is not None else self.horizon()
         since = first if first is not None else self._default_first(until)
-        rows = self.follower.window.read(instrument.id, seconds, since, until)
+        rows = self.follower.candles(instrument.id, seconds, since, until)
         if not len(rows) or not self._from_open(int(rows["start"][0]), since):
             older = await asyncio.to_thread(self._from_lake, instrument.symbol, name, since, until)
             rows = newest_revisions(np.concatenate([older, rows]))
@@ -177,12 +175,8 @@ def _state_routes(app: FastAPI, desk: Desk) -> None:
     def status(request: Request) -> dict[str, Any]:
         """Everything the parts say of themselves, and today's candles by symbol."""
         _only(request)
-        window = desk.follower.window
-        record = desk.status()
-        if window.sessions:
-            counts = window.counts(INTERVALS["1m"], window.sessions[-1])
-            record["candles_by_symbol"] = {i.symbol: int(counts[i.id]) for i in desk.instruments}
-        return record
+        counts = desk.follower.counts().tolist()
+        return desk.status() | {"candles_by_symbol": {i.symbol: counts[i.id] for i in desk.instruments}}
 
     @app.get("/api/market/status")
     @app.get("/api/v1/market/status", include_in_schema=False)

@@ -13,7 +13,7 @@ import numpy as np
 from market.candles import Candles, Provenance
 from market.instruments import Instrument
 from market.money import SCALE, UNKNOWN
-from market.quotes import Quotes, change
+from market.quotes import QuoteRows, Quotes, change
 from market.sessions import SECOND, Session, day_number, instant
 
 PRICES = ("price", "bid", "ask", "open", "high", "low")
@@ -41,11 +41,8 @@ def stamp(nanoseconds: int) -> str | None:
     return None if nanoseconds in (UNKNOWN, 0) else instant(nanoseconds).isoformat().replace("+00:00", "Z")
 
 
-def quotes(
-    book: Quotes, instruments: Sequence[Instrument], wanted: Sequence[int], stale_ns: int
-) -> list[dict[str, Any]]:
-    """The quotes of some instruments, in the order asked for."""
-    rows = book.read(wanted)
+def quotes(book: Quotes, instruments: Sequence[Instrument], rows: QuoteRows, stale_ns: int) -> list[dict[str, Any]]:
+    """`QUOTE` rows of a book, in their order."""
     moved, percent = change(rows)
     ages, stale = book.age(rows), book.stale(rows, stale_ns)
     said = book.feeds.get(book.active)
@@ -66,7 +63,7 @@ def quotes(
             "stale": bool(stale[k]),
             "feed_state": state,
         }
-        for k, (i, row) in enumerate(zip(wanted, rows, strict=True))
+        for k, (i, row) in enumerate(zip(rows["instrument"].tolist(), rows, strict=True))
     ]
 
 

@@ -63,7 +63,8 @@ class Screen:
             shown = [i for i in self._wanted if i in self._new or i in changed]
             self._seen, self._new = version, set()
             if shown:
-                quotes = shapes.quotes(self._follower.quotes, list(self._universe), shown, self._stale)
+                rows = self._follower.read(shown)
+                quotes = shapes.quotes(self._follower.quotes, self._universe, rows, self._stale)
                 text = json.dumps({"type": "quotes", "quotes": quotes})
                 try:
                     await asyncio.wait_for(self._socket.send_text(text), FROZEN_SECONDS)

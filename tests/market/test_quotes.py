@@ -1,8 +1,6 @@
 """Quotes: the latest of every instrument."""
 
 import itertools
-import sys
-import threading
 from datetime import date
 
 import numpy as np
@@ -190,30 +188,3 @@ def test_a_tick_stamped_far_ahead_of_market_time_does_not_freeze_the_quote() -> 
     quotes.update(np.concatenate([mark(0, FeedState.LIVE, opened), rows]))
 
     assert quotes.read([0])["price"].tolist() == [100]
-
-
-def test_a_reader_never_sees_half_an_update() -> None:
-    held, stop, torn = Quotes(500), threading.Event(), 0
-    usual = sys.getswitchinterval()
-
-    def write() -> None:
-        rows, value = blank(500), 0
-        rows["instrument"] = np.arange(500)
-        while not stop.is_set():
-            value += 1
-            rows["at"], rows["price"], rows["ask_quantity"] = TODAY.open + value, value, value
-            held.update(rows)
-
-    sys.setswitchinterval(1e-6)
-    writer = threading.Thread(target=write)
-    writer.start()
-    try:
-        for _ in range(5000):
-            rows = held.read(np.arange(500))
-            torn += int((rows["price"] != rows["ask_quantity"]).any() or len(np.unique(rows["price"])) > 1)
-    finally:
-        stop.set()
-        writer.join()
-        sys.setswitchinterval(usual)
-
-    assert torn == 0

@@ -1,7 +1,5 @@
 """Windows: the candles of the running sessions."""
 
-import sys
-import threading
 from datetime import date, time
 
 import numpy as np
@@ -116,27 +114,3 @@ def test_a_window_holds_the_newest_revisions(keys):
     read = np.concatenate([held.read(i, 60, *EVER) for i in range(3)])
 
     assert read.tobytes() == newest_revisions(np.unique(rows)).tobytes()
-
-
-def test_a_reader_may_ask_while_sessions_come_and_go():
-    held, stop = CandleWindow(1, SESSIONS, kept=1), threading.Event()
-    usual = sys.getswitchinterval()
-
-    def write() -> None:
-        while not stop.is_set():
-            for day in DAYS:
-                for interval in (60, 300, 900, 3600):
-                    held.add(candle(0, 0, day=day, interval=interval))
-            held.clear()
-
-    sys.setswitchinterval(1e-6)
-    writer = threading.Thread(target=write)
-    writer.start()
-    try:
-        found = [len(held.sessions) for _ in range(3000)]
-    finally:
-        stop.set()
-        writer.join()
-        sys.setswitchinterval(usual)
-
-    assert set(found) <= {0, 1}

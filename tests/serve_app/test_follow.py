@@ -1,15 +1,35 @@
 from __future__ import annotations
 
+import itertools
+import sys
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from adapters.redis_line import RedisLine
 from adapters.redis_server import RedisServer
+from market.instruments import Instrument
+from serve_app.follow import Follower
 from tests.serve_app.conftest import MEMORY
-from tests.serve_app.house import PARTITIONS, RELIANCE, TODAY, House, after, live, minutes, tick, wait
+from tests.serve_app.house import (
+    PARTITIONS,
+    RELIANCE,
+    TCS,
+    TODAY,
+    TOMORROW,
+    YESTERDAY,
+    House,
+    after,
+    candle,
+    live,
+    minutes,
+    tick,
+    wait,
+)
 
 
 @pytest.fixture
@@ -93,3 +113,62 @@ def test_the_version_to_go_by_is_never_one_under_way(house: House) -> None:
 
     house.follower.quotes.version += 1
     assert house.follower.version == house.follower.quotes.version - 1
+
+
+@pytest.fixture
+def writing(house: House) -> Iterator[Callable[[Callable[[int], None]], None]]:
+    """Starts a thread that writes again and again, with threads taking turns as often as they can."""
+    stop, usual, writers = threading.Event(), sys.getswitchinterval(), []
+
+    def start(write: Callable[[int], None]) -> None:
+        def go() -> None:
+            for value in itertools.count(1):
+                if stop.is_set():
+                    return
+                write(value)
+
+        writers.append(threading.Thread(target=go))
+        writers[-1].start()
+
+    sys.setswitchinterval(1e-6)
+    yield start
+    stop.set()
+    for writer in writers:
+        writer.join()
+    sys.setswitchinterval(usual)
+
+
+def test_no_reader_sees_half_an_update(house: House, writing: Callable[[Callable[[int], None]], None]) -> None:
+    everyone = range(500)
+    many = tuple(Instrument(id=i, symbol=f"NSE:S{i}") for i in everyone)
+    follower = Follower(house.plan.model_copy(update={"instruments": many}))
+    ticks = np.concatenate([tick(i, after(TODAY, 1), 100, ask_quantity=0) for i in everyone])
+
+    def write(value: int) -> None:
+        ticks["day_volume"] = ticks["ask_quantity"] = value
+        follower.put_ticks(ticks)
+
+    follower.put_ticks(ticks)
+    writing(write)
+    seen = [follower.read(everyone) for _ in range(5000)]
+
+    assert len({int(rows["day_volume"][0]) for rows in seen}) > 1
+    assert not [rows for rows in seen if len(np.unique(rows[["day_volume", "ask_quantity"]])) > 1]
+
+
+def test_readers_may_ask_while_sessions_come_and_go(
+    house: House, writing: Callable[[Callable[[int], None]], None]
+) -> None:
+    follower = Follower(house.plan)
+    rows = [candle(TCS, day, 0, 100.0, s) for day in (YESTERDAY, TODAY, TOMORROW) for s in (60, 300, 900, 3600)]
+
+    def write(value: int) -> None:
+        follower.put_candles(rows[value % len(rows)])
+        if value % 5 == 0:
+            with follower.lock:
+                follower.window.clear()
+
+    writing(write)
+    found = [(follower.counts().sum(), follower.health()["window_bytes"] > 0) for _ in range(5000)]
+
+    assert {count for count, _ in found} <= {0, 1}
