@@ -130,7 +130,7 @@ def writing(house: House) -> Iterator[Callable[[Callable[[int], None]], None]]:
         writers.append(threading.Thread(target=go))
         writers[-1].start()
 
-    sys.setswitchinterval(1e-6)
+    sys.setswitchinterval(1e-5)
     yield start
     stop.set()
     for writer in writers:
@@ -150,10 +150,10 @@ def test_no_reader_sees_half_an_update(house: House, writing: Callable[[Callable
 
     follower.put_ticks(ticks)
     writing(write)
-    seen = [follower.read(everyone) for _ in range(5000)]
+    seen = [follower.read(everyone) for _ in range(2000)]
 
     assert len({int(rows["day_volume"][0]) for rows in seen}) > 1
-    assert not [rows for rows in seen if len(np.unique(rows[["day_volume", "ask_quantity"]])) > 1]
+    assert not [rows for rows in seen if np.ptp([rows["day_volume"], rows["ask_quantity"]])]
 
 
 def test_readers_may_ask_while_sessions_come_and_go(
@@ -169,6 +169,6 @@ def test_readers_may_ask_while_sessions_come_and_go(
                 follower.window.clear()
 
     writing(write)
-    found = [(follower.counts().sum(), follower.health()["window_bytes"] > 0) for _ in range(5000)]
+    found = [(follower.counts().sum(), follower.health()["window_bytes"] > 0) for _ in range(2000)]
 
     assert {count for count, _ in found} <= {0, 1}
