@@ -269,12 +269,10 @@ def _moment(name: str, text: str | None, *, ends: bool) -> int | None:
 
 def application(plan: GatewayPlan, replicas: int, max_ongoing_requests: int, num_cpus: float) -> Any:
     """The Serve application: a fixed number of replicas, so that nobody's socket is cut by scaling."""
-    desks: list[Desk] = []
 
     def make() -> FastAPI:
         logs.configure("gateway", plan.log_level)
         app = build(plan, names_requests=False)
-        desks.append(app.state.desk)
         structlog.get_logger().info("gateway_started", instruments=len(plan.instruments))
         return app
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import time
 import uuid
-from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -17,17 +16,13 @@ from serve_app import problems
 HEADER = "X-Request-ID"
 _VALID = re.compile(r"[\x21-\x7e]{1,128}")
 
-Observe = Callable[[str, int, float], None]
-"""Told of every answer: `http` or `websocket`, the status, and the seconds it took."""
-
 
 class Requests:
     """ASGI middleware; takes a caller's `X-Request-ID` if it is 1 to 128 printable characters, else makes one."""
 
-    def __init__(self, app: ASGIApp, observe: Observe | None = None, *, names: bool = True) -> None:
+    def __init__(self, app: ASGIApp, *, names: bool = True) -> None:
         """`names`: put the id on the answer; False where the server in front does so with the id it handed us."""
         self._app = app
-        self._observe = observe
         self._names = names
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -64,8 +59,6 @@ class Requests:
         finally:
             seconds = time.perf_counter() - began
             structlog.get_logger().info("request", **_asked(scope), status=status, ms=round(seconds * 1000, 2))
-            if self._observe is not None:
-                self._observe(scope["type"], status, seconds)
 
 
 def _asked(scope: Scope) -> dict[str, Any]:
