@@ -22,7 +22,7 @@ from adapters.bus import Bus
 from adapters.lines import Backoff, Line
 from adapters.quarantine import Quarantine
 from adapters.readmodel import ReadModel
-from market.codecs import TapeClock, TapeEnd
+from market.codecs import Account, TapeClock, TapeEnd, resume
 from market.errors import AuthRequired, BadPayload, LineDown
 from market.feeds import FeedWatch, by_partition
 from market.instruments import partition_of
@@ -80,7 +80,7 @@ class Feed:
         self._keep = Quarantine(plan.quarantine)
         self._partition = np.array([partition_of(i, plan.partitions) for i in plan.instruments] + [-1], np.int64)
         self._watch = FeedWatch(plan.source, Sessions(plan.sessions), plan.grace, plan.mute_after)
-        tokens = [(i.tokens[plan.vendor], i.id) for i in plan.instruments]
+        tokens = [(int(i.tokens[plan.vendor]), i.id) for i in plan.instruments]
         shares = [dict(tokens[k : k + SOCKET_INSTRUMENTS]) for k in range(0, len(tokens), SOCKET_INSTRUMENTS)]
         if len(shares) > SOCKETS:
             self._log.warning("universe_cut", instruments=len(tokens), carried=SOCKETS * SOCKET_INSTRUMENTS)
@@ -181,7 +181,8 @@ class Feed:
         pauses = Backoff()
         while not wire.ended:
             try:
-                url = Kite.url(self._plan.url, self._plan.api_key.get_secret_value(), self._token.get_secret_value())
+                account = Account(api_key=self._plan.api_key, access_token=self._token)
+                url = wire.codec.address(self._plan.url, account)
                 async with Line(wire.name, url, self._plan.login) as line:
                     await self._listen(wire, line, pauses)
             except AuthRequired as e:
@@ -199,7 +200,7 @@ class Feed:
         await line.send(wire.codec.subscribe(list(wire.tokens), self._plan.mode))
         if self._plan.hold:
             wire.filling = Step()
-            await line.send([wire.codec.resume(wire.number)])
+            await line.send([resume(wire.number)])
         self._trouble = ""
         if not self._plan.tape:
             self._watch.opened(self._now())

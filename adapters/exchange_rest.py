@@ -207,7 +207,7 @@ class Desk:
         writer.writerow(CSV_COLUMNS)
         for i in self._universe:
             if exchange in (None, i.exchange):
-                token = i.tokens["kite"]
+                token = int(i.tokens["kite"])
                 segment = "INDICES" if i.kind is Kind.INDEX else i.exchange
                 tick, price = i.tick_size / SCALE, 0.0
                 row = [token, token >> 8, i.ticker, i.name, price, "", 0.0, tick, i.lot, "EQ", segment, i.exchange]

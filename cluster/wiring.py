@@ -24,11 +24,11 @@ from market.errors import AuthRequired
 from market.holidays import nse_sessions
 from market.instruments import Instrument
 from market.sessions import SECOND, Session
+from market.vendors.kite import Kite
 from serve_app.follow import GatewayPlan
 
 DEMO_KEY = "demo"
 DEMO_TOKEN = "demo-access-token"  # noqa: S105  (of the simulated exchange, on loopback)
-KITE_STREAM = "wss://ws.kite.trade"
 LOGIN = "set KITE_API_KEY and KITE_ACCESS_TOKEN to those of today's login and start again"
 HORIZON_DAYS = 400
 CALENDAR = date(2000, 1, 1)
@@ -131,7 +131,7 @@ class Wiring:
             **self._bus(),
             name=name,
             source=number,
-            url=f"ws://127.0.0.1:{self._port}/" if simulated else source.url or KITE_STREAM,
+            url=f"ws://127.0.0.1:{self._port}/" if simulated else source.url or Kite.stream,
             api_key=key,
             access_token=token,
             login=LOGIN,

@@ -28,7 +28,7 @@ class Kind(StrEnum):
 
 
 class Instrument(Record):
-    """One contract. `symbol` is `EXCHANGE:NAME`; `tokens` are the vendors' numbers for it, by vendor."""
+    """One contract. `symbol` is `EXCHANGE:NAME`; `tokens` are the vendors' own names for it, by vendor."""
 
     id: int = Field(ge=0)
     symbol: str = Field(pattern=r"^[A-Z]+:[^\s:]+( [^\s:]+)*$")
@@ -38,7 +38,7 @@ class Instrument(Record):
     isin: str | None = None
     tick_size: Money = Money(500)
     lot: int = Field(default=1, ge=1)
-    tokens: Mapping[str, int] = Field(default_factory=dict)
+    tokens: Mapping[str, int | str] = Field(default_factory=dict)
 
     @property
     def exchange(self) -> str:

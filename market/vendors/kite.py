@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
-from market.codecs import Event, Notice, OrderUpdate, TapeClock, TapeEnd, VendorError
+from market.codecs import Account, Event, Message, Notice, OrderUpdate, Token, VendorError, tape_event
 from market.errors import BadPayload, BadValue
 from market.money import SCALE, UNKNOWN
 from market.sessions import SECOND
@@ -110,14 +110,19 @@ class Kite:
     """Satisfies `TickCodec`."""
 
     name = NAME
+    stream = "wss://ws.kite.trade"
+    socket_instruments = SOCKET_INSTRUMENTS
+    sockets = SOCKETS
     silence = timedelta(seconds=5)
+    waits = False
+    pulse = None
 
-    def __init__(self, tokens: Mapping[int, int], source: int = 0) -> None:
+    def __init__(self, tokens: Mapping[Token, int], source: int = 0) -> None:
         """`tokens`: Kite's instrument token -> our instrument id. Raises BadValue for a token of no known segment."""
         self.source = source
         self.unknown = 0
         self.unpriced = 0
-        every = sorted(tokens)
+        every = sorted(int(token) for token in tokens)
         for token in every:
             if not 0 <= token < TOKENS or token & 0xFF not in SEGMENTS.values():
                 raise BadValue("token", token, f"32 bits, the lowest 8 one of {SEGMENTS}")
@@ -184,6 +189,8 @@ class Kite:
 
     def text(self, message: str) -> Event:
         """An order update, a complaint, a notice, or the simulated exchange's clock. Raises BadPayload."""
+        if (told := tape_event(self.name, message)) is not None:
+            return told
         try:
             said = json.loads(message.removeprefix("\ufeff"), parse_constant=_no_number)
             return _event(said["type"], said.get("data"))
@@ -191,13 +198,21 @@ class Kite:
             reason = e.errors()[0]["msg"] if isinstance(e, ValidationError) else f"{type(e).__name__}: {e}"
             raise BadPayload(self.name, message.encode(errors="replace"), f"a text that says nothing: {reason}") from e
 
-    @staticmethod
-    def url(root: str, api_key: str, access_token: str) -> str:
+    def address(self, root: str, account: Account) -> str:
         """Where to connect; the stream's address with both secrets in it: never log it."""
-        return f"{root}?{urlencode({'api_key': api_key, 'access_token': access_token}, quote_via=quote)}"
+        secrets = {name: getattr(account, name).get_secret_value() for name in ("api_key", "access_token")}
+        return f"{root}?{urlencode(secrets, quote_via=quote)}"
+
+    def hello(self, account: Account) -> list[str]:
+        """Nothing: the address has said it all."""
+        return []
+
+    def carries(self, message: Message) -> bool:
+        """Ticks are binary, and longer than the one byte of a heartbeat."""
+        return isinstance(message, bytes) and len(message) > 1
 
     @staticmethod
-    def subscribe(tokens: Collection[int], mode: str) -> list[str]:
+    def subscribe(tokens: Collection[Token], mode: str) -> list[str]:
         """The text messages that ask for these tokens in a mode, at most `BATCH` tokens each. Raises BadValue."""
         if mode not in MODES:
             raise BadValue("mode", mode, f"one of {', '.join(MODES)}")
@@ -205,14 +220,9 @@ class Kite:
         return [text for batch in batches for text in (_ask("subscribe", batch), _ask("mode", [mode, batch]))]
 
     @staticmethod
-    def unsubscribe(tokens: Collection[int]) -> list[str]:
+    def unsubscribe(tokens: Collection[Token]) -> list[str]:
         """The text messages that give these tokens back."""
         return [_ask("unsubscribe", batch) for batch in _batches(tokens)]
-
-    @staticmethod
-    def resume(frame: int) -> str:
-        """Ask the simulated exchange to go on behind this frame of its tape."""
-        return _ask("resume", frame)
 
     def _decode(
         self, messages: Sequence[bytes], received: Sequence[int], sequences: Sequence[int]
@@ -368,7 +378,7 @@ def _ticks(rows: Ints) -> Ticks:
     return ticks
 
 
-def _batches(tokens: Collection[int]) -> list[list[int]]:
+def _batches(tokens: Collection[Token]) -> list[list[int]]:
     every = [int(token) for token in tokens]
     return [every[i : i + BATCH] for i in range(0, len(every), BATCH)]
 
@@ -388,7 +398,4 @@ def _event(kind: str, data: Any) -> Event:
         return VendorError(message=data)
     if kind != "message":
         raise ValueError(f"the type {kind!r} is not known")
-    bourse = data.get("bourse") if isinstance(data, dict) else None
-    if not isinstance(bourse, dict):
-        return Notice(data=data)
-    return TapeEnd() if bourse.get("end") is True else TapeClock.model_validate(bourse)
+    return Notice(data=data)

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from pydantic import SecretStr
 
-from market.codecs import Notice, OrderUpdate, TapeClock, TapeEnd, VendorError
+from market.codecs import Account, Notice, OrderUpdate, TapeClock, TapeEnd, VendorError
 from market.errors import AuthRequired, BadPayload, BadValue, LineDown
 from market.instruments import Kind as ContractKind
 from market.money import UNKNOWN
@@ -367,7 +368,7 @@ def test_tokens_are_asked_for_in_batches_subscribed_first_then_given_their_mode(
 
     assert [(a["a"], len(a["v"])) for a in asked[:2]] == [("subscribe", BATCH), ("mode", 2)]
     assert asked[2:] == [{"a": "subscribe", "v": [BATCH]}, {"a": "mode", "v": ["full", [BATCH]]}]
-    assert Kite.unsubscribe([1]) == ['{"a":"unsubscribe","v":[1]}'] and Kite.resume(7) == '{"a":"resume","v":7}'
+    assert Kite.unsubscribe([1]) == ['{"a":"unsubscribe","v":[1]}']
 
 
 def test_an_unknown_mode_is_not_asked_for():
@@ -376,10 +377,9 @@ def test_an_unknown_mode_is_not_asked_for():
 
 
 def test_the_address_escapes_what_a_token_may_hold():
-    assert (
-        Kite.url("wss://ws.kite.trade", "k", "a+b/c=&d")
-        == "wss://ws.kite.trade?api_key=k&access_token=a%2Bb%2Fc%3D%26d"
-    )
+    account = Account(api_key=SecretStr("k"), access_token=SecretStr("a+b/c=&d"))
+
+    assert Kite(TOKENS).address(Kite.stream, account) == "wss://ws.kite.trade?api_key=k&access_token=a%2Bb%2Fc%3D%26d"
 
 
 def test_a_session_is_asked_for_with_the_documented_checksum():
