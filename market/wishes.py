@@ -1,7 +1,7 @@
 """Wishes: what an operator asks of the feeds by hand, and what all wishes so far come to.
 
-`force` makes a feed the active one whatever its state, `hold` keeps whichever is active, `auto` ends both. `close` makes
-a feed give up its lines, `open` takes that back. Wishes stand in the log, so they outlive every restart.
+`force` makes a feed the active one whatever its state, `hold` keeps whichever is active, `auto` ends both. `close`
+makes a feed give up its lines, `open` takes that back. Wishes stand in the log, so they outlive every restart.
 """
 
 from __future__ import annotations
