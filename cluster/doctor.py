@@ -175,11 +175,11 @@ def ports(wanted: Ports, taken: Mapping[int, str], ours: int | None = None) -> F
     if single:
         remedy = "end that process, or choose another ports.base"
         return Finding(what="ports", state="fail", detail="; ".join(single), remedy=remedy)
-    ranges = [range(first, last + 1) for first, last in (wanted.replica_http, wanted.replica_grpc)]
-    lost = max(sum(port in taken for port in span) for span in ranges)
-    if lost > 50:
-        remedy = "choose another ports.base"
-        return Finding(what="ports", state="warn", detail=f"{lost} of 100 replica ports are taken", remedy=remedy)
+    for name, (first, last) in wanted.ranges().items():
+        lost, count = sum(port in taken for port in range(first, last + 1)), last - first + 1
+        if 2 * lost > count:
+            remedy, detail = "choose another ports.base", f"{lost} of {count} ports for {name} are taken"
+            return Finding(what="ports", state="warn", detail=detail, remedy=remedy)
     return Finding(what="ports", state="ok", detail=f"{wanted.base} and those behind it are free")
 
 

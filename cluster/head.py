@@ -1,21 +1,33 @@
 """Head: starts this machine's Ray with everything that matters set on purpose.
 
 Ray and Serve read most of their switches from the environment when they are imported, so `prepare` must have run before
-anything imports Ray: `Instance` calls it first, and the modules that import Ray are imported behind it.
+anything imports Ray: `Instance` calls it first, and the modules that import Ray are imported behind it. The head is a
+`ray start --block` of our own, because `ray.init` takes no ports for Ray's agents: it ends with us, however we end, and
+everything of Ray's ends with it.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 import resource
 import secrets
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 from cluster.settings import Settings
+from market.errors import LineDown
 
 NAMESPACE = "bourse"
+LOOPBACK = "127.0.0.1"
+START_SECONDS = 60.0
+END_SECONDS = 15.0
+SIGNAL_OF_PARENT = 1
+"""PR_SET_PDEATHSIG of prctl(2)."""
 MOST_CONNECTIONS = 20_000
 FILES_EACH = 3
 """Open files HAProxy wants for each connection, and it refuses to start without them."""
@@ -28,6 +40,9 @@ def environment(settings: Settings, folder: Path) -> dict[str, str]:
     return {
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": _token(folder / "ray-token"),
+        "DASHBOARD_METRIC_PORT": str(ports.dashboard_metrics),
+        "AUTOSCALER_METRIC_PORT": str(ports.autoscaler_metrics),
+        "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_DEDUP_LOGS": "0",
         "RAY_DISABLE_IMPORT_WARNING": "1",
@@ -68,30 +83,94 @@ def prepare(settings: Settings, folder: Path) -> None:
     os.environ.update(environment(settings, folder))
 
 
-def start(settings: Settings, folder: Path, *, dashboard: bool = True) -> dict[str, Any]:
-    """Start a head node of our own in this process tree; it ends with this process. Returns addresses by name."""
-    import ray
+class Head:
+    """This machine's Ray: `start`, look whether it `ended`, `close`."""
 
-    # Set behind the import: the processes Ray starts log in JSON, this one keeps the screen for people.
-    os.environ["RAY_LOGGING_CONFIG_ENCODING"] = "JSON"
-    context = ray.init(
-        address="local",
-        namespace=NAMESPACE,
-        num_cpus=os.cpu_count(),
-        include_dashboard=dashboard,
-        dashboard_host="127.0.0.1",
-        dashboard_port=settings.ports.dashboard,
-        _metrics_export_port=settings.ports.metrics if dashboard else None,
-        object_store_memory=settings.object_store,
-        _temp_dir=str(folder / "ray"),
-        log_to_driver=False,
-        logging_level="warning",
-        configure_logging=True,
-    )
-    return {
-        "dashboard": f"http://{context.dashboard_url}" if dashboard else None,
-        "logs": str(folder / "ray" / "session_latest" / "logs"),
-    }
+    def __init__(self, settings: Settings, folder: Path) -> None:
+        self._settings, self._folder = settings, folder / "ray"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self, *, dashboard: bool = True) -> dict[str, Any]:
+        """Start the head node and join it; the addresses by name. Raises LineDown when it does not come up."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        said = self._folder / "head.log"
+        ready = self._folder / "ray_current_cluster"  # what `ray start` writes last
+        ready.unlink(missing_ok=True)
+        # The processes Ray starts log in JSON, this one keeps the screen for people.
+        environment = {**os.environ, "RAY_LOGGING_CONFIG_ENCODING": "JSON"}
+        words = [sys.executable, "-m", "ray.scripts.scripts", *self._words(dashboard)]
+        with said.open("wb") as log:
+            self._process = subprocess.Popen(  # noqa: S603  (our own interpreter, words of ours)
+                words, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=_end_with_parent
+            )
+        self._wait(ready, said)
+        return self._join(dashboard)
+
+    def ended(self) -> bool:
+        """Whether the head is gone; nothing of Ray's runs without it."""
+        return self._process is not None and self._process.poll() is not None
+
+    def close(self) -> None:
+        """End it and everything of Ray's."""
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _words(self, dashboard: bool) -> list[str]:
+        ports = self._settings.ports
+        options = {
+            "port": ports.gcs,
+            "node-ip-address": LOOPBACK,
+            "num-cpus": os.cpu_count(),
+            "object-store-memory": self._settings.object_store,
+            "temp-dir": self._folder,
+            "include-dashboard": dashboard,
+            "dashboard-host": LOOPBACK,
+            "dashboard-port": ports.dashboard,
+            "dashboard-agent-listen-port": ports.agent,
+            "dashboard-agent-grpc-port": ports.agent_grpc,
+            "runtime-env-agent-port": ports.runtime_env_agent,
+            "metrics-export-port": ports.metrics,
+            "node-manager-port": ports.node_manager,
+            "object-manager-port": ports.object_manager,
+            "ray-client-server-port": ports.ray_client,
+            "min-worker-port": ports.workers[0],
+            "max-worker-port": ports.workers[1],
+        }
+        flags = ["--head", "--block", "--disable-usage-stats", "--log-style=record", "--log-color=false"]
+        return ["start", *flags, *(f"--{name}={value}" for name, value in options.items())]
+
+    def _wait(self, ready: Path, said: Path) -> None:
+        end = time.monotonic() + START_SECONDS
+        while not ready.exists():
+            if self.ended() or time.monotonic() > end:
+                lines = said.read_text(errors="replace").strip().splitlines()
+                raise LineDown("ray", f"it did not start: {lines[-1] if lines else 'no word'}; see {said}")
+            time.sleep(0.05)
+
+    def _join(self, dashboard: bool) -> dict[str, Any]:
+        import ray
+
+        ray.init(
+            address=f"{LOOPBACK}:{self._settings.ports.gcs}",
+            namespace=NAMESPACE,
+            log_to_driver=False,
+            logging_level="warning",
+            configure_logging=True,
+        )
+        return {
+            "dashboard": f"http://{LOOPBACK}:{self._settings.ports.dashboard}" if dashboard else None,
+            "logs": str(self._folder / "session_latest" / "logs"),
+        }
+
+
+def _end_with_parent() -> None:
+    ctypes.CDLL(None).prctl(SIGNAL_OF_PARENT, signal.SIGTERM)
 
 
 def _token(path: Path) -> str:

@@ -49,6 +49,7 @@ class Instance:
         self._supervisor: Any = None
         self._running: Any = None
         self._serving = False
+        self._head = head.Head(settings, run)
         self._ray = False
 
     def _say(self, line: str) -> None:
@@ -62,10 +63,9 @@ class Instance:
 
     def open_ray(self, *, dashboard: bool) -> None:
         """Start a head node in this process tree. Raises StoreRefused when one of our ports is taken."""
-        if dashboard:
-            check_free(self.settings.ports)
+        check_free(self.settings.ports)
         self._ray = True
-        self.addresses |= head.start(self.settings, self.run, dashboard=dashboard)
+        self.addresses |= self._head.start(dashboard=dashboard)
 
     def supervise(self, plan: Any, parts: list[Any]) -> None:
         """Start the Supervisor, which starts the parts."""
@@ -123,9 +123,14 @@ class Instance:
         )
 
     def ensure(self) -> None:
-        """Called about once a second: what of the stores or the Supervisor has died is started again."""
+        """Called about once a second: what of the stores or the Supervisor has died is started again.
+
+        Raises LineDown when Ray itself has ended: nothing goes on without it.
+        """
         import ray
 
+        if self._head.ended():
+            raise LineDown("ray", f"its head has ended; see {self.addresses.get('logs')}")
         try:
             for line in self.stores.ensure():
                 self._say(line)
@@ -147,16 +152,19 @@ class Instance:
 
         from actors.supervisor import CONTROL
 
+        if self._head.ended():  # a driver whose raylet is dead would be ended by ray.shutdown itself
+            end_orphans(self.run, self.settings.ports)
+            return
         if self._supervisor is not None:
             with contextlib.suppress(ray.exceptions.RayError):
                 ray.get(self._supervisor.stop.options(concurrency_group=CONTROL).remote(), timeout=40)
-        if self._serving:
-            from ray import serve
+        with contextlib.redirect_stderr(io.StringIO()):  # Ray tells at length that what we end has ended
+            if self._serving:
+                from ray import serve
 
-            with contextlib.redirect_stderr(io.StringIO()):  # Ray tells at length that what we end has ended
                 serve.shutdown()
-        with contextlib.redirect_stderr(io.StringIO()):
             ray.shutdown()
+        self._head.close()
 
     def _claim(self, run: Path) -> TextIO:
         """The lock that keeps a second instance out; it names this process for `bourse down`."""
@@ -207,14 +215,15 @@ def _orphaned(process: psutil.Process) -> bool:
 def check_free(ports: Ports) -> None:
     """Wait a little for ports that a killed instance's agents still hold. Raises StoreRefused when one stays taken."""
     end = time.monotonic() + FREE_SECONDS
-    while taken := [(name, port) for name, port in ports.named().items() if not _free(port)]:
+    while taken := [(name, port) for name, port in ports.named().items() if not free(port)]:
         if time.monotonic() > end:
             name, port = taken[0]
             raise StoreRefused(f"port {port}", f"{name}: taken by another process; choose another ports.base")
         time.sleep(0.2)
 
 
-def _free(port: int) -> bool:
+def free(port: int) -> bool:
+    """Whether this port of loopback can be listened on."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -76,10 +76,7 @@ def resolved(settings: Settings) -> Iterator[tuple[str, str]]:
     yield "gateway", f"http://127.0.0.1:{ports.http}"
     yield "dashboard", f"http://127.0.0.1:{ports.dashboard}"
     yield "other ports", ", ".join(f"{name} {port}" for name, port in list(ports.named().items())[2:])
-    yield (
-        "replica ports",
-        " and ".join(f"{first} to {last}" for first, last in (ports.replica_http, ports.replica_grpc)),
-    )
+    yield "port ranges", ", ".join(f"{name} {first} to {last}" for name, (first, last) in ports.ranges().items())
     skip = {"file", "secrets", "universe", "ports", "feeds", "partitions"}
     yield from _flat(settings.model_dump(exclude=skip))
     for name in type(settings.secrets).model_fields:

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from market.records import Record
 
-SPAN = 220
+SPAN = 520
 """How many ports above the base are ours."""
 
 LOWEST, HIGHEST = 1024, 65_536 - SPAN
@@ -88,6 +88,26 @@ class Ports(Record):
         return self.base + 13
 
     @property
+    def node_manager(self) -> int:
+        """Each node's raylet."""
+        return self.base + 14
+
+    @property
+    def object_manager(self) -> int:
+        """Its door for shared memory."""
+        return self.base + 15
+
+    @property
+    def dashboard_metrics(self) -> int:
+        """The dashboard's own figures."""
+        return self.base + 16
+
+    @property
+    def autoscaler_metrics(self) -> int:
+        """The autoscaler's own figures."""
+        return self.base + 17
+
+    @property
     def replica_http(self) -> tuple[int, int]:
         """First and last port of the ingress replicas."""
         return self.base + 20, self.base + 119
@@ -96,6 +116,15 @@ class Ports(Record):
     def replica_grpc(self) -> tuple[int, int]:
         """First and last gRPC port of the replicas."""
         return self.base + 120, self.base + 219
+
+    @property
+    def workers(self) -> tuple[int, int]:
+        """First and last port of Ray's worker processes, one each."""
+        return self.base + 220, self.base + 519
+
+    def ranges(self) -> dict[str, tuple[int, int]]:
+        """The ranges by name, first and last port included."""
+        return {"replica_http": self.replica_http, "replica_grpc": self.replica_grpc, "workers": self.workers}
 
     def named(self) -> dict[str, int]:
         """The single ports by name, in order; the ranges are not among them."""

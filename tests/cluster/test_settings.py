@@ -134,8 +134,8 @@ KITE = "feeds: {primary: k, sources: {k: {kind: kite, %s}}}"
         ("universe: [NSE:TCS, 5]", "universe.1", "5 is not allowed"),
         ("universe: []", "universe", "at least one symbol"),
         ("universe: 50", "universe", "50 is not allowed"),
-        ("ports: {base: 80}", "ports.base", "80 is not allowed; a whole number, 1024 to 65316"),
-        ("ports: {base: 65317}", "ports.base", "1024 to 65316"),
+        ("ports: {base: 80}", "ports.base", "80 is not allowed; a whole number, 1024 to 65016"),
+        ("ports: {base: 65017}", "ports.base", "1024 to 65016"),
         ("ports: {bsae: 8000}", "ports.bsae", "did you mean base?"),
         ("ports: 8000", "ports", "8000 is not allowed; a mapping of base"),
         ("feeds: {primary: kite}", "feeds.primary", "'kite' is not allowed; a feed under sources: sim"),
@@ -274,7 +274,7 @@ def test_all_ports_follow_from_the_base_and_none_is_given_twice() -> None:
     ports = Ports(base=20_000)
 
     single = list(ports.named().values())
-    ranges = [range(first, last + 1) for first, last in (ports.replica_http, ports.replica_grpc)]
+    ranges = [range(first, last + 1) for first, last in ports.ranges().values()]
     every = single + [port for r in ranges for port in r]
 
     assert ports.http == 20_000

@@ -1,0 +1,92 @@
+"""A running instance: where it listens, and how it ends when Ray's head is gone."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from cluster.ports import SPAN
+
+pytestmark = pytest.mark.cluster
+
+ROOT = Path(__file__).resolve().parents[2]
+BASE = 27_000
+WAIT = 110.0
+CHOSEN_BY_RAY = 1
+"""Ray Serve gives the gateway's replica one more gRPC port, of the system's choice, which nothing can set."""
+
+
+@pytest.fixture
+def up(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """An instance of its own, gone with all that is its at the end."""
+    shipped = (ROOT / "cluster.yaml").read_text()
+    (tmp_path / "cluster.yaml").write_text(re.sub(r"base: \d+", f"base: {BASE}", shipped))
+    words = [sys.executable, "-c", "from cluster.main import app; app()", "up"]
+    known = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "400"}
+    screen = tmp_path / "screen.txt"
+    with screen.open("w") as out:
+        process = subprocess.Popen(words, cwd=tmp_path, env=known, stdout=out, stderr=out)
+    try:
+        until(lambda: answers() or process.poll() is not None)
+        assert process.poll() is None, screen.read_text()
+        yield process
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait(WAIT)
+
+
+def test_it_listens_within_its_ports_and_ends_with_rays_head(up: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    family = psutil.Process(up.pid).children(recursive=True)
+
+    outside = [(port, name) for port, name in listening(family) if not BASE <= port < BASE + SPAN]
+    next(p for p in family if p.name() == "gcs_server").kill()
+    code = up.wait(WAIT)
+
+    assert len(outside) <= CHOSEN_BY_RAY, outside
+    assert code == 2
+    assert "ray: its head has ended" in (tmp_path / "screen.txt").read_text()
+    until(lambda: not any(alive(p) for p in family))
+
+
+def listening(family: list[psutil.Process]) -> list[tuple[int, str]]:
+    """Every port a process of the family takes connections on, with its name."""
+    found = []
+    for one in family:
+        for link in one.net_connections("tcp") if alive(one) else []:
+            if link.status == psutil.CONN_LISTEN:
+                found.append((link.laddr.port, one.name()))
+    return found
+
+
+def alive(one: psutil.Process) -> bool:
+    """Whether a process runs; a zombie does not."""
+    try:
+        return one.is_running() and one.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def answers() -> bool:
+    """Whether the gateway says that all is well."""
+    try:
+        return bool(httpx.get(f"http://127.0.0.1:{BASE}/health", timeout=2.0).json().get("status") == "ok")
+    except (httpx.HTTPError, ValueError):
+        return False
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Look until it holds. Raises AssertionError when it never does."""
+    end = time.monotonic() + WAIT
+    while not holds():
+        assert time.monotonic() < end, "it never came to hold"
+        time.sleep(0.2)
