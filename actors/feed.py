@@ -46,7 +46,6 @@ ENTRY_FRAMES = 20
 KEPT_SECONDS = 3.0
 TICK_SECONDS = 0.25
 SHOWN_SECONDS = 1.0
-LOOK_SECONDS = 1.0
 LARGEST_SKEW = 30 * SECOND
 """Further than this our clock is not the exchange's; `bourse doctor` looks at that."""
 
@@ -249,7 +248,7 @@ class Feed:
 
     def told(self, event: Event) -> None:
         """The vendor said something that is no tick."""
-        self._log.info("vendor_text", feed=self._plan.name, event=type(event).__name__, text=repr(event)[:500])
+        self._log.info("vendor_text", feed=self._plan.name, kind=type(event).__name__, text=repr(event)[:500])
 
     def bad(self, payload: BadPayload) -> None:
         """Something came that nobody can read: kept for a human."""
@@ -289,13 +288,12 @@ class Feed:
         trading = lives.trading(self._sessions, self._now())
         for wire in self._wires:
             if wire.life.silent(time.monotonic_ns(), trading) and not wire.steps:
-                if self._plan.tape:
-                    async with self._writing:
-                        await self._say(self._watch.mute(self._now()))
+                async with self._writing:
+                    await self._say(self._watch.mute(self._now()))
                 wire.give_up("mute")
 
     async def _look(self) -> None:
-        """Once a second: what stands on the bus for us, and what an operator must hear."""
+        """Again and again: what stands on the bus for us, and what an operator must hear."""
         told: list[OperatorAlert] | None = None
         while True:
             try:
@@ -312,7 +310,7 @@ class Feed:
                 self._log.warning("bus_down", reason=e.reason)
             except BadPayload as e:
                 self.bad(e)
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(self._plan.look_seconds)
 
     async def _obey(self, closed: bool) -> None:
         if closed == self._closed:

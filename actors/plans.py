@@ -24,7 +24,8 @@ class BusPlan(Record):
 
 class FeedPlan(BusPlan):
     """One broker account. `tape`: the source is a simulated exchange, whose clock is the market's; `hold`: it
-    waits for us. `account`: the name under which the account of the day stands on the bus, "" where none does.
+    waits for us. `account`: the name under which the account of the day stands on the bus, "" where none does;
+    `look_seconds`: how often the feed looks there for a new one, a new listing, an operator's wish.
     """
 
     name: str
@@ -42,6 +43,7 @@ class FeedPlan(BusPlan):
     tape: bool = False
     hold: bool = False
     quarantine: str
+    look_seconds: float = 1.0
 
 
 class CandlesPlan(BusPlan):
