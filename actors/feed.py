@@ -92,7 +92,7 @@ class Feed:
         self._running: asyncio.Future[None] | None = None
         self._kept: deque[tuple[float, Batch]] = deque()
         self._skew: int | None = None
-        self._clock_heard = (0, 0)
+        self._clock_heard = (0, time.monotonic_ns())
         self._began = False
         self._stopped = self._done = False
         self._trouble = self._held_back = ""
