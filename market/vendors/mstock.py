@@ -207,8 +207,9 @@ class MStock:
         if "order_status" in said:
             return _order(said["order_status"], said["orderData"])
         if said.get("type") == "error":
-            complaint = said["data"] if isinstance(said["data"], str) else json.dumps(said["data"])
-            return Refused(reason=complaint) if self._asked else VendorError(message=complaint)
+            data = said["data"]
+            complaint = VendorError(message=json.dumps(data) if isinstance(data, dict) else data)
+            return Refused(reason=complaint.message) if self._asked else complaint
         if not self._asked:
             raise ValueError("neither an order nor an error")
         refused = str(said.get("status", True)).lower() in ("false", "error")
