@@ -159,6 +159,13 @@ def test_codes_are_those_of_rfc_6238_appendix_b(when, code):
     assert mstock_rest.totp("GEZD GNBV GY3T QOJQ GEZD GNBV GY3T QOJQ", when) == code
 
 
+def test_a_secret_of_eighty_bits_as_brokers_hand_out_is_taken():
+    # pyotp's README, counter-based OTPs: counters 0, 1 and 1401 of this secret.
+    codes = [mstock_rest.totp("base32secret3232", 30 * counter) for counter in (0, 1, 1401)]
+
+    assert codes == ["260182", "055283", "316439"]
+
+
 def test_a_secret_that_is_no_base32_is_not_shown():
     with pytest.raises(BadValue, match="base32") as bad:
         mstock_rest.totp("not-a-secret", 0)
