@@ -89,7 +89,7 @@ class MStock:
     sockets = SOCKETS
     silence = timedelta(seconds=30)  # no heartbeat is promised
     waits = True
-    pulse = None
+    pulse: tuple[str, float] | None = None
 
     def __init__(self, tokens: Mapping[Token, int], source: int = 0) -> None:
         """`tokens`: `exchange type|token` -> our instrument id. Raises BadValue for a token of another form."""

@@ -89,7 +89,7 @@ class Wire:
 class Talk:
     """Satisfies `Conversation`. `admits` says whether a token may log in."""
 
-    pulse = None
+    pulse: tuple[Message, float] | None = None
 
     def __init__(self, wire: Wire, admits: Callable[[str], bool]) -> None:
         self._wire, self._admits = wire, admits
