@@ -5,7 +5,7 @@ second owner or a rolled-back log writes the same bytes under the same id, or no
 names its own cursor and may lag. A feed numbers its entries; the bus keeps the last number of each (writer, partition)
 and refuses a repeat. Nothing here needs two keys changed at a time, except a number and its entry: one slot and script.
 
-Speaks to one server: the embedded one, or a `BUS_URL` (a proxy or a Sentinel-managed name in front of several). Every
+Speaks to one server at a time: the embedded one, or a `BUS_URL`, of which several may stand behind Sentinel. Every
 key carries its partition as hash tag, so that a Cluster could hold it; reading several partitions at once could not.
 """
 
@@ -235,8 +235,10 @@ class Bus:
             raise LogWentBack(_stream(topic, partition), unpack(cursor), unpack(last))
 
     def head(self) -> EntryId:
-        """Nothing newer than this may leave the bus yet: a crash of a server on everysec could take it back."""
-        if self.fsync_always():
+        """Nothing newer than this may leave the bus yet: a crash of a server on everysec, or a replica that takes the
+        place of its primary, could take it back.
+        """
+        if self.fsync_always() and not self._line.replicated:
             return END
         seconds, microseconds = map(int, self._line.call("TIME"))
         return max(0, int((seconds + microseconds / 1e6 - BEHIND_SECONDS) * 1000)) << SEQUENCE_BITS
@@ -251,7 +253,7 @@ class Bus:
         """Write (partition, id, payload) outputs in one round trip, in their order; what was new."""
         calls: list[tuple[Word, ...]] = [("XADD", _stream(topic, p), unpack(i), "d", payload) for p, i, payload in rows]
         written = []
-        for reply in self._line.calls(calls) if calls else []:
+        for reply in self._line.calls(calls, kept=True) if calls else []:
             known = isinstance(reply, redis.ResponseError) and "equal or smaller" in str(reply)
             if isinstance(reply, Exception) and not known:
                 raise reply

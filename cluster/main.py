@@ -10,9 +10,10 @@ from pydantic import SecretStr
 from rich.markup import escape
 from rich.table import Table
 
+from adapters.redis_line import without_password
 from cluster import running
 from cluster.console import Config, screen, settings_of
-from cluster.settings import Settings, address
+from cluster.settings import Settings
 
 app = typer.Typer(
     name="bourse",
@@ -85,7 +86,7 @@ def resolved(settings: Settings) -> Iterator[tuple[str, str]]:
 
 def _store(url: SecretStr | None, folder: Path | None, memory: int) -> str:
     if url is not None:
-        return address(url)
+        return without_password(url.get_secret_value())
     return f"our own in {folder}, up to {memory >> 20} MiB"
 
 

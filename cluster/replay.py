@@ -18,7 +18,7 @@ from adapters.bus import Bus
 from adapters.lake import Lake, candle_rows
 from cluster.instance import Instance, free
 from cluster.ports import SPAN, Ports
-from cluster.settings import Settings
+from cluster.settings import Settings, temporary
 from cluster.tapes import Tape
 from market.errors import BadValue, LineDown
 from market.holidays import nse_sessions
@@ -58,7 +58,7 @@ def replay(
         raise BadValue(
             "lake", str(lake), f"a lake that does not hold {day} yet: a second copy would double every candle"
         )
-    folder = Path(tempfile.mkdtemp(prefix="bourse-"))
+    folder = Path(tempfile.mkdtemp(prefix="bourse-", dir=temporary()))
     settings = _private(settings, folder, lake)
     instance = Instance(settings, folder / "run", say)
     began = time.monotonic()

@@ -15,10 +15,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from stat import S_ISDIR
 from typing import Annotated, Any, Literal, get_args, get_origin
-from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
 
+from adapters.redis_line import ADDRESSES
 from cluster.document import OURS, document, ours, shown, stranger
 from cluster.ports import Ports
 from market.errors import BadSetting, BadValue, StoreRefused
@@ -29,8 +29,8 @@ from market.universes import UNIVERSES, universe
 UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 MOST_FEEDS = 15
 """The candle fold keeps this many feeds apart, and one to spare."""
-SHORT = 60
-"""Sockets lie in the run folder, and the path of a Unix socket ends at 107 bytes."""
+DEEPEST = 11
+"""The longest temporary folder: a socket's path ends at 107 bytes, and Ray's longest lies 96 behind it."""
 NOT_IN_THE_FILE = {"file", "secrets"}
 
 
@@ -220,7 +220,7 @@ class Settings(Record):
     @property
     def run_folder(self) -> Path:
         """Sockets and what else ends with the instance: short, and of this user and this port base alone."""
-        return Path(tempfile.gettempdir()) / f"bourse-{os.getuid()}-{self.ports.base}"
+        return temporary() / f"bourse-{os.getuid()}-{self.ports.base}"
 
     def instruments(self) -> Universe:
         """The universe the file names."""
@@ -251,11 +251,13 @@ def read(path: Path | str, environment: Mapping[str, str] = os.environ) -> Setti
         raise _first(where, given, e) from None
     except BadValue as e:
         raise BadSetting(f"{where}.{e.name}", e.value, e.allowed) from None
-    if len(str(settings.run_folder)) >= SHORT:
-        raise BadSetting(
-            "TMPDIR", tempfile.gettempdir(), f"a path so short that sockets in it stay below {SHORT} letters"
-        )
     return settings
+
+
+def temporary() -> Path:
+    """Where folders with sockets in them lie for a while: the user's choice, or /tmp where that is too deep."""
+    own = Path(tempfile.gettempdir())
+    return own if len(os.fsencode(own)) <= DEEPEST else Path("/tmp")  # noqa: S108  (what is in it is made ours alone)
 
 
 def private_folder(path: Path, user: int | None = None) -> Path:
@@ -273,18 +275,11 @@ def private_folder(path: Path, user: int | None = None) -> Path:
     return path
 
 
-def address(url: SecretStr) -> str:
-    """A store's address for people: no user, no password."""
-    parts = urlsplit(url.get_secret_value())
-    port = f":{parts.port}" if parts.port else ""
-    return f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}"
-
-
 def _secrets(environment: Mapping[str, str]) -> dict[str, str]:
     given = {name: environment[name.upper()] for name in Secrets.model_fields if environment.get(name.upper())}
     for name in ("bus_url", "cache_url"):
-        if name in given and not re.fullmatch(r"(rediss?|unix)://\S+", given[name]):
-            raise BadSetting(name.upper(), "its value", "an address redis://, rediss:// or unix://")
+        if name in given and not re.fullmatch(r"(rediss?|redis\+sentinel|unix)://\S+", given[name]):
+            raise BadSetting(name.upper(), "its value", f"an address {ADDRESSES}")
     return given
 
 
