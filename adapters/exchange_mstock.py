@@ -88,6 +88,14 @@ class Customer:
         """End a session."""
         self._tokens.discard(token)
 
+    def expire(self) -> None:
+        """End every session."""
+        self._tokens.clear()
+
+    def renew(self, token: str) -> None:
+        """Take this token from now on."""
+        self._tokens.add(token)
+
 
 class Hall(Protocol):
     """What the desk asks of the exchange it stands in."""
