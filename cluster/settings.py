@@ -29,8 +29,8 @@ from market.universes import UNIVERSES, universe
 UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 MOST_FEEDS = 15
 """The candle fold keeps this many feeds apart, and one to spare."""
-DEEPEST = 11
-"""The longest temporary folder: a socket's path ends at 107 bytes, and Ray's longest lies 96 behind it."""
+DEEPEST = 8
+"""The longest temporary folder: HAProxy wants its sockets' paths below 98 bytes, and they lie 89 behind it."""
 NOT_IN_THE_FILE = {"file", "secrets"}
 
 
