@@ -19,7 +19,7 @@ from market.errors import AuthRequired, BadValue, BourseError, LineDown
 from market.instruments import Instrument
 from market.sessions import MINUTE, instant
 from market.tape import from_bars
-from market.vendors import mstock_rest
+from market.vendors import kite_rest, mstock_rest
 from tests.adapters import mstock_house as there
 
 MINE = Credentials(
@@ -212,7 +212,7 @@ def test_asking_too_often_is_a_line_that_is_down_for_a_second() -> None:
 def test_a_kite_request_token_is_exchanged_once() -> None:
     instruments = [Instrument(id=0, symbol="NSE:INFY", tokens={"kite": 408065})]
 
-    async def story() -> tuple[Account, bool, str]:
+    async def story() -> tuple[Account, int, str]:
         tape = from_bars(there.DAY, there.recorded()[:10], {})
         exchange = Exchange(instruments, iter([tape]), api_key="k", api_secret="s", hold=True)
         root = await exchange.start()
@@ -222,16 +222,17 @@ def test_a_kite_request_token_is_exchanged_once() -> None:
             code = httpx.URL(page.headers["location"]).params["request_token"]
             given = Credentials(api_key=SecretStr("k"), api_secret=SecretStr("s"), code=SecretStr(code))
             account = await asyncio.to_thread(login, "kite", given, root)
-            opened = exchange.authorized("k", account.access_token.get_secret_value())
+            headers = kite_rest.headers("k", account.access_token.get_secret_value())
+            profile = await asyncio.to_thread(fetching.ask, "GET", f"{root}/user/profile", headers)
             with pytest.raises(AuthRequired) as again:
                 await asyncio.to_thread(login, "kite", given, root)
-            return account, opened, str(again.value)
+            return account, profile.status, str(again.value)
         finally:
             await exchange.stop()
 
-    account, opened, again = asyncio.run(story())
+    account, status, again = asyncio.run(story())
 
-    assert opened and account.user
+    assert status == 200 and account.user
     assert "kite" in again
 
 
