@@ -197,7 +197,7 @@ def end_orphans(run: Path, ports: Ports) -> list[str]:
         if process.info["uids"] is None or process.info["uids"].real != os.getuid() or process.pid == os.getpid():
             continue
         words = " ".join(process.info["cmdline"] or ())
-        named = any(f"{run}/{part}" in words for part in ("haproxy", "ray"))
+        named = any(f"{run}/{part}" in words for part in (head.PROXY, "ray"))
         with contextlib.suppress(psutil.Error):
             if named or (process.pid in listening and words.startswith("ray::") and _orphaned(process)):
                 process.kill()

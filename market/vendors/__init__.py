@@ -7,6 +7,7 @@ from typing import Protocol
 
 from market.codecs import TickCodec, Token
 from market.vendors.kite import Kite
+from market.vendors.mstock import MStock
 
 
 class Vendor(Protocol):
@@ -22,4 +23,4 @@ class Vendor(Protocol):
         ...
 
 
-VENDORS: dict[str, Vendor] = {"kite": Kite}
+VENDORS: dict[str, Vendor] = {"kite": Kite, "mstock": MStock}
