@@ -27,13 +27,14 @@ from adapters.bus import Bus
 from adapters.control import Control
 from adapters.lines import Backoff
 from adapters.listings import Listings
+from adapters.logins import login
 from adapters.quarantine import Quarantine
 from adapters.readmodel import ReadModel
 from market import lives
-from market.accounts import entitled
+from market.accounts import LOGINS, entitled
 from market.alerts import OperatorAlert
 from market.codecs import Account, Event
-from market.errors import BadPayload, LineDown
+from market.errors import AuthRequired, BadPayload, LineDown
 from market.feeds import FeedWatch, by_partition, canary, shares
 from market.instruments import partition_of
 from market.listings import Listing
@@ -48,6 +49,9 @@ TICK_SECONDS = 0.25
 SHOWN_SECONDS = 1.0
 LARGEST_SKEW = 30 * SECOND
 """Further than this our clock is not the exchange's; `bourse doctor` looks at that."""
+
+FIRST_LOGIN_SECONDS, LONGEST_LOGIN_SECONDS = 30.0, 900.0
+"""Between two unattended logins that nobody answered; one that is refused is not tried again: accounts get locked."""
 
 BY_HAND = "closed by hand"
 
@@ -81,6 +85,8 @@ class Feed:
         self._account = Account(user=plan.user, api_key=plan.api_key, access_token=plan.access_token)
         self._refused: Account | None = None
         self._remedy = ""
+        self._unattended = plan.credentials
+        self._login_at, self._login_pauses = 0.0, Backoff(FIRST_LOGIN_SECONDS, LONGEST_LOGIN_SECONDS)
         self._listing_stamp = 0
         self._listing: Listing | None = None
         self._pending: Listing | None = None
@@ -304,6 +310,7 @@ class Feed:
                 await self._obey(self._plan.name in self._control.wishes.closed)
                 if self._plan.account:
                     await self._find_account()
+                    await self._log_in()
                 await self._find_listing()
                 await self._tell()
             except LineDown as e:
@@ -328,6 +335,27 @@ class Feed:
         found = await asyncio.to_thread(self._accounts.find, self._plan.account)
         if found is not None and found not in (self._account, self._refused):
             self._take_account(found)
+
+    async def _log_in(self) -> None:
+        """Where the vendor lets us and somebody gave us the means: log in, for all feeds of this account."""
+        if self._refused is None or self._unattended is None or self._closed or time.monotonic() < self._login_at:
+            return
+        try:
+            account = await asyncio.to_thread(login, self._plan.vendor, self._unattended, self._plan.root)
+        except LineDown as e:
+            self._login_at = time.monotonic() + self._login_pauses.pause()
+            self._log.warning("login_failed", feed=self._plan.name, reason=e.reason)
+            return
+        except (AuthRequired, BadPayload) as e:
+            self._unattended = None
+            self._remedy = f"the unattended login was refused: {e}"
+            self._log.error("login_refused", feed=self._plan.name, reason=str(e))
+            return
+        self._login_pauses.reset()
+        until = LOGINS[self._plan.vendor].until(time.time_ns())
+        await asyncio.to_thread(self._accounts.keep, self._plan.account, account, until)
+        self._login_at = time.monotonic() + FIRST_LOGIN_SECONDS
+        self._take_account(account)
 
     def _take_account(self, account: Account) -> None:
         """The lines that are there go on: the account counts from the next login on."""

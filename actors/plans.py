@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from pydantic import SecretStr
 
+from adapters.logins import Credentials
 from market.instruments import Instrument
 from market.records import Record
 from market.sessions import Session
@@ -25,6 +26,7 @@ class BusPlan(Record):
 class FeedPlan(BusPlan):
     """One broker account. `tape`: the source is a simulated exchange, whose clock is the market's; `hold`: it
     waits for us. `account`: the name under which the account of the day stands on the bus, "" where none does;
+    `credentials`: what a vendor needs that lets us log in unattended, at `root` if not at its usual REST address;
     `look_seconds`: how often the feed looks there for a new one, a new listing, an operator's wish.
     """
 
@@ -36,6 +38,8 @@ class FeedPlan(BusPlan):
     api_key: SecretStr
     access_token: SecretStr
     account: str = ""
+    credentials: Credentials | None = None
+    root: str = ""
     login: str
     mode: str = "full"
     grace: int

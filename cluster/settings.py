@@ -59,7 +59,9 @@ Speed = Annotated[float | Literal["max"], BeforeValidator(speed)]
 class Source(Record):
     """One feed: a vendor's account, or the simulated exchange, which alone has `dialect`, `speed` and `seed`."""
 
-    kind: Literal["simulated", "kite"] = Field(description="simulated or kite")
+    kind: Literal["simulated", "kite", "flattrade", "mstock", "polygon", "finnhub"] = Field(
+        description="simulated, kite, flattrade, mstock, polygon or finnhub"
+    )
     url: str | None = Field(
         default=None,
         pattern=r"^wss?://[^\s@]+$",
@@ -154,8 +156,23 @@ class Secrets(Record):
     kite_api_key: SecretStr | None = None
     kite_api_secret: SecretStr | None = None
     kite_access_token: SecretStr | None = None
+    flattrade_user: SecretStr | None = None
+    flattrade_api_key: SecretStr | None = None
+    flattrade_api_secret: SecretStr | None = None
+    flattrade_access_token: SecretStr | None = None
+    mstock_user: SecretStr | None = None
+    mstock_api_key: SecretStr | None = None
+    mstock_password: SecretStr | None = None
+    mstock_totp_secret: SecretStr | None = None
+    mstock_access_token: SecretStr | None = None
+    polygon_api_key: SecretStr | None = None
+    finnhub_api_key: SecretStr | None = None
     bus_url: SecretStr | None = None
     cache_url: SecretStr | None = None
+
+    def of(self, vendor: str, what: str) -> SecretStr:
+        """One secret of a vendor, empty where the environment does not say."""
+        return getattr(self, f"{vendor}_{what}", None) or SecretStr("")
 
 
 class Settings(Record):

@@ -17,19 +17,22 @@ from actors.market import Market
 from actors.plans import ArchivePlan, CandlesPlan, FeedPlan, MarketPlan
 from actors.supervisor import Part, SupervisorPlan
 from adapters import logs
+from adapters.logins import Credentials
+from cluster.broker import root
 from cluster.settings import Settings, Source
 from cluster.stores import Stores
 from cluster.tapes import Tape
-from market.errors import AuthRequired
+from market.accounts import login
+from market.codecs import Account
 from market.holidays import nse_sessions
 from market.instruments import Instrument
 from market.sessions import SECOND, Session
-from market.vendors.kite import Kite
+from market.vendors import VENDORS
 from serve_app.follow import GatewayPlan
 
 DEMO_KEY = "demo"
 DEMO_TOKEN = "demo-access-token"  # noqa: S105  (of the simulated exchange, on loopback)
-LOGIN = "set KITE_API_KEY and KITE_ACCESS_TOKEN to those of today's login and start again"
+LOGIN = "start the demo again: its exchange takes only the demo's own token"
 HORIZON_DAYS = 400
 CALENDAR = date(2000, 1, 1)
 """From here on the gateway knows which days were sessions, and says which of them it has no candles of."""
@@ -127,16 +130,23 @@ class Wiring:
 
     def _feed(self, number: int, name: str, source: Source) -> Part:
         simulated = source.kind == "simulated"
-        key, token = (SecretStr(DEMO_KEY), SecretStr(DEMO_TOKEN)) if simulated else account(self.settings)
+        key, token = SecretStr(DEMO_KEY), SecretStr(DEMO_TOKEN)
+        if not simulated:
+            mine = account(self.settings, source.kind)
+            key, token = mine.api_key, mine.access_token
         plan = FeedPlan(
             **self._bus(),
             name=name,
             source=number,
             vendor=source.dialect if simulated else source.kind,
-            url=f"ws://127.0.0.1:{self._port}/" if simulated else source.url or Kite.stream,
+            url=f"ws://127.0.0.1:{self._port}/" if simulated else source.url or VENDORS[source.kind].stream,
+            user="" if simulated else mine.user,
             api_key=key,
             access_token=token,
-            login=LOGIN,
+            account="" if simulated else source.kind,
+            credentials=None if simulated else unattended(self.settings, source.kind),
+            root="" if simulated or source.url is None else root(source),
+            login=LOGIN if simulated else login(source.kind).how,
             mode=source.mode,
             grace=int(self.settings.feeds.grace_seconds * SECOND),
             mute_after=int(source.mute_after_seconds * SECOND),
@@ -197,9 +207,21 @@ class Wiring:
         )
 
 
-def account(settings: Settings) -> tuple[SecretStr, SecretStr]:
-    """API key and access token of the broker account, from the environment. Raises AuthRequired."""
-    key, token = settings.secrets.kite_api_key, settings.secrets.kite_access_token
-    if key is None or token is None:
-        raise AuthRequired("kite", LOGIN)
-    return key, token
+def account(settings: Settings, vendor: str) -> Account:
+    """What the environment says of our account with a vendor; what it leaves out is empty."""
+    mine = {name: settings.secrets.of(vendor, name) for name in ("api_key", "access_token")}
+    return Account(user=settings.secrets.of(vendor, "user").get_secret_value(), **mine)
+
+
+def credentials(settings: Settings, vendor: str, code: SecretStr | None = None) -> Credentials:
+    """What the environment gives for a login. `code`: what the vendor's page gave."""
+    named = ("api_key", "api_secret", "password", "totp_secret")
+    mine = {name: settings.secrets.of(vendor, name) for name in named}
+    user = settings.secrets.of(vendor, "user").get_secret_value()
+    return Credentials(user=user, code=code or SecretStr(""), **mine)
+
+
+def unattended(settings: Settings, vendor: str) -> Credentials | None:
+    """What a feed needs to log in by itself, where the vendor lets it and the secret of its TOTP is configured."""
+    given = credentials(settings, vendor)
+    return given if given.totp_secret.get_secret_value() else None
