@@ -13,7 +13,7 @@ from adapters.accounts import Accounts
 from adapters.alerts import Alerts
 from adapters.bus import Bus
 from adapters.listings import Listings
-from cluster.settings import Settings, Source
+from cluster.settings import Source
 from market.alerts import OperatorAlert, still_open
 from market.codecs import Account, Token
 from market.errors import AuthRequired, BadPayload, BadValue, LineDown, Rejected
