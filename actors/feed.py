@@ -436,6 +436,7 @@ class Feed:
 
     async def _say(self, marks: Ticks) -> None:
         if len(marks):
+            marks["received"] = time.time_ns()
             await self._append([self._batch(self._wires[0], -1, marks)])
 
     async def _write(self) -> bool:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from aiohttp import WSMsgType, web
 from pydantic import SecretStr
 
 from actors.exchange import market_time
@@ -26,6 +25,7 @@ from adapters.control import Control
 from adapters.exchange import Exchange
 from adapters.listings import Listings
 from adapters.redis_server import RedisServer
+from benchmarks.rough import RoughVendor
 from market.alerts import still_open
 from market.codecs import Account
 from market.instruments import Instrument
@@ -34,10 +34,8 @@ from market.money import Money
 from market.sessions import MINUTE, SECOND, Session, session
 from market.tape import from_bars
 from market.ticks import TICK, FeedState, Kind, Ticks
-from market.vendors.kite_wire import MODES
-from market.vendors.kite_wire import Wire as KiteWire
 from market.wishes import Wish
-from tests.actors.day import bars, candles_on, feed_plan, fold_everything, instruments, log, tape, ticks, until
+from tests.actors.day import bars, candles_on, feed_plan, fold_everything, instruments, log, ticks, until
 
 OF = instruments()
 WAIT = 100.0
@@ -66,76 +64,10 @@ def marks(bus: Bus) -> Ticks:
     return joined[joined["kind"] == Kind.MARK]
 
 
-class Vendor:
-    """A Kite of today that trades around the clock: a packet of every instrument ten times a second.
-
-    `mute`: nothing but heartbeats on the sockets that are there; `closing`: a close frame right after the login.
-    """
-
-    def __init__(self) -> None:
-        self.token, self.of = "t0", OF
-        self.mute = self.closing = False
-        self.logins = self.refusals = 0
-        self.sockets: set[web.WebSocketResponse] = set()
-        self._tape = tape(OF)
-        self._count = 0
-
-    async def start(self) -> str:
-        app = web.Application()
-        app.router.add_get("/", self._answer)
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        return f"ws://127.0.0.1:{self._runner.addresses[0][1]}/"
-
-    async def stop(self) -> None:
-        await self.cut()
-        await self._runner.cleanup()
-
-    async def cut(self) -> None:
-        for socket in list(self.sockets):
-            await socket.close(code=1001)
-
-    async def _answer(self, request: web.Request) -> web.StreamResponse:
-        if request.query.get("access_token") != self.token:
-            self.refusals += 1
-            return web.Response(status=403)
-        socket = web.WebSocketResponse()
-        await socket.prepare(request)
-        self.logins += 1
-        if self.closing:
-            await socket.close(code=1000)
-            return socket
-        self.sockets.add(socket)
-        sender = asyncio.create_task(self._send(socket, KiteWire(self.of), self.logins if self.mute else 0))
-        try:
-            async for message in socket:
-                assert message.type is WSMsgType.TEXT
-        finally:
-            self.sockets.discard(socket)
-            sender.cancel()
-        return socket
-
-    async def _send(self, socket: web.WebSocketResponse, wire: KiteWire, muted: int) -> None:
-        modes = np.full(len(OF), MODES["full"], np.int8)
-        with suppress(ConnectionError):
-            while True:
-                self._count += 1
-                now = time.time_ns()
-                rows = self._tape.packets(15).copy()
-                rows["at"], rows["day_volume"] = now, self._count * 10
-                if self.mute:
-                    await socket.send_bytes(b"\x00")
-                else:
-                    for frame in wire.frames(rows, modes, {}, now):
-                        await socket.send_bytes(frame)
-                await asyncio.sleep(0.1)
-
-
 @asynccontextmanager
-async def live(url: str, folder: Path, **more: Any) -> AsyncIterator[tuple[Vendor, Feed, asyncio.Task[None]]]:
+async def live(url: str, folder: Path, **more: Any) -> AsyncIterator[tuple[RoughVendor, Feed, asyncio.Task[None]]]:
     """A vendor that trades now and a feed on it that runs."""
-    vendor = Vendor()
+    vendor = RoughVendor(OF)
     address = await vendor.start()
     opened = time.time_ns() - 5 * MINUTE
     today = Session(
@@ -241,7 +173,7 @@ def test_a_new_list_is_taken_without_a_restart_and_old_tokens_mean_nothing(
     health = asyncio.run(story())
 
     rows = ticks(bus, 0)
-    expected = {int(r["instrument"]): int(r["price"]) for r in tape(OF).packets(15)}
+    expected = RoughVendor(OF).prices()
     assert health["unknown"] == 0
     assert health["listing"] == str(date.today())
     assert {(int(r["instrument"]), int(r["price"])) for r in rows} == set(expected.items())
