@@ -507,7 +507,7 @@ class Feed:
         for one in bad:
             self.bad(one)
         if len(rows) and not self._plan.tape:
-            wire.data = self._now()
+            wire.data = steps[-1].received - (self._skew or 0)
             wire.life.data(time.monotonic_ns())
             self._measure_skew(rows)
         if wire is not self._wires[0] and self._canary is not None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from pydantic import SecretStr
 
 from actors.exchange import market_time
@@ -22,8 +23,10 @@ from adapters.accounts import Accounts
 from adapters.alerts import Alerts
 from adapters.bus import Bus
 from adapters.control import Control
+from adapters.dialects import Login
 from adapters.exchange import Exchange
 from adapters.listings import Listings
+from adapters.logins import Credentials
 from adapters.redis_server import RedisServer
 from benchmarks.rough import RoughVendor
 from market.alerts import still_open
@@ -35,7 +38,18 @@ from market.sessions import MINUTE, SECOND, Session, session
 from market.tape import from_bars
 from market.ticks import TICK, FeedState, Kind, Ticks
 from market.wishes import Wish
-from tests.actors.day import bars, candles_on, feed_plan, fold_everything, instruments, log, ticks, until
+from tests.actors.day import (
+    abandon,
+    bars,
+    candles_on,
+    feed_plan,
+    fold_everything,
+    instruments,
+    log,
+    playing,
+    ticks,
+    until,
+)
 
 OF = instruments()
 WAIT = 100.0
@@ -177,6 +191,41 @@ def test_a_new_list_is_taken_without_a_restart_and_old_tokens_mean_nothing(
     assert health["unknown"] == 0
     assert health["listing"] == str(date.today())
     assert {(int(r["instrument"]), int(r["price"])) for r in rows} == set(expected.items())
+
+
+@pytest.mark.parametrize("password", ["right", "wrong"])
+def test_mstock_logs_in_by_itself_and_a_refused_login_is_not_tried_again(
+    server: RedisServer, bus: Bus, tmp_path: Path, password: str
+) -> None:
+    customer = Login()
+    given = Credentials(
+        user=customer.user, api_key=SecretStr(customer.api_key), totp_secret=SecretStr(customer.totp_secret),
+        password=SecretStr(customer.password if password == "right" else password),
+    )  # fmt: skip
+
+    async def story() -> dict[str, Any]:
+        async with playing(OF, dialect="mstock") as (_, url):
+            root = url.replace("ws", "http", 1).rstrip("/")
+            plan = feed_plan(
+                server.url, tmp_path, url, OF, 1, vendor="mstock", access_token=SecretStr(""), account=NAME,
+                credentials=given, root=root, look_seconds=0.05,
+            )  # fmt: skip
+            feed = Feed(plan)
+            run = asyncio.create_task(feed.run())
+            if password == "right":
+                await asyncio.wait_for(run, WAIT)
+                return await feed.health()
+            async with asyncio.timeout(WAIT):
+                while "unattended" not in (health := await feed.health())["trouble"]:
+                    await asyncio.sleep(0.01)
+            await abandon(run)
+            return health
+
+    health = asyncio.run(story())
+
+    kept = Accounts(server.url).find(NAME)
+    assert (health["ended"], kept is not None) == ((True, True) if password == "right" else (False, False))
+    assert len(ticks(bus, 0)) == (health["ticks"] if password == "right" else 0)
 
 
 def test_a_feed_closed_by_hand_gives_up_its_line_and_is_quiet_until_it_is_opened(
