@@ -92,8 +92,8 @@ def test_a_print_for_volume_only_sets_no_price() -> None:
     candles = builder()
 
     rows = run(
-        candles, live(-15), told(1, 500, 10, 1, Flag.VOLUME_ONLY), told(2, 100, 5, 2), told(3, 9, 1, 3, Flag.VOLUME_ONLY),
-        told(70, 8, 4, 4, Flag.VOLUME_ONLY), live(122),
+        candles, live(-15), told(1, 500, 10, 1, Flag.VOLUME_ONLY), told(2, 100, 5, 2),
+        told(3, 9, 1, 3, Flag.VOLUME_ONLY), told(70, 8, 4, 4, Flag.VOLUME_ONLY), live(122),
     )  # fmt: skip
 
     assert fields(rows[0]) == [100, 100, 100, 100, 16, 1]
