@@ -169,7 +169,7 @@ class CandleBuilder:
                 closed.append(self._revise())
                 begin += 1
             if status == _PRINTS:
-                self._prints = np.full((len(self._ids), _H_WIDTH), UNKNOWN)
+                self._prints = self._no_prints()
             if status == _DONE:
                 break
             room = self._room()
@@ -223,8 +223,8 @@ class CandleBuilder:
         self._world[:] = world
         self._recent = recent.copy()
         if len(prints):
-            self._prints = np.full((len(self._ids), _H_WIDTH), UNKNOWN)
-            self._prints[mine] = prints.reshape(count, _H_WIDTH)[known]
+            self._prints = self._no_prints()
+            self._prints[mine] = prints.reshape(-1, _H_WIDTH)[:count][known]
         if self._world[STARTED]:  # the calendar may have grown at its front since
             self._world[SESSION] = np.searchsorted(self._sessions[:, 3], self._world[NEXT], side="right")
 
@@ -240,6 +240,9 @@ class CandleBuilder:
             self._recent,
             self._prints.ravel(),
         ]
+
+    def _no_prints(self) -> npt.NDArray[np.int64]:
+        return np.full((max(len(self._ids), 1), _H_WIDTH), UNKNOWN)
 
     def _room(self) -> int:
         return 8 * max(len(self._ids), 1) * (1 + len(ROLLUPS))
@@ -330,6 +333,8 @@ def _ticks(ticks, begin, slots, sessions, last, minutes, feeds, world, counts, p
     k = begin
     while k < len(ticks) and ticks[k].kind == _TICK:
         row = ticks[k]
+        if row.flags & _PRINT and len(prints) == 0:
+            break
         k += 1
         if row.source != active:
             counts[STANDBY] += 1
@@ -347,9 +352,6 @@ def _ticks(ticks, begin, slots, sessions, last, minutes, feeds, world, counts, p
         me = last[i]
         start = me.minute
         if row.flags & _PRINT:
-            if len(prints) == 0:
-                k -= 1
-                break
             if not frontier <= start <= at < start + MINUTE:
                 start = _place(at, UNKNOWN, me, sessions, world, counts)
                 if start < 0:

@@ -191,3 +191,11 @@ def test_every_kind_of_print_counts_its_volume_once(flag: int) -> None:
     rows = run(builder(), live(-15), told(1, 100, 5, 1, flag), told(1, 100, 5, 1, flag), live(62))
 
     assert rows["volume"].tolist() == [5]
+
+
+def test_prints_for_nobody_here_are_foreign() -> None:
+    nobody = CandleBuilder([], CALENDAR)
+
+    nobody.step(np.concatenate([live(-15), told(1, 100, 5, 1), live(62)]))
+
+    assert nobody.counts["foreign"] == 1
