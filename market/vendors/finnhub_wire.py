@@ -34,16 +34,12 @@ class Talk:
     """Satisfies `Conversation`. `most`: how many symbols the plan carries."""
 
     pulse: tuple[Message, float] | None = (PING, PING_SECONDS)
-    admitted = True
 
     def __init__(self, wire: Wire, most: int = SOCKET_INSTRUMENTS) -> None:
         self._wire = wire
         self._asked = Subscriptions(wire, most)
-
-    @property
-    def modes(self) -> npt.NDArray[np.int8]:
-        """What is subscribed, (ids,), 0 for nothing."""
-        return self._asked.modes
+        self.modes = self._asked.modes
+        self.admitted = True
 
     def hear(self, text: str) -> list[Message]:
         """Subscribe or give back one symbol; nothing is answered, but a complaint."""

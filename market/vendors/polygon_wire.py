@@ -37,17 +37,8 @@ class Talk:
     def __init__(self, wire: Wire, admits: Admits) -> None:
         self._wire, self._admits = wire, admits
         self._asked = Subscriptions(wire, SOCKET_INSTRUMENTS)
+        self.modes = self._asked.modes
         self.admitted = False
-
-    @property
-    def modes(self) -> npt.NDArray[np.int8]:
-        """What is subscribed, (ids,), 0 for nothing."""
-        return self._asked.modes
-
-    @property
-    def greeting(self) -> list[Message]:
-        """What the server says as soon as the socket is open."""
-        return [_status(("connected", "Connected Successfully"))]
 
     def hear(self, text: str) -> list[Message]:
         """Log in, subscribe or give back; a status for each topic, or a complaint."""
@@ -120,3 +111,7 @@ def _status(*said: tuple[str, str]) -> str:
 
 def _text(events: list[dict[str, Any]]) -> str:
     return json.dumps(events, separators=(",", ":"))
+
+
+GREETING = _status(("connected", "Connected Successfully"))
+"""What the server says as soon as a socket is open."""

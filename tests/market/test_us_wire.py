@@ -134,7 +134,7 @@ def test_polygon_greets_wants_a_key_and_answers_each_topic() -> None:
     def said(text: str) -> object:
         return codec.text(str(talk.hear(text)[0]))
 
-    assert codec.text(str(talk.greeting[0])) == Notice(data="Connected Successfully")
+    assert codec.text(polygon_wire.GREETING) == Notice(data="Connected Successfully")
     assert said('{"action":"subscribe","params":"T.AAPL"}') == VendorError(message="not authorized")
     assert said('{"action":"auth","params":"x"}') == Refused(reason="authentication failed") and not talk.admitted
     assert said('{"action":"auth","params":"KEY"}') == Accepted() and talk.admitted
