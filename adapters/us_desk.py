@@ -9,11 +9,12 @@ from __future__ import annotations
 import secrets
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from aiohttp import web
 
+from adapters.exchange_rest import Hall
 from market.instruments import Instrument
 from market.sessions import MINUTE, SECOND
 from market.tape import Bars, Tape, fold
@@ -27,25 +28,6 @@ POLYGON = "/v2/aggs/ticker/{ticker}/range/1/minute/{first}/{last}"
 FINNHUB = "/api/v1/stock/candle"
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-class Hall(Protocol):
-    """What a desk asks of the exchange it stands in."""
-
-    @property
-    def tape(self) -> Tape:
-        """The session that plays."""
-        ...
-
-    @property
-    def step(self) -> int:
-        """The newest step everybody may know of; -1 before the first."""
-        ...
-
-    @property
-    def clock(self) -> int:
-        """Market time, ns UTC."""
-        ...
 
 
 class KeyHolder:

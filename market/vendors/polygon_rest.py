@@ -51,7 +51,7 @@ class PolygonHistory:
 
     def headers(self, account: Account) -> Mapping[str, str]:
         """Our key: never log it."""
-        return {"Authorization": f"Bearer {account.api_key.get_secret_value()}"}
+        return {"Authorization": f"Bearer {account.api_key.get_secret_value()}".strip()}
 
     def read(self, body: bytes, content_type: str, instrument: int) -> Candles:
         """The minutes of an answer, (n,). Raises as `candles` does."""
