@@ -37,7 +37,7 @@ class Line:
                 )
         except aiohttp.WSServerHandshakeError as e:
             await self._session.close()
-            if e.status in (401, 403):
+            if e.status == 403:
                 raise AuthRequired(self._name, self._login) from e
             raise LineDown(self._name, f"handshake refused with {e.status} {e.message}") from e
         except (aiohttp.ClientError, OSError, TimeoutError) as e:
