@@ -106,6 +106,7 @@ class Wiring:
         speed = tape.speed if tape else None if source.speed == "max" else float(source.speed)
         plan = ExchangePlan(
             port=self._port,
+            dialect=source.dialect,
             api_key=DEMO_KEY,
             access_token=DEMO_TOKEN,
             instruments=self.instruments,
@@ -131,6 +132,7 @@ class Wiring:
             **self._bus(),
             name=name,
             source=number,
+            vendor=source.dialect if simulated else source.kind,
             url=f"ws://127.0.0.1:{self._port}/" if simulated else source.url or Kite.stream,
             api_key=key,
             access_token=token,
