@@ -169,16 +169,20 @@ def _sessions(day: date) -> tuple[Session, Sessions]:
 
 
 def _private(settings: Settings, folder: Path, lake: Path) -> Settings:
-    """The same settings with their own folder, free ports, and snapshots and commits as often as a short run wants."""
+    """The same settings with their own folder, free ports, and snapshots and commits as often as a short run wants.
+
+    The day is played in the dialect of the primary feed, where that is simulated.
+    """
     data = {
         **settings.model_dump(),
         "secrets": settings.secrets.model_copy(update={"bus_url": None, "cache_url": None}),
     }
+    dialect = settings.feeds.sources[settings.feeds.primary].dialect
     stores = settings.stores.model_copy(update={"data": str(folder / "data"), "lake": str(lake.absolute())})
     data |= {
         "stores": stores,
         "ports": Ports(base=_free_base()),
-        "feeds": {"primary": "replay", "sources": {"replay": {"kind": "simulated"}}},
+        "feeds": {"primary": "replay", "sources": {"replay": {"kind": "simulated", "dialect": dialect}}},
         "archive": {"commit_seconds": 1.0},
         "snapshots": {"seconds": 1.0},
     }
