@@ -30,6 +30,9 @@ NEAR = 1e-6
 
 SEGMENT_NSE, SEGMENT_INDEX = 1, 9
 
+DIALECTS = ("kite", "mstock")
+"""The vendors for whose wires a recording's instruments have tokens."""
+
 
 class Recording(NamedTuple):
     """One day of a file: `BAR` rows whose instruments count `symbols`, and the closes of the day before it in the

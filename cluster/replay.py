@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import shutil
 import tempfile
 import time
@@ -16,8 +15,8 @@ import numpy as np
 from adapters import recordings
 from adapters.bus import Bus
 from adapters.lake import Lake, candle_rows
-from cluster.instance import Instance, free
-from cluster.ports import SPAN, Ports
+from cluster.instance import Instance, free_base
+from cluster.ports import Ports
 from cluster.settings import Settings, temporary
 from cluster.tapes import Tape
 from market.errors import BadValue, LineDown
@@ -178,28 +177,20 @@ def sessions_around(day: date) -> tuple[Session, Sessions]:
 def private(settings: Settings, folder: Path, lake: Path) -> Settings:
     """The same settings with their own folder, free ports, and snapshots and commits as often as a short run wants.
 
-    The day is played in the dialect of the primary feed, where that is simulated.
+    The day is played in the dialect of the primary feed where a recording can speak it, else in Kite's.
     """
     data = {
         **settings.model_dump(),
         "secrets": settings.secrets.model_copy(update={"bus_url": None, "cache_url": None}),
     }
-    dialect = settings.feeds.sources[settings.feeds.primary].dialect
+    primary = settings.feeds.sources[settings.feeds.primary].dialect
+    dialect = primary if primary in recordings.DIALECTS else recordings.DIALECTS[0]
     stores = settings.stores.model_copy(update={"data": str(folder / "data"), "lake": str(lake.absolute())})
     data |= {
         "stores": stores,
-        "ports": Ports(base=_free_base()),
+        "ports": Ports(base=free_base()),
         "feeds": {"primary": "replay", "sources": {"replay": {"kind": "simulated", "dialect": dialect}}},
         "archive": {"commit_seconds": 1.0},
         "snapshots": {"seconds": 1.0},
     }
     return Settings.model_validate(data)
-
-
-def _free_base() -> int:
-    """A port base none of whose ports anybody holds; below those the system gives out by itself."""
-    bases = range(10_000, 32_000, SPAN)
-    for base in random.sample(bases, len(bases)):  # two replays that start together must not agree
-        if all(map(free, Ports(base=base).named().values())):
-            return base
-    raise BadValue("ports", "10000 to 32000", "a free range on this machine")
