@@ -12,6 +12,7 @@ from typing import Protocol
 
 from aiohttp import web
 
+from adapters import exchange_mstock as mstock_desk
 from adapters import exchange_rest as kite_desk
 from adapters.exchange_rest import Hall
 from adapters.us_desk import FinnhubDesk, KeyHolder, PolygonDesk
@@ -19,7 +20,7 @@ from market.codecs import Conversation, Message
 from market.instruments import Instrument
 from market.records import Record
 from market.tape import Tape
-from market.vendors import finnhub, finnhub_wire, kite, kite_wire, polygon, polygon_wire
+from market.vendors import finnhub, finnhub_wire, kite, kite_wire, mstock, mstock_wire, polygon, polygon_wire
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -106,6 +107,26 @@ def _kite(instruments: Sequence[Instrument], login: Login, hall: Hall) -> Dialec
     )
 
 
+def _mstock(instruments: Sequence[Instrument], login: Login, hall: Hall) -> Dialect:
+    wire = mstock_wire.Wire(instruments)
+    customer = mstock_desk.Customer(
+        login.user, login.password, login.api_key, login.totp_secret, access_token=login.access_token
+    )
+
+    def refusal(request: web.Request) -> web.Response | None:
+        known = request.query.get("API_KEY") == login.api_key and request.query.get("ACCESS_TOKEN")
+        return None if known else web.Response(status=403, text="Invalid API_KEY or no ACCESS_TOKEN")
+
+    return Dialect(
+        paths=("/", "/ws"),
+        sockets=mstock.SOCKETS,
+        customer=customer,
+        desk=mstock_desk.Desk(instruments, customer, hall),
+        conversation=lambda: mstock_wire.Talk(wire, customer.admits),
+        refusal=refusal,
+    )
+
+
 def _polygon(instruments: Sequence[Instrument], login: Login, hall: Hall) -> Dialect:
     wire, customer = polygon_wire.wire(instruments), KeyHolder(login.api_key)
     return Dialect(
@@ -139,6 +160,7 @@ def _finnhub(instruments: Sequence[Instrument], login: Login, hall: Hall) -> Dia
 
 DIALECTS: dict[str, Callable[[Sequence[Instrument], Login, Hall], Dialect]] = {
     "kite": _kite,
+    "mstock": _mstock,
     "polygon": _polygon,
     "finnhub": _finnhub,
 }

@@ -175,16 +175,21 @@ def sessions_around(day: date) -> tuple[Session, Sessions]:
 
 
 def private(settings: Settings, folder: Path, lake: Path) -> Settings:
-    """The same settings with their own folder, free ports, and snapshots and commits as often as a short run wants."""
+    """The same settings with their own folder, free ports, and snapshots and commits as often as a short run wants.
+
+    The day is played in the dialect of the primary feed where a recording can speak it, else in Kite's.
+    """
     data = {
         **settings.model_dump(),
         "secrets": settings.secrets.model_copy(update={"bus_url": None, "cache_url": None}),
     }
+    primary = settings.feeds.sources[settings.feeds.primary].dialect
+    dialect = primary if primary in recordings.DIALECTS else recordings.DIALECTS[0]
     stores = settings.stores.model_copy(update={"data": str(folder / "data"), "lake": str(lake.absolute())})
     data |= {
         "stores": stores,
         "ports": Ports(base=free_base()),
-        "feeds": {"primary": "replay", "sources": {"replay": {"kind": "simulated"}}},
+        "feeds": {"primary": "replay", "sources": {"replay": {"kind": "simulated", "dialect": dialect}}},
         "archive": {"commit_seconds": 1.0},
         "snapshots": {"seconds": 1.0},
     }

@@ -219,7 +219,7 @@ def _share(number: int, row: tuple[str, str, str, str, int, str, int]) -> Listin
         sector=sector,
         isin=isin,
         tick_size=tick_size(price),
-        tokens={"kite": token * 256 + SHARES},
+        tokens={"kite": token * 256 + SHARES, "mstock": f"1|{token}"},
     )
     return Listing(instrument=instrument, reference_price=price, daily_volume=volume)
 
@@ -231,7 +231,7 @@ def _index(number: int, row: tuple[str, str, int, str]) -> Listing:
         symbol=f"NSE:{ticker}",
         name=name,
         kind=Kind.INDEX,
-        tokens={"kite": token * 256 + INDICES},
+        tokens={"kite": token * 256 + INDICES, "mstock": f"1|{token}"},
     )
     return Listing(instrument=instrument, reference_price=money(points), daily_volume=0)
 
