@@ -1,0 +1,49 @@
+"""Jobs on the bus: the timetable's ledger, one note an entry of the topic `jobs`, each note once.
+
+A run's notes are numbered, so of several timetables that think of the same step the bus takes one's. What the ledger
+comes to is kept as a snapshot: it may be trimmed behind that.
+"""
+
+from __future__ import annotations
+
+from adapters import entries
+from adapters.bus import START, Bus
+from market.timetable import Ledger, Note, State
+
+TOPIC = "jobs"
+READER = "timetable"
+PAGE = 500
+
+
+class Jobs:
+    """One reader's view of the ledger, and the door for new notes. Every method raises LineDown when the bus is away."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        cursor, state = bus.load(READER, 0) or (START, b"")
+        self._after = cursor
+        self.ledger = Ledger.model_validate_json(state) if state else Ledger()
+
+    def note(self, note: Note) -> bool:
+        """Put a note on the bus; False when this step of its run has been noted already."""
+        payload = entries.encode_records([note.model_dump(mode="json")])
+        taken = self._bus.append(TOPIC, note.writer, [(0, note.number, payload)])[0] is not None
+        if not taken and not self.hear() and note.run not in self.ledger.runs and note.state is not State.SEEN:
+            # A run of long ago that a clock set back has brought up again: the bus remembers, the ledger does not.
+            self.ledger = self.ledger.after([note.model_copy(update={"state": State.SKIPPED, "reason": "long ago"})])
+        return taken
+
+    def hear(self) -> list[Note]:
+        """The notes that are new since the last call; `ledger` is what all of them come to."""
+        heard: list[Note] = []
+        while found := self._bus.read(TOPIC, {0: self._after}, PAGE):
+            for entry in found:
+                heard += map(Note.model_validate, entries.decode_records(entry.payload))
+            self._after = found[-1].id
+        if heard:
+            self.ledger = self.ledger.after(heard)
+        return heard
+
+    def keep(self) -> None:
+        """Keep what the ledger comes to, so that notes before it may be trimmed."""
+        self._bus.save(READER, 0, self._after, self.ledger.model_dump_json().encode())
