@@ -6,8 +6,11 @@ comes to is kept as a snapshot: it may be trimmed behind that.
 
 from __future__ import annotations
 
+from pydantic import ValidationError
+
 from adapters import entries
 from adapters.bus import START, Bus
+from market.errors import BadPayload
 from market.timetable import Ledger, Note, State
 
 TOPIC = "jobs"
@@ -16,10 +19,12 @@ PAGE = 500
 
 
 class Jobs:
-    """One reader's view of the ledger, and the door for new notes. Every method raises LineDown when the bus is away."""
+    """One reader's view of the ledger, and the door for new notes. All of it raises LineDown when the bus is away."""
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
+        self.bad = 0
+        """Entries nobody could read: counted and passed over."""
         cursor, state = bus.load(READER, 0) or (START, b"")
         self._after = cursor
         self.ledger = Ledger.model_validate_json(state) if state else Ledger()
@@ -28,9 +33,12 @@ class Jobs:
         """Put a note on the bus; False when this step of its run has been noted already."""
         payload = entries.encode_records([note.model_dump(mode="json")])
         taken = self._bus.append(TOPIC, note.writer, [(0, note.number, payload)])[0] is not None
-        if not taken and not self.hear() and note.run not in self.ledger.runs and note.state is not State.SEEN:
-            # A run of long ago that a clock set back has brought up again: the bus remembers, the ledger does not.
-            self.ledger = self.ledger.after([note.model_copy(update={"state": State.SKIPPED, "reason": "long ago"})])
+        if not taken:
+            self.hear()
+            if note.run not in self.ledger.runs and note.state is not State.SEEN:
+                # Of long ago, brought up again by a clock that was set back: the bus remembers, the ledger does not.
+                forgotten = note.model_copy(update={"state": State.SKIPPED, "reason": "it ran long ago"})
+                self.ledger = self.ledger.after([forgotten])
         return taken
 
     def hear(self) -> list[Note]:
@@ -38,7 +46,10 @@ class Jobs:
         heard: list[Note] = []
         while found := self._bus.read(TOPIC, {0: self._after}, PAGE):
             for entry in found:
-                heard += map(Note.model_validate, entries.decode_records(entry.payload))
+                try:
+                    heard += [Note.model_validate(record) for record in entries.decode_records(entry.payload)]
+                except (BadPayload, ValidationError):
+                    self.bad += 1
             self._after = found[-1].id
         if heard:
             self.ledger = self.ledger.after(heard)
