@@ -22,11 +22,10 @@ from market.alerts import OperatorAlert
 from market.errors import LineDown
 from market.records import Record
 from market.sessions import SECOND, Session
-from market.timetable import Job, Ledger, Note, State
+from market.timetable import ENDS, SESSION, Job, Ledger, Note
 from market.timetable import Timetable as Table
 
 TURN_SECONDS = 1.0
-SESSION = "{session}"
 
 
 class TimetablePlan(Record):
@@ -122,7 +121,7 @@ class Timetable:
         if not jobs.note(note):
             return False
         jobs.hear()
-        if note.number % 2 or note.state is State.SKIPPED:
+        if note.state in ENDS:
             self._ended.inc(tags={"job": note.job, "outcome": note.state.value})
         self._log.info("job", **note.model_dump(mode="json", exclude_defaults=True), run=note.run)
         return True

@@ -9,19 +9,17 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
-import httpx
 import typer
 from rich.console import Group
 from rich.live import Live
 from rich.table import Table
 
-from cluster.console import Config, progress, refuse, screen, settings_of, told
+from cluster.console import Config, answer, progress, refuse, screen, settings_of, told
 from cluster.settings import Settings
 from market.sessions import IST
 
 FAILED = 1
 MAX = "max"
-WAIT_SECONDS = 10.0
 
 app = typer.Typer()
 
@@ -79,7 +77,7 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="The record itself.")] = False,
 ) -> None:
     """What runs and how it is: feeds, partitions, lag, candles today, memory."""
-    record = _get(settings_of(config).ports.http, "/api/v1/status")
+    record = answer(settings_of(config).ports.http, "/api/v1/status")
     if as_json:
         typer.echo(json.dumps(record, indent=2))
     else:
@@ -241,14 +239,6 @@ def _quotes(rows: dict[str, dict[str, Any]]) -> Table:
     return table
 
 
-def _get(port: int, path: str) -> dict[str, Any]:
-    try:
-        answer = httpx.get(f"http://127.0.0.1:{port}{path}", timeout=WAIT_SECONDS)
-        answer.raise_for_status()
-        found: dict[str, Any] = answer.json()
-    except (httpx.HTTPError, ValueError) as e:
-        refuse(f"no gateway on port {port}: {e}; bourse up starts one")
-    return found
 
 
 def _say(line: str) -> None:

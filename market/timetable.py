@@ -35,6 +35,8 @@ SOME_DAY = datetime(2024, 1, 1, tzinfo=UTC)
 """Whether an expression ever comes is asked from here on; it walks fifty years."""
 AT_ONCE = 2
 """So many jobs work at the same time; the others wait."""
+SESSION = "{session}"
+"""Stands for a run's session among the words of its command."""
 KEPT = 50
 """So many runs of each job stay in the ledger."""
 
@@ -191,6 +193,7 @@ class State(StrEnum):
 
 
 UNWELL = (State.FAILED, State.STOPPED, State.LOST)
+ENDS = (State.SUCCEEDED, State.SKIPPED, *UNWELL)
 
 
 class Note(Record):
