@@ -70,7 +70,7 @@ class Timetable:
                 self.turn()
                 self._trouble = ""
             except LineDown as e:
-                self._trouble = str(e)
+                self._jobs, self._trouble = None, str(e)
                 self._log.warning("store_down", reason=str(e))
             self._stopped.wait(TURN_SECONDS)
 
@@ -123,7 +123,8 @@ class Timetable:
         jobs.hear()
         if note.state in ENDS:
             self._ended.inc(tags={"job": note.job, "outcome": note.state.value})
-        self._log.info("job", **note.model_dump(mode="json", exclude_defaults=True), run=note.run)
+        said = note.model_dump(mode="json", exclude_defaults=True, exclude={"at", "noted", "cluster"})
+        self._log.info("job", **said, run=note.submission)
         return True
 
     def _follow(self, jobs: Jobs, note: Note) -> bool:

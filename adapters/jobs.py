@@ -26,7 +26,7 @@ class Jobs:
         self.bad = 0
         """Entries nobody could read: counted and passed over."""
         cursor, state = bus.load(READER, 0) or (START, b"")
-        self._after = cursor
+        self._after = cursor if cursor <= bus.last(TOPIC, 0) else START  # the log went back: hear what is left of it
         self.ledger = Ledger.model_validate_json(state) if state else Ledger()
 
     def note(self, note: Note) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -24,6 +25,7 @@ from rich.progress import (
 from cluster.document import check_with_ray
 from cluster.settings import Settings, read
 from market.errors import BadSetting, BourseError
+from market.sessions import IST
 
 REFUSED = 2
 WAIT_SECONDS = 10.0
@@ -59,6 +61,11 @@ def answer(port: int, path: str) -> dict[str, Any]:
     except (httpx.HTTPError, ValueError) as e:
         refuse(f"no gateway on port {port}: {e}; bourse up starts one")
     return found
+
+
+def clock(stamp: str) -> str:
+    """An instant of the API as the clocks of India show it."""
+    return f"{datetime.fromisoformat(stamp).astimezone(IST):%Y-%m-%d %H:%M:%S}"
 
 
 @contextmanager

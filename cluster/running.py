@@ -12,9 +12,10 @@ from typing import Annotated, Any
 import typer
 from rich.console import Group
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
-from cluster.console import Config, answer, progress, refuse, screen, settings_of, told
+from cluster.console import Config, answer, clock, progress, refuse, screen, settings_of, told
 from cluster.settings import Settings
 from market.sessions import IST
 
@@ -208,7 +209,9 @@ def tables(record: dict[str, Any]) -> Group:
     bus = record.get("bus", {})
     today = record.get("candles_today")
     line = f"bus {_mib(bus.get('used'))} of {_mib(bus.get('limit'))} ({bus.get('pressure', 'unknown')})"
-    return Group(feeds, folds, parts, line if today is None else f"{line}, candles today {today:,}")
+    open_alerts = [f"{a['severity']}: {a['text']} (since {clock(a['at'])})" for a in record.get("alerts", [])]
+    line = line if today is None else f"{line}, candles today {today:,}"
+    return Group(feeds, folds, parts, line, *map(escape, open_alerts))
 
 
 async def _follow(port: int, symbols: list[str], seconds: float) -> None:

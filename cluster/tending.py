@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from adapters.bus import Bus
 from adapters.jobs import Jobs
-from cluster.console import Config, answer, refuse, screen, settings_of, told
+from cluster.console import Config, answer, clock, refuse, screen, settings_of, told
 from cluster.settings import Settings
 from cluster.stores import Stores
 from market.sessions import IST, instant
@@ -74,7 +75,7 @@ def alerts(
     for one in found["alerts"]:
         about = f"{one['kind']} {one['subject']}"
         state = "over" if one["over"] else "open" if one["open"] else ""
-        table.add_row(_clock(one["at"]), one["severity"], about, state, one["text"])
+        table.add_row(clock(one["at"]), one["severity"], about, state, escape(one["text"]))
     screen.print(table if found["alerts"] else "no alerts" if everything else "no open alerts")
 
 
@@ -108,7 +109,7 @@ def jobs_table(jobs: list[dict[str, Any]]) -> Table:
         at = "" if last is None else f"{_india(last['at'])}{' by hand' if last['by_hand'] else ''}"
         tries = f" (try {last['attempt']})" if last and last["attempt"] > 1 else ""
         outcome, reason = ("", "") if last is None else (f"{last['state']}{tries}", last["reason"])
-        table.add_row(job["job"], job["at"], _india(job["next"]), at, outcome, reason)
+        table.add_row(job["job"], job["at"], _india(job["next"]), at, outcome, escape(reason))
     return table
 
 
@@ -128,7 +129,3 @@ def _run(settings: Settings, job: str) -> Note:
 
 def _india(nanoseconds: int | None) -> str:
     return "" if not nanoseconds else f"{instant(nanoseconds).astimezone(IST):%a %d %b %H:%M:%S}"
-
-
-def _clock(stamp: str) -> str:
-    return f"{datetime.fromisoformat(stamp).astimezone(IST):%Y-%m-%d %H:%M:%S}"

@@ -13,9 +13,9 @@ import numpy.typing as npt
 import structlog
 from pydantic import ValidationError
 
-from adapters.bus import SEQUENCE_BITS, START, Bus, Entry, EntryId
 from adapters.alerts import RECENT
 from adapters.alerts import TOPIC as ALERTS
+from adapters.bus import SEQUENCE_BITS, START, Bus, Entry, EntryId
 from adapters.entries import Rows, decode, decode_records
 from adapters.lines import Backoff
 from market.alerts import OperatorAlert, still_open
@@ -180,6 +180,7 @@ class Follower:
             if time.monotonic() - checked > 1.0:
                 checked = time.monotonic()
                 self._read_alerts()
+                self._bus.check(ALERTS, 0, self._alerts_after)
                 for p in self._partitions:
                     self._bus.check("ticks", p, ticks[p])
 
