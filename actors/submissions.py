@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ NOT_THERE = "status code 404"
 ALREADY_THERE = "already exists"
 SAID = 300
 """So many letters of what a job said last are kept."""
+FRAME = " │╭╮╰╯─"
 
 
 class Submissions(Protocol):
@@ -54,8 +56,8 @@ class RayJobs:
             return "running", ""
         if status == "SUCCEEDED":
             return "succeeded", ""
-        lines = str(self._ask("get_job_logs", name) or info.message or "").strip().splitlines()
-        return ("stopped" if status == "STOPPED" else "failed"), (lines[-1][:SAID] if lines else "")
+        said = last_words(self._ask("get_job_logs", name)) or last_words(info.message or "")
+        return ("stopped" if status == "STOPPED" else "failed"), said
 
     def submit(self, name: str, words: Sequence[str]) -> None:
         """Hand in `bourse WORDS`."""
@@ -78,3 +80,9 @@ class RayJobs:
             return getattr(self._client, method)(*names, **words)
         except (RuntimeError, OSError, ValueError) as e:  # what Ray's client makes of every refusal
             raise LineDown("ray jobs", " ".join(str(e).split())[:SAID]) from e
+
+
+def last_words(output: str) -> str:
+    """The last line of a job's output that says something, out of the frame a command line may draw around it."""
+    lines = [line.strip(FRAME) for line in output.splitlines() if re.search(r"\w", line)]
+    return lines[-1][:SAID] if lines else ""

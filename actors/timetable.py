@@ -70,7 +70,7 @@ class Timetable:
                 self.turn()
                 self._trouble = ""
             except LineDown as e:
-                self._jobs, self._trouble = None, str(e)
+                self._trouble = str(e)
                 self._log.warning("store_down", reason=str(e))
             self._stopped.wait(TURN_SECONDS)
 
