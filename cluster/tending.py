@@ -25,7 +25,7 @@ LOOK_SECONDS = 0.25
 
 app = typer.Typer()
 timetable = typer.Typer(invoke_without_command=True)
-app.add_typer(timetable, name="timetable", help="Which jobs run when, and what became of them.")
+app.add_typer(timetable, name="timetable")
 
 AsJson = Annotated[bool, typer.Option("--json", help="The record itself.")]
 
