@@ -88,8 +88,12 @@ class Timetable:
             return
         for note in self._table.due(jobs.ledger, self._now, time.time_ns()):
             heard += self._note(jobs, note)
+        down: LineDown | None = None
         for note in jobs.ledger.open():
-            heard += self._follow(jobs, note)
+            try:
+                heard += self._follow(jobs, note)
+            except LineDown as e:  # one job that cannot be asked about holds up no other
+                down = e
         for alert in jobs.ledger.alerts():
             if alert not in self._told:
                 self._alerts.tell(alert)
@@ -97,6 +101,8 @@ class Timetable:
         if heard:
             jobs.hear()
             jobs.keep()
+        if down is not None:
+            raise down
 
     def health(self) -> dict[str, Any]:
         """What `status` shows of this actor, and `bourse timetable` of its jobs."""

@@ -24,32 +24,35 @@ JOB = Job(at="every 10 min while open", do="compact", tries=2, retry_seconds=0)
 
 
 class Cluster:
-    """A cluster's jobs: it takes a name once, and says of each what it was told to say. `away`: it answers nobody."""
+    """A cluster's jobs: it takes a name once, and says of each what it was told to say.
+
+    `away`: the beginnings of names about which it answers nobody.
+    """
 
     def __init__(self) -> None:
         self.words: dict[str, Word] = {}
         self.taken: list[tuple[str, list[str]]] = []
-        self.away = False
+        self.away: tuple[str, ...] = ()
 
     def word(self, name: str) -> tuple[Word | None, str]:
         """What it was told to say."""
-        self._answer()
+        self._answer(name)
         return self.words.get(name), "no such bond"
 
     def submit(self, name: str, words: Sequence[str]) -> None:
         """Take a name that is new."""
-        self._answer()
+        self._answer(name)
         if name not in self.words:
             self.words[name] = "running"
             self.taken.append((name, list(words)))
 
     def stop(self, name: str) -> None:
         """End it."""
-        self._answer()
+        self._answer(name)
         self.words[name] = "stopped"
 
-    def _answer(self) -> None:
-        if self.away:
+    def _answer(self, name: str) -> None:
+        if name.startswith(self.away):
             raise LineDown("ray jobs", "no dashboard")
 
 
@@ -118,10 +121,10 @@ def test_who_died_before_submitting_is_made_up_for_in_the_same_cluster(
     clock(bus, 1)
     one.turn()
     clock(bus, 11)
-    cluster.away = True
+    cluster.away = ("compact",)
     with pytest.raises(LineDown):
         one.turn()
-    cluster.away = False
+    cluster.away = ()
 
     timetable(server, cluster).turn()
 
@@ -175,6 +178,19 @@ def test_a_job_that_hangs_is_stopped(server: RedisServer, bus: Bus, cluster: Clu
 
     assert cluster.words == {"compact-20160825T035500Z": "stopped"}
     assert rows(impatient) == [("compact-20160825T035500Z", "stopped")]
+
+
+def test_a_job_that_cannot_be_asked_about_holds_up_no_other(server: RedisServer, bus: Bus, cluster: Cluster) -> None:
+    one = timetable(server, cluster, a=JOB, b=JOB)
+    clock(bus, 1)
+    one.turn()
+    clock(bus, 11)
+    cluster.away = ("a-",)
+
+    with pytest.raises(LineDown):
+        one.turn()
+
+    assert [name for name, _ in cluster.taken] == ["b-20160825T035500Z"]
 
 
 def test_what_a_person_asks_for_runs_beside_the_schedule(server: RedisServer, bus: Bus, cluster: Cluster) -> None:
