@@ -242,8 +242,6 @@ def _quotes(rows: dict[str, dict[str, Any]]) -> Table:
     return table
 
 
-
-
 def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
