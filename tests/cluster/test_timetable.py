@@ -18,6 +18,7 @@ from adapters import entries
 from adapters.alerts import Alerts
 from adapters.bus import END, START, Bus
 from adapters.jobs import TOPIC
+from cluster.instance import free_base
 from cluster.settings import Settings, read
 from cluster.stores import Stores
 from market.alerts import still_open
@@ -30,15 +31,15 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 
 ROOT = Path(__file__).resolve().parents[2]
 WAIT = 110.0
-CONFIG = """
+CONFIG = f"""
 cluster_name: bourse
-provider: {type: local, head_ip: 127.0.0.1, worker_ips: []}
+provider: {{type: local, head_ip: 127.0.0.1, worker_ips: []}}
 metadata:
   bourse:
-    ports: {base: 24700}
+    ports: {{base: {free_base()}}}
     timetable:
-      compact: {at: every 10 min while open, do: compact}
-      hasty: {at: 15 min after open, do: compact, tries: 1, limit_seconds: 1}
+      compact: {{at: every 10 min while open, do: compact}}
+      hasty: {{at: 15 min after open, do: compact, tries: 1, limit_seconds: 1}}
 """
 SMALL = """
 from cluster.instance import Instance
