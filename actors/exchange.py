@@ -19,7 +19,7 @@ from market.records import Record
 from market.sessions import Session, Sessions
 from market.tape import TAIL, Tape
 from market.ticks import TICK, Kind
-from market.universes import NIFTY50
+from market.universes import LISTINGS
 
 
 class ExchangePlan(Record):
@@ -128,7 +128,7 @@ def tapes(plan: ExchangePlan) -> Iterator[Tape]:
         yield recordings.tape(plan.recording, session)
         return
     wanted = {i.symbol: i for i in plan.instruments}
-    known = [one for one in NIFTY50 if one.instrument.symbol in wanted]
+    known = [one for one in LISTINGS if one.instrument.symbol in wanted]
     listed = [one.model_copy(update={"instrument": wanted[one.instrument.symbol]}) for one in known]
     closes = None
     for session in Sessions(plan.sessions):

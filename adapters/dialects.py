@@ -15,11 +15,12 @@ from aiohttp import web
 from adapters import exchange_mstock as mstock_desk
 from adapters import exchange_rest as kite_desk
 from adapters.exchange_rest import Hall
+from adapters.us_desk import FinnhubDesk, KeyHolder, PolygonDesk
 from market.codecs import Conversation, Message
 from market.instruments import Instrument
 from market.records import Record
 from market.tape import Tape
-from market.vendors import kite, kite_wire, mstock, mstock_wire
+from market.vendors import finnhub, finnhub_wire, kite, kite_wire, mstock, mstock_wire, polygon, polygon_wire
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -126,4 +127,40 @@ def _mstock(instruments: Sequence[Instrument], login: Login, hall: Hall) -> Dial
     )
 
 
-DIALECTS: dict[str, Callable[[Sequence[Instrument], Login, Hall], Dialect]] = {"kite": _kite, "mstock": _mstock}
+def _polygon(instruments: Sequence[Instrument], login: Login, hall: Hall) -> Dialect:
+    wire, customer = polygon_wire.wire(instruments), KeyHolder(login.api_key)
+    return Dialect(
+        paths=("/", "/stocks"),
+        sockets=polygon.Polygon.sockets,
+        customer=customer,
+        desk=PolygonDesk(instruments, customer, hall),
+        conversation=lambda: polygon_wire.Talk(wire, customer.admits),
+        greeting=(polygon_wire.GREETING,),
+        evicts=True,
+    )
+
+
+def _finnhub(instruments: Sequence[Instrument], login: Login, hall: Hall) -> Dialect:
+    wire, customer = finnhub_wire.wire(instruments), KeyHolder(login.api_key)
+
+    def refusal(request: web.Request) -> web.Response | None:
+        admitted = customer.admits(request.query.get("token", ""))
+        return None if admitted else web.Response(status=401, text="Invalid API key")
+
+    return Dialect(
+        paths=("/",),
+        sockets=finnhub.Finnhub.sockets,
+        customer=customer,
+        desk=FinnhubDesk(instruments, customer, hall),
+        conversation=lambda: finnhub_wire.Talk(wire),
+        refusal=refusal,
+        evicts=True,
+    )
+
+
+DIALECTS: dict[str, Callable[[Sequence[Instrument], Login, Hall], Dialect]] = {
+    "kite": _kite,
+    "mstock": _mstock,
+    "polygon": _polygon,
+    "finnhub": _finnhub,
+}

@@ -10,16 +10,21 @@ market's clock; a step is a market second.
 from __future__ import annotations
 
 import asyncio
+import random
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 import numpy as np
 import structlog
 from aiohttp import WSCloseCode, WSMsgType, web
+from pydantic import ValidationError
 
-from adapters.dialects import DIALECTS, Login
+from adapters.dialects import DIALECTS, Handler, Login
+from adapters.faults import Faults, Order, Spoiler
 from market.codecs import Conversation, Message, TapeClock, TapeEnd, resumed, tape_text
 from market.instruments import Instrument
-from market.tape import Tape
+from market.sessions import SECOND
+from market.tape import Packets, Tape
 
 BEHIND_BYTES = 32 * 1024 * 1024
 """A live socket that has not taken this much is dropped."""
@@ -29,6 +34,8 @@ PATIENCE_SECONDS = 5.0
 
 TEXT_BYTES = 1 << 20
 END = tape_text(TapeEnd())
+FAULTS = "/simulation/faults"
+"""Where a test on this machine orders faults; no vendor has it."""
 
 Sleep = Callable[[float], Awaitable[None]]
 
@@ -37,9 +44,14 @@ class Socket:
     """One client's WebSocket: what is said on it, where it is in the tape, what waits to be sent."""
 
     def __init__(
-        self, talk: Conversation, answer: web.WebSocketResponse, behind: int, abort: Callable[[], None]
+        self,
+        talk: Conversation,
+        answer: web.WebSocketResponse,
+        spoiler: Spoiler,
+        behind: int,
+        abort: Callable[[], None],
     ) -> None:
-        self.talk, self.answer, self.abort = talk, answer, abort
+        self.talk, self.answer, self.spoiler, self.abort = talk, answer, spoiler, abort
         self._behind = behind
         self.position = -1
         self.resumed = asyncio.Event()
@@ -110,6 +122,7 @@ class Exchange:
         sleep: Sleep = asyncio.sleep,
         behind: int = BEHIND_BYTES,
         patience: float = PATIENCE_SECONDS,
+        faults: Faults = Faults(),  # noqa: B008  (a frozen record)
     ) -> None:
         """`access_token`: one that is valid from the start; `begin`: market time, ns UTC, at which the first
         tape goes on.
@@ -128,7 +141,17 @@ class Exchange:
         self._dialect = DIALECTS[dialect](instruments, login, self)
         self._runner: web.AppRunner | None = None
         self._playing: asyncio.Task[None] | None = None
+        self._faults = faults
+        self._dice = random.Random(f"rest {faults.seed}")  # noqa: S311  (a simulation)
+        self._heard = asyncio.Event()
+        self._opened = 0
         self.dropped = 0
+        self.injected: Counter[str] = Counter()
+
+    @property
+    def faults(self) -> Faults:
+        """What is wrong now."""
+        return self._faults
 
     @property
     def clock(self) -> int:
@@ -152,7 +175,9 @@ class Exchange:
 
     async def start(self) -> str:
         """Listen, and (live) let the clock run; returns the address, http://host:port."""
-        app = web.Application(middlewares=[self._dialect.desk.errors], client_max_size=TEXT_BYTES)
+        app = web.Application(middlewares=[self._fail, self._dialect.desk.errors], client_max_size=TEXT_BYTES)
+        app.router.add_get(FAULTS, self._told)
+        app.router.add_post(FAULTS, self._told)
         for path in self._dialect.paths:
             app.router.add_get(path, self._connect)
         self._dialect.desk.route(app.router)
@@ -174,9 +199,59 @@ class Exchange:
         if self._runner is not None:
             await self._runner.cleanup()
 
+    # What goes wrong on purpose
+
+    async def suffer(self, order: Order) -> None:
+        """Carry out what a test asks."""
+        self._faults = order.after(self._faults)
+        self._heard.set()
+        self._heard.clear()
+        if "seed" in order.model_fields_set:
+            self._dice.seed(f"rest {order.seed}")
+        if order.expire:
+            self._dialect.customer.expire()
+        if order.renew is not None:
+            self._dialect.customer.renew(order.renew)
+        if order.cut:
+            await self._cut(None if order.cut is True else int(order.cut))
+
+    async def _cut(self, code: int | None) -> None:
+        for socket in list(self._sockets):
+            self._sockets.pop(socket, None)
+            self.injected["cut"] += 1
+            if code is None:
+                socket.abort()
+            else:
+                await socket.answer.close(code=code)
+
+    async def _told(self, request: web.Request) -> web.Response:
+        """The faults that hold and how many were made, behind what this request changes."""
+        if request.remote not in ("127.0.0.1", "::1"):
+            raise web.HTTPNotFound
+        if request.method == "POST":
+            try:
+                order = Order.model_validate_json(await request.text())
+            except ValidationError as e:
+                return web.json_response({"error": str(e)}, status=400)
+            await self.suffer(order)
+        return web.json_response({"faults": self._faults.model_dump(), "injected": dict(self.injected)})
+
+    @web.middleware
+    async def _fail(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        faults, path = self._faults, request.path
+        if path != FAULTS and path not in self._dialect.paths:
+            for what, rate, status in (("too_many", faults.too_many, 429), ("broken", faults.broken, 503)):
+                if rate and self._dice.random() < rate:
+                    self.injected[what] += 1
+                    return web.Response(status=status, text="<html>no</html>", content_type="text/html")
+        return await handler(request)
+
     # The stream
 
     async def _connect(self, request: web.Request) -> web.StreamResponse:
+        if self._faults.refuse:
+            self.injected["refuse"] += 1
+            return web.Response(status=503, text="no connections now")
         refusal = self._dialect.refusal(request)
         if refusal is not None:
             return refusal
@@ -187,7 +262,9 @@ class Exchange:
         transport = request.transport
         if transport is None:
             return answer
-        socket = Socket(self._dialect.conversation(), answer, self._behind, transport.abort)
+        spoiler = Spoiler(f"{self._faults.seed} {self._opened}", self.injected)
+        self._opened += 1
+        socket = Socket(self._dialect.conversation(), answer, spoiler, self._behind, transport.abort)
         self._sockets[socket] = None
         for greeting in self._dialect.greeting:
             await socket.send(greeting)
@@ -224,7 +301,7 @@ class Exchange:
             return
         shown = self._tape.latest(self._step)
         shown = shown[np.isin(shown["instrument"], fresh)]
-        shows = talk.frames(shown, self._tape.closes_before, self.clock) if len(shown) else []
+        shows = self._frames(shown, self._step, socket) if len(shown) and not self._faults.mute else []
         if not socket.offer([*answers, *shows]):
             self._drop(socket)
 
@@ -242,8 +319,8 @@ class Exchange:
             while self._step + 1 < self._tape.steps:
                 await pace.wait(self._step + 1)
                 self._step += 1
-                for socket in [s for s in self._sockets if s.talk.admitted]:
-                    if not socket.offer(self._messages(self._tape, self._step, socket)):
+                for socket in [s for s in self._sockets if s.talk.admitted and not self._faults.mute]:
+                    if not socket.offer(self._messages(self._step, socket)):
                         self._drop(socket)
                 if self._speed is None:
                     await self._wait_for_readers()
@@ -283,17 +360,27 @@ class Exchange:
             pace = Pace(self._speed, step - 1, self._monotonic, self._sleep)
             while step < self._tape.steps and not socket.resumed.is_set():
                 await pace.wait(step)
-                for message in self._messages(self._tape, step, socket):
+                while self._faults.mute:
+                    await self._heard.wait()
+                for message in self._messages(step, socket):
                     await socket.send(message)
                 self._step = max(self._step, step)
                 step += 1
             if step >= self._tape.steps:
                 await socket.send(END)
 
-    def _messages(self, tape: Tape, step: int, socket: Socket) -> list[Message]:
-        clock = tape.clock(step)
-        frames = socket.talk.frames(tape.packets(step), tape.closes_before, clock)
-        return [*frames, tape_text(TapeClock(frame=step, clock=clock))]
+    def _messages(self, step: int, socket: Socket) -> list[Message]:
+        told = tape_text(TapeClock(frame=step, clock=self._tape.clock(step)))
+        return [*self._frames(self._tape.packets(step), step, socket), told]
+
+    def _frames(self, packets: Packets, step: int, socket: Socket) -> list[Message]:
+        faults, clock = self._faults, self._tape.clock(max(step, 0))
+        if faults.skew_seconds:
+            packets, skew = packets.copy(), round(faults.skew_seconds * SECOND)
+            packets["at"] += skew
+            clock += skew
+        frames = socket.talk.frames(packets, self._tape.closes_before, clock)
+        return socket.spoiler.spoil(faults, step, frames) if faults.spoils or socket.spoiler.waits else frames
 
 
 class Pace:

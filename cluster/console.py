@@ -4,17 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
+import httpx
 import typer
 from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from cluster.document import check_with_ray
 from cluster.settings import Settings, read
 from market.errors import BadSetting, BourseError
+from market.sessions import IST
 
 REFUSED = 2
+WAIT_SECONDS = 10.0
 
 screen = Console(highlight=False)
 
@@ -38,6 +52,22 @@ def refuse(line: str) -> NoReturn:
     raise typer.Exit(REFUSED) from None
 
 
+def answer(port: int, path: str) -> dict[str, Any]:
+    """What the gateway of this machine answers, or the end of this command."""
+    try:
+        got = httpx.get(f"http://127.0.0.1:{port}{path}", timeout=WAIT_SECONDS)
+        got.raise_for_status()
+        found: dict[str, Any] = got.json()
+    except (httpx.HTTPError, ValueError) as e:
+        refuse(f"no gateway on port {port}: {e}; bourse up starts one")
+    return found
+
+
+def clock(stamp: str) -> str:
+    """An instant of the API as the clocks of India show it."""
+    return f"{datetime.fromisoformat(stamp).astimezone(IST):%Y-%m-%d %H:%M:%S}"
+
+
 @contextmanager
 def told() -> Iterator[None]:
     """What Bourse raises on purpose becomes the one line."""
@@ -45,3 +75,19 @@ def told() -> Iterator[None]:
         yield
     except BourseError as e:
         refuse(str(e))
+
+
+@contextmanager
+def progress(name: str) -> Iterator[tuple[Progress, TaskID]]:
+    """A bar on stderr for long work, from 0 to 1, with a `text` beside it."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn(name),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[text]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        yield bar, bar.add_task(name, total=1.0, text="starting")

@@ -11,7 +11,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from adapters.redis_line import without_password
-from cluster import daily, running
+from cluster import daily, running, tending
+from cluster.chaos import command
 from cluster.console import Config, screen, settings_of
 from cluster.settings import Settings
 
@@ -24,6 +25,8 @@ app = typer.Typer(
 )
 app.add_typer(running.app)
 app.add_typer(daily.app)
+app.add_typer(command.app)
+app.add_typer(tending.app)
 
 
 @app.callback()
@@ -97,3 +100,7 @@ def _flat(values: dict[str, object], path: str = "") -> Iterator[tuple[str, str]
             yield from _flat(value, f"{path}{key}.")
         elif value is not None:
             yield f"{path}{key}", str(value)
+
+
+if __name__ == "__main__":
+    app()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from datetime import date, timedelta
 from pathlib import Path
@@ -16,9 +17,12 @@ from actors.feed import Feed
 from actors.market import Market
 from actors.plans import ArchivePlan, CandlesPlan, FeedPlan, MarketPlan
 from actors.supervisor import Part, SupervisorPlan
+from actors.timetable import Timetable, TimetablePlan
 from adapters import logs
+from adapters.jobs import READER
 from adapters.logins import Credentials
 from cluster.broker import root
+from cluster.jobs import commands
 from cluster.settings import Settings, Source
 from cluster.stores import Stores
 from cluster.tapes import Tape
@@ -34,6 +38,8 @@ DEMO_KEY = "demo"
 DEMO_TOKEN = "demo-access-token"  # noqa: S105  (of the simulated exchange, on loopback)
 LOGIN = "start the demo again: its exchange takes only the demo's own token"
 HORIZON_DAYS = 400
+RECORDS_SECONDS = 30 * 86_400.0
+"""So long alerts and the ledger of jobs stay on the bus."""
 CALENDAR = date(2000, 1, 1)
 """From here on the gateway knows which days were sessions, and says which of them it has no candles of."""
 
@@ -73,6 +79,8 @@ class Wiring:
                 Part(name="market", make=Market, plan=MarketPlan(**self._bus()), environment=self._environment())
             )
         parts += [self._feed(number, name, source) for number, (name, source) in enumerate(self.feeds.items())]
+        if read_model and self._tape is None:
+            parts.append(self._timetable())
         return parts
 
     def supervisor(self) -> SupervisorPlan:
@@ -83,8 +91,18 @@ class Wiring:
             cache=self.stores.cache,
             partitions=self.settings.partitions,
             bus_folder=str(self.settings.bus_folder) if self.settings.bus_folder else None,
-            readers={"ticks": ("candles", "archive-ticks"), "candles": ("archive-candles",)},
-            keep_seconds={"ticks": keep.ticks_minutes * 60.0, "candles": keep.candles_days * 86_400.0},
+            readers={
+                "ticks": ("candles", "archive-ticks"),
+                "candles": ("archive-candles",),
+                "alerts": (),
+                "jobs": (READER,),
+            },
+            keep_seconds={
+                "ticks": keep.ticks_minutes * 60.0,
+                "candles": keep.candles_days * 86_400.0,
+                "alerts": RECORDS_SECONDS,
+                "jobs": RECORDS_SECONDS,
+            },
             log_level=self.settings.log_level,
         )
 
@@ -205,6 +223,20 @@ class Wiring:
             memory=share.memory,
             environment=self._environment(),
         )
+
+    def _timetable(self) -> Part:
+        plan = TimetablePlan(
+            bus=self.stores.bus,
+            partitions=self.settings.partitions,
+            jobs=self.settings.timetable,
+            commands=commands(self.settings.file),
+            calendars={"NSE": self.sessions},
+            dashboard=f"http://127.0.0.1:{self.settings.ports.dashboard}",
+            cluster=secrets.token_hex(8),
+            tape=self.settings.feeds.sources[self.settings.feeds.primary].kind == "simulated",
+            log_level=self.settings.log_level,
+        )
+        return Part(name="timetable", make=Timetable, plan=plan, environment=self._environment())
 
 
 def account(settings: Settings, vendor: str) -> Account:

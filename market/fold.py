@@ -17,6 +17,10 @@ batches. The rules, in the order in which a tick meets them:
   sets no close.
 - The first packet of a session has base 0 if its feed was LIVE since before the open; else its own volume is the
   base, it adds nothing, and the minute is incomplete.
+- A print (`Flag.PRINT`) adds its own size, whatever came before it. It is a *duplicate* if its instant, price, size and
+  number equal one of the instrument's last `HEARD` prints of the session; one stamped before all that are still
+  remembered may be either, and is *late*. One that counts for volume only sets no price and is no trade of the candle;
+  a minute that had no others carries the last price. The feeds of one universe send all prints, or all totals.
 
 A minute closes when the active feed's mark, less the grace, has passed its end. A session that one mark jumps over from
 before its open to behind its close leaves no rows: nobody was there to see it.
@@ -35,9 +39,10 @@ from market.candles import CANDLE, INTERVALS, Candles, Provenance
 from market.errors import BadPayload, BadValue
 from market.money import UNKNOWN
 from market.sessions import DAY, MINUTE, SECOND
-from market.ticks import TICK, FeedState, Kind, Ticks
+from market.ticks import TICK, FeedState, Flag, Kind, Ticks
 
 OPEN_MINUTES = 4
+HEARD = 256
 FEEDS = 16
 PAST = 64
 
@@ -77,13 +82,18 @@ _FEED = np.dtype([("state", "i8"), ("live_from", "i8"), ("mark", "i8"), ("incarn
 SESSION, NEXT, ACTIVE, PASTS, STARTED, FRONTIER = range(6)
 _WORLD = 6
 
-_DONE, _FULL, _REVISE = 0, 1, 2
+_DONE, _FULL, _REVISE, _PRINTS = 0, 1, 2, 3
 _NEVER = np.iinfo(np.int64).max
-_VERSION = 1
+_VERSION = 2
 
 _LIVE, _CLOSED, _ACTIVE = int(FeedState.LIVE), int(FeedState.CLOSED), int(FeedState.ACTIVE)
 _TICK, _MARK = int(Kind.TICK), int(Kind.MARK)
 _P_LIVE, _P_GAP = int(Provenance.LIVE), int(Provenance.GAP)
+_PRINT, _VOLUME_ONLY, _RANGE_ONLY = int(Flag.PRINT), int(Flag.VOLUME_ONLY), int(Flag.RANGE_ONLY)
+
+# The prints an instrument remembers, as an int64 vector: the session they are of, where the next one goes, the newest
+# instant, the newest one forgotten; then `HEARD` instants and as many keys.
+_H_SESSION, _H_NEXT, _H_NEWEST, _H_FORGOTTEN, _H_AT, _H_KEY, _H_WIDTH = 0, 1, 2, 3, 4, 4 + HEARD, 4 + 2 * HEARD
 
 
 class CandleBuilder:
@@ -120,6 +130,7 @@ class CandleBuilder:
         self._world = np.zeros(_WORLD, np.int64)
         self._counts = np.zeros(len(COUNTS), np.int64)
         self._recent = np.zeros(0, CANDLE)
+        self._prints = np.zeros((0, _H_WIDTH), np.int64)  # most feeds send none: made when the first one comes
 
     @property
     def counts(self) -> dict[str, int]:
@@ -149,7 +160,7 @@ class CandleBuilder:
             out = np.empty(room, CANDLE) if begin or self._may_close(ticks) else np.empty(0, CANDLE)
             begin, wrote, recent, status = _fold(
                 ticks, begin, out, self._slots, self._sessions, self._grace, self._last, self._minutes, self._buckets,
-                self._feeds, self._past, self._world, self._counts,
+                self._feeds, self._past, self._world, self._counts, self._prints,
             )  # fmt: skip
             if wrote:
                 closed.append(out[:wrote])
@@ -157,6 +168,8 @@ class CandleBuilder:
             if status == _REVISE:
                 closed.append(self._revise())
                 begin += 1
+            if status == _PRINTS:
+                self._prints = self._no_prints()
             if status == _DONE:
                 break
             room = self._room()
@@ -198,7 +211,7 @@ class CandleBuilder:
         read = [
             np.frombuffer(state[end - size : end], a.dtype) for a, size, end in zip(arrays, head[4:], ends, strict=True)
         ]
-        last, minutes, buckets, feeds, past, world, counts, recent = read
+        last, minutes, buckets, feeds, past, world, counts, recent, prints = read
         count = int(head[2])
         self._clear()
         known = np.isin(last["instrument"], self._ids)
@@ -209,6 +222,9 @@ class CandleBuilder:
         self._feeds[:], self._past[:], self._counts[:] = feeds, past.reshape(PAST, 2), counts
         self._world[:] = world
         self._recent = recent.copy()
+        if len(prints):
+            self._prints = self._no_prints()
+            self._prints[mine] = prints.reshape(-1, _H_WIDTH)[:count][known]
         if self._world[STARTED]:  # the calendar may have grown at its front since
             self._world[SESSION] = np.searchsorted(self._sessions[:, 3], self._world[NEXT], side="right")
 
@@ -222,7 +238,11 @@ class CandleBuilder:
             self._world,
             self._counts,
             self._recent,
+            self._prints.ravel(),
         ]
+
+    def _no_prints(self) -> npt.NDArray[np.int64]:
+        return np.full((max(len(self._ids), 1), _H_WIDTH), UNKNOWN)
 
     def _room(self) -> int:
         return 8 * max(len(self._ids), 1) * (1 + len(ROLLUPS))
@@ -251,7 +271,8 @@ class CandleBuilder:
         minutes = np.where(rows["interval"] == INTERVALS["1m"], 1, self._bucket_minutes(rows))
         rows["completeness"] = np.maximum(rows["completeness"] - loss[rows["instrument"]] / minutes, 0.0)
         rows["revision"] += 1
-        gone = (rows["interval"] == INTERVALS["1m"]) & (rows["trades"] == 0) & (rows["completeness"] == 0)
+        bare = (rows["trades"] == 0) & (rows["volume"] == 0)
+        gone = (rows["interval"] == INTERVALS["1m"]) & bare & (rows["completeness"] == 0)
         rows["provenance"][gone] = Provenance.GAP
         for name in ("open", "high", "low", "close"):
             rows[name][gone] = UNKNOWN
@@ -270,7 +291,7 @@ class CandleBuilder:
 
 
 @nb.njit(cache=True)
-def _fold(ticks, begin, out, slots, sessions, grace, last, minutes, buckets, feeds, past, world, counts):
+def _fold(ticks, begin, out, slots, sessions, grace, last, minutes, buckets, feeds, past, world, counts, prints):
     """Fold rows from `begin`; returns (next row, rows written, where the newest minute's rows begin, status)."""
     wrote = 0
     recent = 0
@@ -278,7 +299,10 @@ def _fold(ticks, begin, out, slots, sessions, grace, last, minutes, buckets, fee
     while k < len(ticks):
         row = ticks[k]
         if row.kind == _TICK:
-            k = _ticks(ticks, k, slots, sessions, last, minutes, feeds, world, counts)
+            ended = _ticks(ticks, k, slots, sessions, last, minutes, feeds, world, counts, prints)
+            if ended == k:
+                return k, wrote, recent, _PRINTS
+            k = ended
             continue
         if row.kind == _MARK:
             revise = _note(row, feeds, past, world)
@@ -300,13 +324,17 @@ def _fold(ticks, begin, out, slots, sessions, grace, last, minutes, buckets, fee
 
 
 @nb.njit(cache=True)
-def _ticks(ticks, begin, slots, sessions, last, minutes, feeds, world, counts):
-    """Fold the run of ticks that starts at `begin`; returns the index of the first row that is none."""
+def _ticks(ticks, begin, slots, sessions, last, minutes, feeds, world, counts, prints):
+    """Fold the run of ticks that starts at `begin`; returns the index of the first row that is none, or of a print
+    while there is no memory for prints.
+    """
     active = world[ACTIVE]
     frontier = world[NEXT] if world[STARTED] else _NEVER
     k = begin
     while k < len(ticks) and ticks[k].kind == _TICK:
         row = ticks[k]
+        if row.flags & _PRINT and len(prints) == 0:
+            break
         k += 1
         if row.source != active:
             counts[STANDBY] += 1
@@ -323,6 +351,14 @@ def _ticks(ticks, begin, slots, sessions, last, minutes, feeds, world, counts):
         volume = row.day_volume
         me = last[i]
         start = me.minute
+        if row.flags & _PRINT:
+            if not frontier <= start <= at < start + MINUTE:
+                start = _place(at, UNKNOWN, me, sessions, world, counts)
+                if start < 0:
+                    continue
+                me.minute = start
+            _print(row, start, me, minutes[i], prints[i], counts)
+            continue
         if not (frontier <= start <= at < start + MINUTE):
             start = _place(at, volume, me, sessions, world, counts)
             if start < 0:
@@ -334,12 +370,7 @@ def _ticks(ticks, begin, slots, sessions, last, minutes, feeds, world, counts):
 
         candle = minutes[i, (start // MINUTE) & (OPEN_MINUTES - 1)]
         if candle.start != start:
-            candle.start = start
-            candle.known_from = start
-            candle.trades = 0
-            candle.volume = 0
-            candle.turnover = 0
-            candle.oi = UNKNOWN
+            _open(candle, start)
         added = 0
         old = False
         if volume != UNKNOWN:
@@ -383,6 +414,77 @@ def _ticks(ticks, begin, slots, sessions, last, minutes, feeds, world, counts):
         me.price = price
     counts[TICKS] += k - begin
     return k
+
+
+@nb.njit(cache=True)
+def _open(candle, start):
+    candle.start = start
+    candle.known_from = start
+    candle.trades = 0
+    candle.volume = 0
+    candle.turnover = 0
+    candle.oi = UNKNOWN
+
+
+@nb.njit(cache=True)
+def _print(row, start, me, open_minutes, heard, counts):
+    """Fold one print whose minute is open."""
+    if heard[_H_SESSION] != me.session:
+        heard[:] = UNKNOWN
+        heard[_H_SESSION] = me.session
+        heard[_H_NEXT] = 0
+    at, price, size = row.at, row.price, row.day_volume
+    if at < heard[_H_FORGOTTEN]:
+        counts[LATE] += 1
+        return
+    key = _key(price, size, row.sequence)
+    if at <= heard[_H_NEWEST]:
+        for j in range(HEARD):
+            if heard[_H_AT + j] == at and heard[_H_KEY + j] == key:
+                counts[DUPLICATE] += 1
+                return
+    j = heard[_H_NEXT]
+    heard[_H_NEXT] = (j + 1) % HEARD
+    heard[_H_NEWEST] = max(heard[_H_NEWEST], at)
+    heard[_H_FORGOTTEN] = max(heard[_H_FORGOTTEN], heard[_H_AT + j])
+    heard[_H_AT + j] = at
+    heard[_H_KEY + j] = key
+
+    candle = open_minutes[(start // MINUTE) & (OPEN_MINUTES - 1)]
+    if candle.start != start:
+        _open(candle, start)
+    if size != UNKNOWN:
+        candle.volume += size
+        candle.turnover += size * price
+    if row.flags & _VOLUME_ONLY:
+        return
+    sets = not row.flags & _RANGE_ONLY
+    if candle.trades == 0:
+        candle.open = price
+        candle.high = price
+        candle.low = price
+        candle.close = price
+        candle.open_at = at if sets else _NEVER
+        candle.close_at = at if sets else UNKNOWN
+    else:
+        candle.high = max(candle.high, price)
+        candle.low = min(candle.low, price)
+        if sets and at < candle.open_at:
+            candle.open_at = at
+            candle.open = price
+        if sets and at >= candle.close_at:
+            candle.close_at = at
+            candle.close = price
+    candle.trades += 1
+
+
+@nb.njit(cache=True)
+def _key(price, size, number):
+    """One number for the three; it only tells prints of one instrument and instant apart."""
+    mixed = np.uint64(price) * np.uint64(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ (mixed >> np.uint64(29)) ^ np.uint64(size)) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(32)) ^ np.uint64(number)) * np.uint64(0x94D049BB133111EB)
+    return np.int64(mixed ^ (mixed >> np.uint64(31)))
 
 
 @nb.njit(cache=True)
@@ -566,7 +668,11 @@ def _close(out, wrote, sessions, last, minutes, buckets, feeds, past, world):
             me.carry = candle.close
         else:
             price = me.carry
-            if coverage == 0:
+            volume = 0
+            if mine:
+                volume = candle.volume
+                turnover = candle.turnover
+            if coverage == 0 and volume == 0:
                 row.provenance = _P_GAP
                 row.completeness = 0
                 price = UNKNOWN
@@ -574,7 +680,7 @@ def _close(out, wrote, sessions, last, minutes, buckets, feeds, past, world):
             row.high = price
             row.low = price
             row.close = price
-            row.volume = 0
+            row.volume = volume
             row.trades = 0
         row.vwap = (turnover + row.volume // 2) // row.volume if row.volume > 0 else UNKNOWN
         if mine:
@@ -612,6 +718,8 @@ def _roll(bucket, row, turnover, start):
     bucket.oi = row.open_interest
     if row.provenance == _P_GAP:
         bucket.gaps += 1
+    bucket.volume += row.volume
+    bucket.turnover += turnover
     if row.open == UNKNOWN:
         return
     # A quiet minute gives a longer candle its price only while no trade has: it never widens a traded range.
@@ -630,8 +738,6 @@ def _roll(bucket, row, turnover, start):
         bucket.low = row.open
         bucket.close = row.open
     bucket.trades += row.trades
-    bucket.volume += row.volume
-    bucket.turnover += turnover
 
 
 @nb.njit(cache=True)

@@ -16,10 +16,12 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
 
+from cluster.instance import free_base
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BOURSE = [sys.executable, "-c", "from cluster.main import app; app()"]
-BASE = 23_000
+BASE = free_base()
 START_SECONDS = 90.0
 
 AROUND = {"make run", "make test"}
@@ -31,8 +33,8 @@ def blocks(language: str) -> list[str]:
 
 
 COMMANDS = sorted({line for block in blocks("sh") for line in block.splitlines() if line.strip()})
-ALONE = {c for c in COMMANDS if re.match(r"\.venv/bin/bourse (check|doctor|replay|login|instruments)\b", c)}
-RUNNING = {c for c in COMMANDS if re.match(r"(curl -s |\.venv/bin/bourse (status|watch|down)\b)", c)}
+ALONE = {c for c in COMMANDS if re.match(r"\.venv/bin/bourse (check|compact|doctor|replay|login|instruments)\b", c)}
+RUNNING = {c for c in COMMANDS if re.match(r"(curl -s |\.venv/bin/bourse (alerts|status|timetable|watch|down)\b)", c)}
 
 
 def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:

@@ -115,6 +115,7 @@ async def play(
 
 async def until(condition: Callable[[], Any], task: asyncio.Task[Any] | None = None) -> None:
     """Let everything else go on until the condition holds; what ends a task that must run is raised."""
+    await asyncio.sleep(0)  # whoever asks again and again for what holds already must not keep the others waiting
     async with asyncio.timeout(WAIT):
         while not condition():
             if task is not None and task.done():

@@ -14,11 +14,12 @@ import psutil
 import pytest
 
 from cluster.head import environment
+from cluster.instance import free_base
 from cluster.ports import HIGHEST, SPAN
 from cluster.settings import DEEPEST, read
 
 ROOT = Path(__file__).resolve().parents[2]
-BASE = 27_000
+BASE = free_base()
 WAIT = 110.0
 NODE = "f" * 56
 """What Ray puts into the path of HAProxy's sockets: a node's id."""

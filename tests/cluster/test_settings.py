@@ -117,6 +117,7 @@ def test_a_file_that_says_nothing_of_us_is_a_file_of_defaults(tmp_path: Path, ou
 
 
 SIM = "feeds: {sources: {sim: {kind: simulated, %s}}}"
+JOB = "timetable: {a: {%s}}"
 KITE = "feeds: {primary: k, sources: {k: {kind: kite, %s}}}"
 
 
@@ -131,7 +132,7 @@ KITE = "feeds: {primary: k, sources: {k: {kind: kite, %s}}}"
         ("partitions: true", "partitions", "True is not allowed"),
         ("partitions: null", "partitions", "'nothing' is not allowed"),
         ("partitions: [1, 2]", "partitions", "'a list' is not allowed"),
-        ("universe: nifty500", "universe", "'nifty500' is not allowed; a universe's name (nifty50)"),
+        ("universe: nifty500", "universe", "'nifty500' is not allowed; a universe's name (nifty50, us20)"),
         ("universe: [NSE:TCS, NSE:RELIANC]", "universe.1", "did you mean NSE:RELIANCE?"),
         ("universe: [NSE:TCS, 5]", "universe.1", "5 is not allowed"),
         ("universe: []", "universe", "at least one symbol"),
@@ -170,6 +171,18 @@ KITE = "feeds: {primary: k, sources: {k: {kind: kite, %s}}}"
         ("retention: {ticks_minutes: 0}", "retention.ticks_minutes", "1 to 10080"),
         ("archive: {commit_seconds: 0}", "archive.commit_seconds", "0.1 to 3600"),
         ("snapshots: 5", "snapshots", "a mapping of seconds"),
+        (JOB % "at: noon, do: compact", "timetable.a.at", "'noon' is not allowed; like 08:30 on session days"),
+        (JOB % "cron: 61 * * * *, do: compact", "timetable.a.cron", "'61 * * * *' is not allowed; five fields of cron"),
+        (JOB % "do: compact", "timetable.a", "'a mapping' is not allowed; one of at and cron"),
+        (JOB % "at: 08:30 on session days", "timetable.a.do", "'nothing' is not allowed; the name of a job"),
+        (JOB % "at: 08:30 on session days, do: dance", "timetable.a.do", "'dance' is not allowed; one of instruments"),
+        (JOB % "at: 08:30 on session days, do: compact, misfire: run", "timetable.a.misfire", "catch_up or skip"),
+        (JOB % "at: 08:30 on session days, do: compact, exchange: LSE", "timetable.a.exchange", "NSE"),
+        (JOB % "at: 08:30 on session days, do: compact, tries: 0", "timetable.a.tries", "1 to 20"),
+        (JOB % "att: 08:30 on session days", "timetable.a.att", "did you mean at?"),
+        ("timetable: {A b: {at: 08:30 on session days, do: compact}}", "timetable.A b", "small letters"),
+        ("timetable: {a: compact}", "timetable.a", "a mapping of at, cron, exchange, do"),
+        ("timetable: compact", "timetable", "jobs by name"),
         ("object_store: 1 MiB", "object_store", "at least 80 MiB"),
         ("log_level: loud", "log_level", "debug, info, warning or error"),
         ("file: /etc/passwd", "file", "known keys here: universe"),
