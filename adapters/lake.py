@@ -30,6 +30,7 @@ from market.sessions import DAY, MINUTE
 from market.ticks import Ticks
 
 PRICE = pa.decimal128(18, DECIMALS)
+OFFICIAL = Provenance.OFFICIAL.name
 INSTANT = pa.timestamp("us", "UTC")
 
 CANDLES = pa.schema(
@@ -68,8 +69,11 @@ TICKS = pa.schema(
 Of a print (`flags` as `market.ticks.Flag`) `day_volume` is its own size and `sequence` the vendor's number of it.
 """
 
-SCHEMAS = {"ticks": TICKS, "candles": CANDLES}
-INDEXED = {"ticks": "symbol,at", "candles": "symbol,interval,start"}
+LACKING = pa.schema([("symbol", pa.string()), ("start", INSTANT), ("vendor", pa.string()), ("session", pa.date32())])
+"""The table `lacking`: minutes that a vendor was asked for, to repair them, and does not have."""
+
+SCHEMAS = {"ticks": TICKS, "candles": CANDLES, "lacking": LACKING}
+INDEXED = {"ticks": "symbol,at", "candles": "symbol,interval,start", "lacking": "symbol,start"}
 
 CHECKPOINT_COMMITS = 50
 COMPACTED_COMMITS = 25
@@ -148,12 +152,33 @@ class Lake:
             return int(done["numFilesRemoved"]) - int(done["numFilesAdded"])
 
     def read_candles(self, symbols: Collection[str] | None, interval: str | None, first: date, last: date) -> pa.Table:
-        """The newest revisions of the candles of sessions `first` to `last`, both inclusive.
+        """The newest revisions of our own candles of sessions `first` to `last`, both inclusive.
 
         Ordered by symbol, interval, start; None stands for all symbols, or all intervals. Raises LineDown and
         StoreRefused.
         """
-        wanted = (ds.field("session") >= pa.scalar(first)) & (ds.field("session") <= pa.scalar(last))
+        return self._read_candles(symbols, interval, (first, last), ds.field("provenance") != OFFICIAL)
+
+    def read_official(self, symbols: Collection[str] | None, first: date, last: date) -> pa.Table:
+        """The newest revisions of the exchange's own daily candles, as `read_candles`."""
+        return self._read_candles(symbols, "1d", (first, last), ds.field("provenance") == OFFICIAL)
+
+    def read_lacking(self, symbols: Collection[str], first: date, last: date) -> list[tuple[str, int]]:
+        """Symbol and start, ns UTC, of the minutes of these sessions that a vendor does not have either."""
+        with self._lock, self._trouble("lacking"):
+            try:
+                dataset = self._current("lacking").to_pyarrow_dataset()
+            except TableNotFoundError:
+                return []
+            of = (ds.field("session") >= pa.scalar(first)) & (ds.field("session") <= pa.scalar(last))
+            rows = dataset.to_table(filter=of & ds.field("symbol").isin(list(symbols)))
+        return list(zip(rows["symbol"].to_pylist(), (_whole(rows["start"]) * 1000).tolist(), strict=True))
+
+    def _read_candles(
+        self, symbols: Collection[str] | None, interval: str | None, days: tuple[date, date], wanted: ds.Expression
+    ) -> pa.Table:
+        first, last = days
+        wanted &= (ds.field("session") >= pa.scalar(first)) & (ds.field("session") <= pa.scalar(last))
         files = f"session >= '{first.isoformat()}' AND session <= '{last.isoformat()}'"
         if interval is not None:
             wanted &= ds.field("interval") == interval
@@ -317,6 +342,17 @@ def candle_rows(table: pa.Table, ids: Mapping[str, int]) -> Candles:
     rows["revision"] = _whole(table["revision"])
     rows["provenance"] = _coded(table["provenance"], {p.name: int(p) for p in Provenance})
     return rows
+
+
+def lacking_table(rows: Sequence[tuple[str, int, date]], vendor: str) -> pa.Table:
+    """(symbol, start in ns UTC, session) as rows of the lake's `lacking`."""
+    columns = {
+        "symbol": pa.array([symbol for symbol, _, _ in rows], pa.string()),
+        "start": _instants(np.array([start for _, start, _ in rows], np.int64)),
+        "vendor": pa.array([vendor] * len(rows), pa.string()),
+        "session": pa.array([session for _, _, session in rows], pa.date32()),
+    }
+    return pa.table(columns, schema=LACKING)
 
 
 def tick_table(ticks: Ticks, symbols: Sequence[str], feeds: Sequence[str]) -> pa.Table:

@@ -4,7 +4,7 @@ A minute is *missing* if no row of it was ever written or the row is a GAP, *inc
 of it only. A session of an instrument is
 
 - `holiday`: the exchange did not trade that day;
-- `not listed`: others have candles of the session and this instrument has none at all;
+- `not listed`: others have candles of the session, this instrument has none at all, and no official one either;
 - `halted`: every minute is there and whole, and in none of them did it trade;
 - `complete`: every minute is there and whole;
 - `gap`: everything else. Where nobody has a candle of the session, all its minutes are missing.
@@ -15,23 +15,23 @@ theirs are. Only sessions for which it is not are looked at minute by minute.
 
 from __future__ import annotations
 
-from datetime import date
+from collections.abc import Collection, Iterator, Sequence
+from datetime import date, timedelta
 from enum import StrEnum
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from market.alerts import OperatorAlert
 from market.candles import INTERVALS, Candles, Provenance
 from market.records import Record
-from market.sessions import IST, MINUTE, instant
-
-SPANS = 20
-"""Spans of minutes named in one answer; all are counted."""
+from market.sessions import IST, MINUTE, Session, Sessions, day_number, instant
 
 MINUTES = INTERVALS["1m"]
 
 
-class Coverage(StrEnum):
+class State(StrEnum):
     """What an instrument's session is."""
 
     COMPLETE = "complete"
@@ -42,7 +42,7 @@ class Coverage(StrEnum):
 
 
 class Cause(StrEnum):
-    """Why minutes of a session are not there, or not whole."""
+    """Why a minute is not there, or not whole."""
 
     NEVER_RECORDED = "never recorded"
     NO_FEED = "no feed was live"
@@ -58,20 +58,124 @@ class Span(Record):
     cause: Cause
 
 
-class Entry(Record):
-    """One instrument's session. `minutes`: how many it has had so far; `missing`, `incomplete`: how many of them.
-
-    `covered`: the share of its time for which the candles are there, 0..1; None on a holiday.
-    """
+class Shortfall(Record):
+    """A session of an instrument that is not complete. `minutes`: how many of it have ended; `covered`: 0..1."""
 
     symbol: str
     session: date
-    coverage: Coverage
-    minutes: int = 0
+    state: State
+    minutes: int
     missing: int = 0
     incomplete: int = 0
-    covered: float | None = None
+    covered: float = 0.0
     spans: tuple[Span, ...] = ()
+
+
+class Else(NamedTuple):
+    """What is known of a session besides the minutes of those asked for.
+
+    `recorded`: anybody has a candle of it; `official`: places of the instruments that have an official one; `lacking`:
+    (place, start) of the minutes that a vendor was asked for and does not have.
+    """
+
+    recorded: bool
+    official: Collection[int] = ()
+    lacking: Collection[tuple[int, int]] = ()
+
+
+class Survey:
+    """The state of every instrument's session from `first` to `last`, as known at `now`, ns UTC.
+
+    Instruments are the places of `symbols`, (n,), sessions those that have begun, (m,). Give it the daily candles, then
+    the minutes of what is `open`.
+    """
+
+    def __init__(self, symbols: Sequence[str], sessions: Sessions, span: tuple[date, date], now: int) -> None:
+        self.symbols, (self.first, self.last) = tuple(symbols), span
+        self.sessions = [s for s in sessions if span[0] <= s.date <= span[1] and s.open + MINUTE <= now]
+        self.minutes = np.array([(min(s.close, now) - s.open) // MINUTE for s in self.sessions], np.int64)
+        self._state = np.full((len(self.symbols), len(self.sessions)), -1, np.int8)
+        self._covered = np.zeros(self._state.shape)
+        self.shortfalls: list[Shortfall] = []
+        trading = {s.date for s in sessions}
+        days = (span[0] + timedelta(days=k) for k in range((span[1] - span[0]).days + 1))
+        self.holidays = [d for d in days if d.weekday() < SATURDAY and d not in trading]
+
+    @property
+    def covered(self) -> float | None:
+        """The share of all time that should be covered for which there are candles, 0..1; None where there is none."""
+        due = self.minutes * (self._state != _NOT_LISTED)
+        return float((due * self._covered).sum() / due.sum()) if due.sum() else None
+
+    def counts(self) -> dict[str, int]:
+        """How many sessions of an instrument are in each state; holidays once for each instrument."""
+        found = {state.value: int(np.count_nonzero(self._state == k)) for k, state in enumerate(_STATES)}
+        return {**found, State.HOLIDAY.value: len(self.symbols) * len(self.holidays)}
+
+    def settle(self, daily: Candles) -> None:
+        """Take daily candles, (k,), newest revisions: a closed session whose candle is whole needs no look."""
+        days = {day_number(s.date): k for k, s in enumerate(self.sessions)}
+        rows = daily[(daily["provenance"] != Provenance.OFFICIAL) & (daily["completeness"] >= 1)]
+        rows = rows[np.isin(rows["session"], list(days))]
+        at = rows["instrument"], np.array([days[d] for d in rows["session"].tolist()], np.int64)
+        self._state[at] = np.where(rows["trades"] == 0, _HALTED, _COMPLETE)
+        self._covered[at] = 1.0
+
+    def open(self) -> Iterator[tuple[Session, list[str]]]:
+        """The sessions that are not settled, and the symbols whose minutes must be looked at."""
+        for k, session in enumerate(self.sessions):
+            who = np.flatnonzero(self._state[:, k] < 0).tolist()
+            if who:
+                yield session, [self.symbols[i] for i in who]
+
+    def look(self, session: Session, minutes: Candles, more: Else) -> None:
+        """Judge what is open of a session by its minutes, (k,), newest revisions."""
+        k = self.sessions.index(session)
+        who = np.flatnonzero(self._state[:, k] < 0)
+        starts = session.open + np.arange(self.minutes[k]) * MINUTE
+        rows = minutes[np.isin(minutes["instrument"], who) & (minutes["start"] >= starts[0])]
+        rows = rows[rows["start"] <= starts[-1]]
+        at = np.searchsorted(who, rows["instrument"]), (rows["start"] - starts[0]) // MINUTE
+        part, quiet = np.zeros((len(who), len(starts))), np.ones((len(who), len(starts)), np.bool_)
+        cause = np.full(part.shape, _NEVER, np.int8)
+        part[at], quiet[at] = rows["completeness"], rows["trades"] == 0
+        cause[at] = np.where(rows["provenance"] == Provenance.GAP, _NO_FEED, _PART)
+        for place, start in more.lacking:
+            i, j = np.searchsorted(who, place), (start - session.open) // MINUTE
+            if i < len(who) and who[i] == place and 0 <= j < len(starts):
+                cause[i, j] = _NOBODY
+        present = np.isin(np.arange(len(who)), at[0])
+        for i, place in enumerate(who.tolist()):
+            listed = present[i] or place in more.official or not more.recorded
+            whole = bool((part[i] >= 1).all())
+            self._covered[place, k] = part[i].mean()
+            self._state[place, k] = (
+                _NOT_LISTED if not listed else _GAP if not whole else _HALTED if quiet[i].all() else _COMPLETE
+            )
+            if not (listed and whole):
+                self.shortfalls.append(self._shortfall(place, k, starts, part[i], cause[i]))
+
+    def _shortfall(
+        self,
+        place: int,
+        k: int,
+        starts: npt.NDArray[np.int64],
+        part: npt.NDArray[np.float64],
+        cause: npt.NDArray[np.int8],
+    ) -> Shortfall:
+        state = _STATES[self._state[place, k]]
+        short = np.flatnonzero((part < 1) & (state is State.GAP))
+        missing = int(np.count_nonzero(part[short] <= 0))
+        return Shortfall(
+            symbol=self.symbols[place],
+            session=self.sessions[k].date,
+            state=state,
+            minutes=len(starts),
+            missing=missing,
+            incomplete=len(short) - missing,
+            covered=float(self._covered[place, k]),
+            spans=_spans(starts[short], cause[short]),
+        )
 
 
 def gaps_begun(rows: Candles, running: int) -> list[int]:
@@ -87,5 +191,24 @@ def gaps_begun(rows: Candles, running: int) -> list[int]:
 def gap_alert(start: int, text: str = "", *, over: bool = False) -> OperatorAlert:
     """The alert for an outage in which no feed was LIVE from this minute on, or for its end."""
     clock = instant(start).astimezone(IST).strftime("%Y-%m-%d %H:%M")
-    said = text or f"no feed was live from {clock} in India: the minutes are gaps until they are repaired"
+    said = text or f"no feed was live from {clock} in India on: these minutes are gaps until they are repaired"
     return OperatorAlert(kind="gap", subject=f"outage of {clock}", at=start, text=said, over=over)
+
+
+def _spans(starts: npt.NDArray[np.int64], causes: npt.NDArray[np.int8]) -> tuple[Span, ...]:
+    if not len(starts):
+        return ()
+    cuts = np.flatnonzero((np.diff(starts) != MINUTE) | (np.diff(causes) != 0))
+    firsts, lasts = np.append(0, cuts + 1), np.append(cuts, len(starts) - 1)
+    return tuple(
+        Span(start=int(starts[a]), end=int(starts[b]) + MINUTE, cause=_CAUSES[causes[a]])
+        for a, b in zip(firsts, lasts, strict=True)
+    )
+
+
+SATURDAY = 5
+
+_STATES = (State.COMPLETE, State.GAP, State.HALTED, State.NOT_LISTED)
+_COMPLETE, _GAP, _HALTED, _NOT_LISTED = range(len(_STATES))
+_CAUSES = tuple(Cause)
+_NEVER, _NO_FEED, _PART, _NOBODY = range(len(_CAUSES))
