@@ -85,6 +85,7 @@ class Candles:
         self._fold_ms = milliseconds("bourse_candles_step_ms", "one read, folded and written", "partitions")
         self._tags = {"partitions": name}
         self._refolded = 0
+        self._recalled: dict[int, tuple[EntryId, list[CandleRows]]] = {}
         self._closing: deque[float] = deque(maxlen=4096)
 
     def run(self) -> None:
@@ -126,6 +127,7 @@ class Candles:
 
     def _own(self) -> None:
         """Take the partitions over from whoever had them: lease, snapshot, cursor."""
+        self._recalled.clear()
         for number in self._plan.mine:
             self._take_lease(number)
             part = Partition(number, self._plan, self._universe)
@@ -156,14 +158,17 @@ class Candles:
         if read:
             started = time.monotonic()
             closed: list[tuple[Entry, CandleRows]] = []
+            repairs = False
             for entry in read:
                 if entries.is_repair(entry.payload):
                     self._publish(closed)  # what it corrects may be among them
                     self._publish([(entry, self._repair(entry))])
-                    closed = []
+                    closed, repairs = [], True
                 elif len(rows := self._fold(entry)):
                     closed.append((entry, rows))
             self._publish(closed)
+            if not repairs:
+                self._recalled.clear()  # repairs come in bursts; what they needed to know is large
             for entry in read:
                 self._parts[entry.partition].cursor = entry.id
             self._time(closed)
@@ -197,14 +202,14 @@ class Candles:
 
     def _known(self, entry: Entry, rows: CandleRows) -> CandleRows:
         """The candles of a repair's instruments and sessions that the bus holds under the ids before its own."""
-        known, after = [NO_CANDLES], START
+        after, held = self._recalled.setdefault(entry.partition, (START, []))
         while found := self._bus.range("candles", entry.partition, after + 1, entry.id - 1, KNOWN_ENTRIES):
-            for one in found:
-                candles = entries.decode(one.payload, CANDLE)
-                mine = np.isin(candles["session"], rows["session"]) & np.isin(candles["instrument"], rows["instrument"])
-                known.append(candles[mine])
+            held += [entries.decode(one.payload, CANDLE) for one in found]
             after = found[-1].id
-        return np.concatenate(known)
+        self._recalled[entry.partition] = after, held
+        of = np.unique(rows["session"]), np.unique(rows["instrument"])
+        mine = [c[np.isin(c["session"], of[0]) & np.isin(c["instrument"], of[1])] for c in held]
+        return np.concatenate([NO_CANDLES, *mine])
 
     def _publish(self, closed: list[tuple[Entry, CandleRows]]) -> None:
         """Write what each entry closed or corrected, if anything, under its id."""

@@ -15,7 +15,7 @@ theirs are. Only sessions for which it is not are looked at minute by minute.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import date, timedelta
 from enum import StrEnum
 from typing import NamedTuple
@@ -141,9 +141,9 @@ class Survey:
         part[at], quiet[at] = rows["completeness"], rows["trades"] == 0
         cause[at] = np.where(rows["provenance"] == Provenance.GAP, _NO_FEED, _PART)
         for place, start in more.lacking:
-            i, j = np.searchsorted(who, place), (start - session.open) // MINUTE
-            if i < len(who) and who[i] == place and 0 <= j < len(starts):
-                cause[i, j] = _NOBODY
+            row, column = np.searchsorted(who, place), (start - session.open) // MINUTE
+            if row < len(who) and who[row] == place and 0 <= column < len(starts):
+                cause[row, column] = _NOBODY
         present = np.isin(np.arange(len(who)), at[0])
         for i, place in enumerate(who.tolist()):
             listed = present[i] or place in more.official or not more.recorded
@@ -193,6 +193,13 @@ def gap_alert(start: int, text: str = "", *, over: bool = False) -> OperatorAler
     clock = instant(start).astimezone(IST).strftime("%Y-%m-%d %H:%M")
     said = text or f"no feed was live from {clock} in India on: these minutes are gaps until they are repaired"
     return OperatorAlert(kind="gap", subject=f"outage of {clock}", at=start, text=said, over=over)
+
+
+def under_way(shortfalls: Iterable[Shortfall], session: Session, now: int) -> bool:
+    """Whether the last minute of a session that has ended by `now`, ns UTC, is one in which no feed was LIVE."""
+    last = session.open + (min(session.close, now) - session.open) // MINUTE * MINUTE
+    mine = (one for one in shortfalls if one.session == session.date)
+    return now < session.close and any(s.end >= last and s.cause is Cause.NO_FEED for one in mine for s in one.spans)
 
 
 def _spans(starts: npt.NDArray[np.int64], causes: npt.NDArray[np.int8]) -> tuple[Span, ...]:
