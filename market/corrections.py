@@ -45,9 +45,11 @@ def patches(entry: Candles, known: Candles, sessions: npt.NDArray[np.int64], fro
     """What a repair entry makes of the minutes, and how many of its proposals were refused.
 
     `known`: candles published before the entry, (k,); `sessions`: `Sessions.table()`; minutes that end after
-    `frontier`, ns UTC, are not closed yet and are refused, as is what is no minute of a session or no candle.
+    `frontier`, ns UTC, are not closed yet and are refused, as is what is no minute of a session or no candle. Before
+    the log has told any time (0) the last proposal tells it.
     """
     proposals = entry[(entry["revision"] == PROPOSED) & (entry["interval"] == MINUTES)]
+    frontier = frontier or int(proposals["start"].max(initial=0)) + MINUTE
     seen = np.concatenate([known, entry[entry["revision"] != PROPOSED]])
     seen = newest_revisions(seen[seen["interval"] == MINUTES])
     places, fits = _places(proposals, sessions, frontier)

@@ -87,6 +87,7 @@ def proposals(candles: Candles, instrument: Instrument, starts: Sequence[int]) -
     """Of a vendor's candles, (n,), those of these minutes, as a repair proposes them; and the minutes it lacks."""
     asked = np.array(sorted(starts), np.int64)
     rows = candles[np.isin(candles["start"], asked) & (candles["interval"] == INTERVALS["1m"])].copy()
+    rows = rows[len(rows) - 1 - np.unique(rows["start"][::-1], return_index=True)[1]]  # of one told twice, the last
     rows["volume"][rows["volume"] == UNKNOWN] = 0
     rows = rows[sane(rows)]
     rows["instrument"] = instrument.id
