@@ -81,7 +81,7 @@ def revised(rows: Candles, known: Candles) -> Candles:
 def official(entry: Candles, known: Candles) -> Candles:
     """The official daily candles an entry proposes that are not known so already."""
     of = (entry["revision"] == PROPOSED) & (entry["provenance"] == Provenance.OFFICIAL)
-    rows = entry[of & (entry["interval"] == INTERVALS["1d"])]
+    rows = entry[of & (entry["interval"] == INTERVALS["1d"]) & sane(entry)]
     return revised(rows, known[known["provenance"] == Provenance.OFFICIAL]) if len(rows) else NO_CANDLES
 
 

@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import JsonValue
 
 from market.alerts import OperatorAlert
 from market.candles import INTERVALS, Candles, Provenance
@@ -112,6 +113,27 @@ class Survey:
         found = {state.value: int(np.count_nonzero(self._state == k)) for k, state in enumerate(_STATES)}
         return {**found, State.HOLIDAY.value: len(self.symbols) * len(self.holidays)}
 
+    def record(self, most: int | None = None) -> dict[str, JsonValue]:
+        """Everything as plain values; `most`: so many shortfalls are named, all are counted.
+
+        A session of `sessions` that is not among a symbol's shortfalls is complete, or halted.
+        """
+        return {
+            "from": self.first.isoformat(),
+            "to": self.last.isoformat(),
+            "symbols": list(self.symbols),
+            "sessions": [s.date.isoformat() for s in self.sessions],
+            "holidays": [d.isoformat() for d in self.holidays],
+            "covered": self.covered,
+            "counts": dict(self.counts()),
+            "shortfalls_found": len(self.shortfalls),
+            "shortfalls": [_told(s) for s in self.shortfalls[:most]],
+            "halted": [
+                {"symbol": self.symbols[i], "session": self.sessions[k].date.isoformat()}
+                for i, k in np.argwhere(self._state == _HALTED)[:most].tolist()
+            ],
+        }
+
     def settle(self, daily: Candles) -> None:
         """Take daily candles, (k,), newest revisions: a closed session whose candle is whole needs no look."""
         days = {day_number(s.date): k for k, s in enumerate(self.sessions)}
@@ -200,6 +222,14 @@ def under_way(shortfalls: Iterable[Shortfall], session: Session, now: int) -> bo
     last = session.open + (min(session.close, now) - session.open) // MINUTE * MINUTE
     mine = (one for one in shortfalls if one.session == session.date)
     return now < session.close and any(s.end >= last and s.cause is Cause.NO_FEED for one in mine for s in one.spans)
+
+
+def _told(one: Shortfall) -> dict[str, JsonValue]:
+    spans: list[JsonValue] = [
+        {"from": instant(s.start).isoformat(), "to": instant(s.end).isoformat(), "cause": s.cause.value}
+        for s in one.spans
+    ]
+    return {**one.model_dump(mode="json"), "spans": spans}
 
 
 def _spans(starts: npt.NDArray[np.int64], causes: npt.NDArray[np.int8]) -> tuple[Span, ...]:

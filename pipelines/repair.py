@@ -7,25 +7,24 @@ vendor lacks is kept in the lake. One repair runs at a time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import date
 
 import numpy as np
 
-from adapters import entries
 from adapters.alerts import Alerts
 from adapters.budget import Budget
 from adapters.bus import Bus
 from adapters.history import History
 from adapters.lake import Lake, candle_rows, lacking_table
+from adapters.proposals import propose
 from adapters.surveys import survey
 from market.alerts import still_open
 from market.candles import Candles
 from market.codecs import Account
-from market.corrections import PROPOSED
 from market.coverage import Survey, gap_alert, under_way
 from market.errors import AuthRequired, BadPayload, BourseError, LeaseLost, LineDown
-from market.instruments import Instrument, Universe, partition_of
+from market.instruments import Instrument, Universe
 from market.records import Record
 from market.repair import HistoryCodec, Request, mended, proposals, requests, wanted
 from market.sessions import IST, Session, Sessions, instant
@@ -162,28 +161,11 @@ class Work:
         instruments = [self._universe[i] for i in np.unique(rows["instrument"]).tolist()]
         ids = {i.symbol: i.id for i in instruments}
         seen = candle_rows(self._lake.read_candles(list(ids), None, day, day), ids)
-        append(self._bus, WRITER, self._plan.partitions, instruments, np.concatenate([seen, rows]))
+        propose(self._bus, WRITER, self._plan.partitions, instruments, np.concatenate([seen, rows]))
 
     def _keep(self, short: Sequence[tuple[str, int, date]]) -> None:
         number = self._lake.cursors("lacking", [WRITER])[WRITER] + 1
         self._lake.append("lacking", lacking_table(short, self._plan.vendor), {WRITER: number})
-
-
-def append(bus: Bus, writer: str, partitions: int, instruments: Iterable[Instrument], rows: Candles) -> int:
-    """Put corrections and what was seen of their sessions into the log, an entry a partition; how many entries.
-
-    Raises LineDown, after which nobody knows which are there; appending again does no harm.
-    """
-    numbers = bus.numbers("ticks", writer, range(partitions))
-    of = {i.id: partition_of(i, partitions) for i in instruments}
-    where = np.array([of[int(i)] for i in rows["instrument"]], np.int64)
-    batch = []
-    for partition in np.unique(where).tolist():
-        mine = rows[where == partition]
-        if (mine["revision"] == PROPOSED).any():
-            batch.append((partition, numbers[partition] + 1, entries.encode(mine)))
-    bus.append("ticks", writer, batch)
-    return len(batch)
 
 
 def _day(start: int) -> date:
