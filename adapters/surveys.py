@@ -1,15 +1,19 @@
-"""Surveys: the lake's view of which sessions are whole. What it means is decided in `market.coverage`."""
+"""Surveys: the lake's view of which sessions are whole, and of how near they come to the exchange's own figures."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from adapters.lake import Lake, candle_rows
+from market.agreement import Agreement, agreement
+from market.candles import Candles
 from market.coverage import Else, Survey
+from market.instruments import Instrument
 from market.sessions import Sessions
 
 
@@ -31,3 +35,12 @@ def survey(lake: Lake, symbols: Sequence[str], sessions: Sessions, span: tuple[d
         more = Else(session.date in recorded, has, {(places[s], start) for s, start in lacking})
         found.look(session, rows, more)
     return found
+
+
+def compare(lake: Lake, instruments: Sequence[Instrument], day: date, official: Candles) -> Agreement:
+    """Our daily candles of a session against official ones, (n,); of the exchanges these are of."""
+    exchanges = {instruments[i].exchange for i in official["instrument"].tolist()}
+    ids = {i.symbol: i.id for i in instruments if i.exchange in exchanges}
+    ours = candle_rows(lake.read_candles(list(ids), "1d", day, day), ids)
+    ticks = np.array([i.tick_size for i in instruments], np.int64)
+    return agreement(day, ours, official, [i.symbol for i in instruments], ticks)

@@ -6,13 +6,11 @@ from collections.abc import Sequence
 from datetime import date
 from typing import Annotated, Any, Protocol
 
-import numpy as np
 from fastapi import FastAPI, Query, Request
 from fastapi.responses import JSONResponse
 
 from adapters.lake import Lake, candle_rows
-from adapters.surveys import survey
-from market.agreement import agreement
+from adapters.surveys import compare, survey
 from market.errors import BadValue
 from market.instruments import Instrument, Universe
 from market.sessions import IST, Sessions, instant
@@ -78,11 +76,7 @@ def _agreement(desk: Held, day: date) -> dict[str, Any] | None:
     theirs = candle_rows(desk.lake.read_official(list(ids), day, day), ids)
     if not len(theirs):
         return None
-    ours = candle_rows(desk.lake.read_candles(list(ids), "1d", day, day), ids)
-    exchanges = {desk.instruments[i].exchange for i in theirs["instrument"].tolist()}
-    ours = ours[[desk.instruments[i].exchange in exchanges for i in ours["instrument"].tolist()]]
-    ticks = np.array([i.tick_size for i in desk.instruments])
-    return agreement(day, ours, theirs, list(ids), ticks).model_dump(mode="json")
+    return compare(desk.lake, desk.instruments, day, theirs).model_dump(mode="json")
 
 
 def _newest(desk: Held) -> date:
