@@ -12,6 +12,8 @@ import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import date
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from market.candles import CANDLE, INTERVAL_NAMES, INTERVALS, Candles, Provenance
 from market.errors import BadValue, LeaseLost, LineDown, StoreRefused
 from market.money import DECIMALS, UNKNOWN
-from market.sessions import DAY, MINUTE
+from market.sessions import DAY, MINUTE, Session, instant
 from market.ticks import Ticks
 
 PRICE = pa.decimal128(18, DECIMALS)
@@ -158,6 +160,20 @@ class Lake:
         StoreRefused.
         """
         return self._read_candles(symbols, interval, (first, last), ds.field("provenance") != OFFICIAL)
+
+    def read_daily(self, symbols: Collection[str], sessions: Sequence[Session]) -> pa.Table:
+        """The newest revisions of our own daily candles of these sessions.
+
+        A daily candle begins at its session's open: told so, the store skips nearly all that is not one.
+        """
+        if not sessions:
+            return CANDLES.empty_table()
+        opens = [
+            (ds.field("session") == pa.scalar(s.date)) & (ds.field("start") == pa.scalar(instant(s.open), INSTANT))
+            for s in sessions
+        ]
+        wanted = reduce(or_, opens) & (ds.field("provenance") != OFFICIAL)
+        return self._read_candles(symbols, "1d", (sessions[0].date, sessions[-1].date), wanted)
 
     def read_official(self, symbols: Collection[str] | None, first: date, last: date) -> pa.Table:
         """The newest revisions of the exchange's own daily candles, as `read_candles`."""

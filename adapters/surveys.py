@@ -21,7 +21,7 @@ def survey(lake: Lake, symbols: Sequence[str], sessions: Sessions, span: tuple[d
     """The coverage of some symbols from the first to the last day of the span. Raises LineDown, StoreRefused."""
     found = Survey(symbols, sessions, span, now)
     places = {symbol: i for i, symbol in enumerate(symbols)}
-    found.settle(candle_rows(lake.read_candles(symbols, "1d", *span), places))
+    found.settle(candle_rows(lake.read_daily(symbols, found.sessions), places))
     left = list(found.open())
     if not left:
         return found
