@@ -113,7 +113,7 @@ class Quotes:
         self.version += 1
         for day in np.unique(rows["session"]):
             today = rows[rows["session"] == day]
-            self._learn(today[today["trades"] > 0], int(day))
+            self._learn(today[today["trades"] != 0], int(day))
             for instrument in self._prints.learn(today, int(day)).tolist():
                 self._rows["day_volume"][instrument] = self._prints.total(instrument)
                 self._rows["version"][instrument] = self.version
