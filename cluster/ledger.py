@@ -117,6 +117,9 @@ def reconcile(
         day = session.date() if session else _india(_now(settings, running=True))
         folder = settings.data / "official"
         here = file or next((p for n in file_names(day) if (p := folder / n).is_file()), None)
+        if here is None and not folder.exists():
+            screen.print(f"nothing to reconcile: there is no folder {folder} for end-of-day files", soft_wrap=True)
+            return
         if here is None:
             refuse(f"no end-of-day file of {day} in {folder}; name one, or put it there as the exchange names it")
         found = read(_unpacked(here))
