@@ -187,7 +187,7 @@ class Lake:
             except TableNotFoundError:
                 return []
             of = (ds.field("session") >= pa.scalar(first)) & (ds.field("session") <= pa.scalar(last))
-            rows = dataset.to_table(filter=of & ds.field("symbol").isin(list(symbols)))
+            rows = dataset.to_table(filter=of & ds.field("symbol").isin(pa.array(list(symbols), pa.string())))
         return list(zip(rows["symbol"].to_pylist(), (_whole(rows["start"]) * 1000).tolist(), strict=True))
 
     def _read_candles(
@@ -199,7 +199,7 @@ class Lake:
         if interval is not None:
             wanted &= ds.field("interval") == interval
         if symbols is not None:
-            wanted &= ds.field("symbol").isin(list(symbols))
+            wanted &= ds.field("symbol").isin(pa.array(list(symbols), pa.string()))
         with self._trouble("candles"):
             try:
                 with self._lock:
