@@ -11,14 +11,14 @@ from typing import Any
 from actors.measures import resident_bytes
 from adapters import logs
 from adapters.bus import Bus
-from adapters.entries import decode
+from adapters.entries import ticks_of
 from adapters.exchange import Exchange as Server
 from market import generator
 from market.instruments import Instrument
 from market.records import Record
 from market.sessions import Session, Sessions
 from market.tape import TAIL, Tape
-from market.ticks import TICK, Kind
+from market.ticks import Kind
 from market.universes import LISTINGS
 
 
@@ -112,10 +112,12 @@ def market_time(bus: Bus, partitions: int) -> int:
     """The newest mark on the bus, ns UTC, 0 where there is none: from here the demo's clock goes on."""
     newest = 0
     for partition in range(partitions):
-        last = bus.last("ticks", partition)
-        for entry in bus.range("ticks", partition, last, last, 1):
-            rows = decode(entry.payload, TICK)
-            newest = max(newest, *rows["at"][rows["kind"] == Kind.MARK].tolist(), 0)
+        for entry in bus.backwards("ticks", partition):
+            rows = ticks_of(entry.payload)
+            marks = rows["at"][rows["kind"] == Kind.MARK]
+            if len(marks):
+                newest = max(newest, int(marks.max()))
+                break
     return newest
 
 

@@ -17,7 +17,6 @@ from adapters.lines import Backoff
 from adapters.readmodel import ReadModel
 from market.errors import LineDown
 from market.quotes import Quotes
-from market.ticks import TICK
 
 READ_ENTRIES = 256
 BLOCK_SECONDS = 0.2
@@ -74,7 +73,7 @@ class Market:
         due = time.monotonic()
         while not self._stopped:
             for entry in self._bus.read("ticks", after, count=READ_ENTRIES, block=BLOCK_SECONDS):
-                self._quotes.update(entries.decode(entry.payload, TICK))
+                self._quotes.update(entries.ticks_of(entry.payload))
                 after[entry.partition] = entry.id
             if time.monotonic() >= due:
                 self._refresh()
