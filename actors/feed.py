@@ -11,6 +11,7 @@ import asyncio
 import os
 import time
 from collections import deque
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -81,6 +82,9 @@ class Feed:
         carried, cut = shares(plan.instruments, plan.vendor, vendor.socket_instruments, vendor.sockets)
         if cut:
             self._log.warning("universe_cut", feed=plan.name, left_out=len(cut), first=cut[0])
+        # As many wires as the whole universe may need: a later list may name more of it than today's.
+        most = min(vendor.sockets, ceil(len(plan.instruments) / (vendor.socket_instruments - 1)))
+        carried += [{}] * (most - len(carried))
         self._wires = [Wire(f"{plan.name}/{k}", plan, share, mute_after, self) for k, share in enumerate(carried)]
         self._account = Account(user=plan.user, api_key=plan.api_key, access_token=plan.access_token)
         self._refused: Account | None = None
@@ -191,12 +195,16 @@ class Feed:
             return BY_HAND
         return self._held_back or (f"login needed: {self._remedy}" if self._refused else self._trouble)
 
+    def _busy(self) -> list[Wire]:
+        """The wires that have something to subscribe; the first where none has."""
+        return [w for w in self._wires if w.tokens] or self._wires[:1]
+
     def _finished(self) -> bool:
-        return self._plan.hold and all(w.ended and not w.steps for w in self._wires)
+        return self._plan.hold and all(w.ended and not w.steps for w in self._busy())
 
     def _now(self) -> int:
         if self._plan.tape:
-            return min(w.clock for w in self._wires)
+            return min(w.clock for w in self._busy())
         return time.time_ns() - (self._skew or 0)
 
     def _alert_time(self) -> int:
@@ -221,7 +229,7 @@ class Feed:
 
     def opened(self) -> None:
         """A line is there; the feed's are when all of them are."""
-        if all(w.life.open for w in self._wires):
+        if all(w.life.open for w in self._busy()):
             self._trouble = ""
             if not self._plan.tape:
                 self._watch.opened(self._now())
@@ -406,7 +414,7 @@ class Feed:
             return Health.RESTING, BY_HAND
         if self._refused is not None:
             return Health.REFUSED, self._remedy
-        there = all(w.life.open for w in self._wires)
+        there = all(w.life.open for w in self._busy())
         if any(w.life.evicted for w in self._wires) and not there:
             return Health.EVICTED, self._trouble
         if self._sessions.phase(self._now()) is Phase.CLOSED:
@@ -455,7 +463,7 @@ class Feed:
             return any(steps for _, steps in taken)
 
     def _take(self) -> list[tuple[Wire, list[Step]]]:
-        until = min((w.clock for w in self._wires), default=0)
+        until = min(w.clock for w in self._busy())
         heads = [w.steps[0] for w in self._wires if w.steps]
         if self._plan.tape and heads:
             until = min(until, min(s.clock for s in heads) + MINUTE // 2)
@@ -536,8 +544,8 @@ class Feed:
         if self._plan.tape:
             self._watch.opened(now)
             self._watch.data(now)
-        elif self._wires:
-            self._watch.data(min(w.data for w in self._wires))
+        else:
+            self._watch.data(min(w.data for w in self._busy()))
         marks = self._watch.step(now)
         if len(marks) and not self._plan.hold:
             marks["received"] = time.time_ns()

@@ -338,3 +338,18 @@ def test_thirty_days_pass_without_a_restart_and_without_a_missed_opening_tick(
     events = [(a.at, a.over) for a in told]
     assert events == sorted(set(events))
     assert {a.severity for a in told if not a.over} == {"critical"}
+
+
+def test_a_feed_that_knows_no_tokens_waits_for_its_list(server: RedisServer, bus: Bus, tmp_path: Path) -> None:
+    strangers = tuple(i.model_copy(update={"tokens": {}}) for i in OF)
+
+    async def story() -> int:
+        async with live(server.url, tmp_path, instruments=strangers) as (vendor, feed, run):
+            await until(lambda: bus.last("ticks", 0), run)
+            before = vendor.logins
+            await asyncio.to_thread(Listings(server.url).keep, listing(OF, date.today()))
+            await reaches(feed, "LIVE")
+            return before
+
+    assert asyncio.run(story()) == 0
+    assert set(marks(bus)["flags"].tolist()) >= {FeedState.DOWN, FeedState.LIVE}
