@@ -19,6 +19,7 @@ import structlog
 from pydantic import SecretStr
 
 from actors.measures import Counts, resident_bytes
+from actors.outbox import Batch, Outbox
 from actors.plans import FeedPlan
 from actors.wires import Step, Wire
 from adapters import entries, logs
@@ -45,7 +46,6 @@ from market.troubles import Health, Troubles
 from market.vendors import VENDORS
 
 ENTRY_FRAMES = 20
-KEPT_SECONDS = 3.0
 TICK_SECONDS = 0.25
 SHOWN_SECONDS = 1.0
 LARGEST_SKEW = 30 * SECOND
@@ -56,9 +56,6 @@ FIRST_LOGIN_SECONDS, LONGEST_LOGIN_SECONDS = 30.0, 900.0
 
 BY_HAND = "closed by hand"
 
-Batch = tuple[str, list[tuple[int, int, bytes]]]
-"""A writer's name and, a partition each, the entry it writes: partition, number, payload."""
-
 
 class Feed:
     """Holds the lines of one broker account; `market.feeds.FeedWatch` says what it may claim."""
@@ -68,6 +65,7 @@ class Feed:
         self._plan = plan
         self._log = structlog.get_logger()
         self._bus = Bus(plan.bus)
+        self._outbox = Outbox(self._bus)
         self._model = ReadModel(plan.cache)
         self._keep = Quarantine(plan.quarantine)
         self._accounts, self._listings = Accounts(plan.bus), Listings(plan.bus)
@@ -100,14 +98,12 @@ class Feed:
         self._wake, self._admitted = asyncio.Event(), asyncio.Event()
         self._writing = asyncio.Lock()
         self._running: asyncio.Future[None] | None = None
-        self._kept: deque[tuple[float, Batch]] = deque()
         self._skew: int | None = None
         self._clock_heard = (0, time.monotonic_ns())
         self._began = False
         self._stopped = self._done = False
         self._trouble = self._held_back = ""
-        self._ticks = self._bad = self._entries = self._bytes = self._reconnects = 0
-        self._lag = 0.0
+        self._ticks = self._bad = self._reconnects = 0
         self._counts = Counts(
             "bourse_feed",
             ("frames", "ticks", "bad_frames", "unknown", "unpriced", "reconnects"),
@@ -172,9 +168,9 @@ class Feed:
             "frames": self._frames(),
             "ticks": self._ticks,
             "bad": self._bad,
-            "entries": self._entries,
-            "bytes": self._bytes,
-            "lag_ms": round(self._lag * 1000, 2),
+            "entries": self._outbox.entries,
+            "bytes": self._outbox.bytes,
+            "lag_ms": round(self._outbox.lag * 1000, 2),
             "reconnects": self._reconnects,
             "listing": str(self._listing.session) if self._listing else "",
             "ended": self._done,
@@ -193,7 +189,8 @@ class Feed:
     def _said(self) -> str:
         if self._closed:
             return BY_HAND
-        return self._held_back or (f"login needed: {self._remedy}" if self._refused else self._trouble)
+        ours = f"login needed: {self._remedy}" if self._refused else self._trouble
+        return self._held_back or self._outbox.trouble or ours
 
     def _busy(self) -> list[Wire]:
         """The wires that have something to subscribe; the first where none has."""
@@ -445,7 +442,7 @@ class Feed:
     async def _say(self, marks: Ticks) -> None:
         if len(marks):
             marks["received"] = time.time_ns()
-            await self._append([self._batch(self._wires[0], -1, marks)])
+            await self._outbox.append([self._batch(self._wires[0], -1, marks)])
 
     async def _write(self) -> bool:
         """Write what is complete, at most a minute of market time; True while there may be more."""
@@ -457,7 +454,7 @@ class Feed:
                 return False
             batch = await asyncio.to_thread(self._decode, taken)
             if batch:
-                await self._append(batch)
+                await self._outbox.append(batch)
             for wire in self._wires:
                 wire.room.set()
             return any(steps for _, steps in taken)
@@ -551,47 +548,9 @@ class Feed:
             marks["received"] = time.time_ns()
         return marks
 
-    async def _append(self, batch: list[Batch]) -> None:
-        """Put rows on the bus, once, however often the bus goes away under it."""
-        began = time.monotonic()
-        self._kept.extend((began, one) for one in batch)
-        while self._kept and self._kept[0][0] < began - KEPT_SECONDS:
-            self._kept.popleft()
-        pauses = Backoff()
-        try:
-            await asyncio.to_thread(self._send, batch)
-        except LineDown as e:
-            self._log.warning("bus_down", reason=e.reason)
-            while not await self._resend():
-                await asyncio.sleep(pauses.pause())
-        self._lag = time.monotonic() - began
-
-    async def _resend(self) -> bool:
-        """After a cut nobody knows what the bus took: offer the last seconds again; it refuses the numbers it has."""
-        try:
-            await asyncio.to_thread(self._send, [one for _, one in self._kept])
-        except LineDown as e:
-            self._trouble = e.reason
-            return False
-        self._trouble = ""
-        return True
-
-    def _send(self, batch: list[Batch]) -> None:
-        for writer, rows in batch:
-            self._bus.append("ticks", writer, rows)
-            self._entries += len(rows)
-            self._bytes += sum(len(payload) for _, _, payload in rows)
-
     async def _catch_up(self) -> None:
         """Learn from the bus what our predecessor wrote: a held tape goes on behind it."""
-        pauses = Backoff()
-        while True:
-            try:
-                for wire in self._wires:
-                    known = self._bus.numbers("ticks", wire.name, range(self._plan.partitions)).values()
-                    wire.known = wire.sent = max(known)
-                    wire.number = min(known)
-                return
-            except LineDown as e:
-                self._log.warning("bus_down", reason=e.reason)
-                await asyncio.sleep(pauses.pause())
+        known = await self._outbox.known([w.name for w in self._wires], self._plan.partitions)
+        for wire in self._wires:
+            wire.known = wire.sent = max(known[wire.name])
+            wire.number = min(known[wire.name])
