@@ -11,32 +11,28 @@ import asyncio
 import os
 import time
 from collections import deque
+from contextlib import suppress
 from math import ceil
 from typing import Any
 
 import numpy as np
 import structlog
-from pydantic import SecretStr
 
+from actors.admission import Admission
 from actors.measures import Counts, resident_bytes
 from actors.outbox import Batch, Outbox
 from actors.plans import FeedPlan
 from actors.wires import Step, Wire
 from adapters import entries, logs
-from adapters.accounts import Accounts
 from adapters.alerts import Alerts
 from adapters.bus import Bus
-from adapters.control import Control
-from adapters.lines import Backoff
 from adapters.listings import Listings
-from adapters.logins import login
 from adapters.quarantine import Quarantine
 from adapters.readmodel import ReadModel
 from market import lives
-from market.accounts import LOGINS, entitled
 from market.alerts import OperatorAlert
 from market.codecs import Account, Event
-from market.errors import AuthRequired, BadPayload, LineDown
+from market.errors import BadPayload, LineDown
 from market.feeds import FeedWatch, by_partition, canary, shares
 from market.instruments import partition_of
 from market.listings import Listing
@@ -50,9 +46,6 @@ TICK_SECONDS = 0.25
 SHOWN_SECONDS = 1.0
 LARGEST_SKEW = 30 * SECOND
 """Further than this our clock is not the exchange's; `bourse doctor` looks at that."""
-
-FIRST_LOGIN_SECONDS, LONGEST_LOGIN_SECONDS = 30.0, 900.0
-"""Between two unattended logins that nobody answered; one that is refused is not tried again: accounts get locked."""
 
 BY_HAND = "closed by hand"
 
@@ -68,8 +61,8 @@ class Feed:
         self._outbox = Outbox(self._bus)
         self._model = ReadModel(plan.cache)
         self._keep = Quarantine(plan.quarantine)
-        self._accounts, self._listings = Accounts(plan.bus), Listings(plan.bus)
-        self._control, self._alerts = Control(self._bus), Alerts(self._bus)
+        self._admission = Admission(plan, self._bus)
+        self._listings, self._alerts = Listings(plan.bus), Alerts(self._bus)
         self._partition = np.array([partition_of(i, plan.partitions) for i in plan.instruments] + [-1], np.int64)
         self._sessions = Sessions(plan.sessions)
         # Judged a beat early, so that MUTE is said within `mute_after` and not a beat later.
@@ -84,18 +77,12 @@ class Feed:
         most = min(vendor.sockets, ceil(len(plan.instruments) / (vendor.socket_instruments - 1)))
         carried += [{}] * (most - len(carried))
         self._wires = [Wire(f"{plan.name}/{k}", plan, share, mute_after, self) for k, share in enumerate(carried)]
-        self._account = Account(user=plan.user, api_key=plan.api_key, access_token=plan.access_token)
-        self._refused: Account | None = None
-        self._remedy = ""
-        self._unattended = plan.credentials
-        self._login_at, self._login_pauses = 0.0, Backoff(FIRST_LOGIN_SECONDS, LONGEST_LOGIN_SECONDS)
         self._listing_stamp = 0
         self._listing: Listing | None = None
         self._pending: Listing | None = None
         self._troubles = Troubles(plan.name)
         self._untold: deque[OperatorAlert] = deque()
-        self._closed = False
-        self._wake, self._admitted = asyncio.Event(), asyncio.Event()
+        self._wake = asyncio.Event()
         self._writing = asyncio.Lock()
         self._running: asyncio.Future[None] | None = None
         self._skew: int | None = None
@@ -109,9 +96,6 @@ class Feed:
             ("frames", "ticks", "bad_frames", "unknown", "unpriced", "reconnects"),
             {"feed": plan.name},
         )
-        if plan.account and not entitled(plan.vendor, self._account):
-            self.refused(self._account, plan.login)
-        self._admit()
 
     async def run(self) -> None:
         """Hold the lines and write what they bring, until stopped or (a held tape) until its end is on the bus."""
@@ -121,6 +105,8 @@ class Feed:
 
     async def _run(self) -> None:
         await self._catch_up()
+        with suppress(LineDown, BadPayload):  # `_look` asks again
+            await self._admission.look()
         work = (self._beat(), self._look(), *(wire.hold() for wire in self._wires))
         tasks = [asyncio.create_task(one) for one in work]
         for task in tasks:
@@ -152,7 +138,7 @@ class Feed:
 
     async def authenticate(self, access_token: str) -> None:
         """Go on with a new token after AUTH_REQUIRED."""
-        self._take_account(self._account.model_copy(update={"access_token": SecretStr(access_token)}))
+        self._admission.take(access_token)
 
     async def health(self) -> dict[str, Any]:
         """What `status` shows of this feed."""
@@ -184,12 +170,12 @@ class Feed:
         return {"unknown": sum(w.unknown for w in self._wires), "unpriced": sum(w.unpriced for w in self._wires)}
 
     def _state(self) -> str:
-        return "AUTH_REQUIRED" if self._refused and not self._closed else self._watch.state.name
+        return "AUTH_REQUIRED" if self._admission.needed and not self._admission.closed else self._watch.state.name
 
     def _said(self) -> str:
-        if self._closed:
+        if self._admission.closed:
             return BY_HAND
-        ours = f"login needed: {self._remedy}" if self._refused else self._trouble
+        ours = f"login needed: {self._admission.remedy}" if self._admission.needed else self._trouble
         return self._held_back or self._outbox.trouble or ours
 
     def _busy(self) -> list[Wire]:
@@ -217,8 +203,7 @@ class Feed:
 
     async def admission(self) -> Account:
         """Wait until this feed may hold lines; the account to log in with."""
-        await self._admitted.wait()
-        return self._account
+        return await self._admission.account()
 
     def awake(self) -> int | None:
         """How long lines may still rest, ns. A tape's day begins whenever it is played."""
@@ -247,11 +232,7 @@ class Feed:
 
     def refused(self, account: Account, remedy: str) -> None:
         """The vendor does not take this account: no line tries again before somebody has logged in."""
-        if account != self._account:  # somebody has, meanwhile
-            return
-        self._refused, self._remedy = account, remedy
-        self._log.error("auth_required", feed=self._plan.name, remedy=remedy)
-        self._admit()
+        self._admission.refuse(account, remedy)
 
     def heard(self) -> None:
         """Something waits to be written."""
@@ -266,12 +247,6 @@ class Feed:
         self._bad += 1
         self._keep.keep(payload)
         self._log.warning("bad_payload", feed=self._plan.name, reason=payload.reason, bytes=len(payload.payload))
-
-    def _admit(self) -> None:
-        if self._refused is None and not self._closed:
-            self._admitted.set()
-        else:
-            self._admitted.clear()
 
     # What others want, and hear
 
@@ -311,11 +286,8 @@ class Feed:
                 if told is None:
                     told = await asyncio.to_thread(self._alerts.recent)
                     self._troubles = Troubles(self._plan.name, told)
-                await asyncio.to_thread(self._control.hear)
-                await self._obey(self._plan.name in self._control.wishes.closed)
-                if self._plan.account:
-                    await self._find_account()
-                    await self._log_in()
+                if await self._admission.look() and self._admission.closed:
+                    self._close()
                 await self._find_listing()
                 await self._tell()
             except LineDown as e:
@@ -324,49 +296,11 @@ class Feed:
                 self.bad(e)
             await asyncio.sleep(self._plan.look_seconds)
 
-    async def _obey(self, closed: bool) -> None:
-        if closed == self._closed:
-            return
-        self._closed = closed
-        self._log.warning("closed_by_hand" if closed else "opened_by_hand", feed=self._plan.name)
-        self._admit()
-        if closed:
-            for wire in self._wires:
-                wire.give_up(BY_HAND)
-            if (over := self._troubles.closed()) is not None:
-                self._untold.append(over)
-
-    async def _find_account(self) -> None:
-        found = await asyncio.to_thread(self._accounts.find, self._plan.account)
-        if found is not None and found not in (self._account, self._refused):
-            self._take_account(found)
-
-    async def _log_in(self) -> None:
-        """Where the vendor lets us and somebody gave us the means: log in, for all feeds of this account."""
-        if self._refused is None or self._unattended is None or self._closed or time.monotonic() < self._login_at:
-            return
-        try:
-            account = await asyncio.to_thread(login, self._plan.vendor, self._unattended, self._plan.root)
-        except LineDown as e:
-            self._login_at = time.monotonic() + self._login_pauses.pause()
-            self._log.warning("login_failed", feed=self._plan.name, reason=e.reason)
-            return
-        except (AuthRequired, BadPayload) as e:
-            self._unattended = None
-            self._remedy = f"the unattended login was refused: {e}"
-            self._log.error("login_refused", feed=self._plan.name, reason=str(e))
-            return
-        self._login_pauses.reset()
-        until = LOGINS[self._plan.vendor].until(time.time_ns())
-        await asyncio.to_thread(self._accounts.keep, self._plan.account, account, until)
-        self._login_at = time.monotonic() + FIRST_LOGIN_SECONDS
-        self._take_account(account)
-
-    def _take_account(self, account: Account) -> None:
-        """The lines that are there go on: the account counts from the next login on."""
-        self._account, self._refused, self._remedy = account, None, ""
-        self._log.info("account_taken", feed=self._plan.name)
-        self._admit()
+    def _close(self) -> None:
+        for wire in self._wires:
+            wire.give_up(BY_HAND)
+        if (over := self._troubles.closed()) is not None:
+            self._untold.append(over)
 
     async def _find_listing(self) -> None:
         if self._plan.tape and not self._plan.account:
@@ -407,10 +341,10 @@ class Feed:
 
     def _health(self) -> tuple[Health, str]:
         """How we are, to an operator. An account that is refused is told at once, an outage when it lasts."""
-        if self._closed:
+        if self._admission.closed:
             return Health.RESTING, BY_HAND
-        if self._refused is not None:
-            return Health.REFUSED, self._remedy
+        if self._admission.needed:
+            return Health.REFUSED, self._admission.remedy
         there = all(w.life.open for w in self._busy())
         if any(w.life.evicted for w in self._wires) and not there:
             return Health.EVICTED, self._trouble

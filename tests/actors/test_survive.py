@@ -252,6 +252,25 @@ def test_a_feed_closed_by_hand_gives_up_its_line_and_is_quiet_until_it_is_opened
     assert 0 < down["quoted"] <= down["at"]
 
 
+def test_a_feed_that_starts_closed_or_with_a_dead_token_looks_before_it_asks(
+    server: RedisServer, bus: Bus, tmp_path: Path
+) -> None:
+    Control(bus).wish(Wish(do="close", feed="primary", at=1, by="a test"))
+    Accounts(server.url).keep(NAME, account("t0"), None)
+
+    async def story() -> tuple[int, int]:
+        async with live(server.url, tmp_path, access_token=SecretStr("dead")) as (vendor, feed, run):
+            async with asyncio.timeout(WAIT):
+                while (await feed.health())["trouble"] != "closed by hand":
+                    await asyncio.sleep(0.01)
+            before = vendor.logins + vendor.refusals
+            Control(bus).wish(Wish(do="open", feed="primary", at=2, by="a test"))
+            await reaches(feed, "LIVE")
+            return before, vendor.refusals
+
+    assert asyncio.run(story()) == (0, 0)
+
+
 def test_another_client_on_the_account_is_told_and_not_fought(server: RedisServer, bus: Bus, tmp_path: Path) -> None:
     async def story() -> int:
         async with live(server.url, tmp_path) as (vendor, feed, run):
