@@ -259,7 +259,7 @@ def test_a_feed_that_starts_closed_or_with_a_dead_token_looks_before_it_asks(
     Accounts(server.url).keep(NAME, account("t0"), None)
 
     async def story() -> tuple[int, int]:
-        async with live(server.url, tmp_path, access_token=SecretStr("dead")) as (vendor, feed, run):
+        async with live(server.url, tmp_path, access_token=SecretStr("dead")) as (vendor, feed, _):
             async with asyncio.timeout(WAIT):
                 while (await feed.health())["trouble"] != "closed by hand":
                     await asyncio.sleep(0.01)
