@@ -21,7 +21,18 @@ import numpy as np
 import orjson
 from pydantic import ValidationError
 
-from market.codecs import Accepted, Account, Event, Message, Notice, OrderUpdate, Refused, Token, tape_event
+from market.codecs import (
+    Accepted,
+    Account,
+    Event,
+    Message,
+    Notice,
+    OrderUpdate,
+    Refused,
+    Token,
+    VendorError,
+    tape_event,
+)
 from market.errors import BadPayload, BadValue
 from market.money import DECIMALS, UNKNOWN
 from market.sessions import SECOND
@@ -230,6 +241,8 @@ class FlatTrade:
             return Accepted() if str(said["s"]).upper() == "OK" else Refused(reason=str(said.get("emsg", said["s"])))
         if kind == "om":
             return self._order(said)
+        if "emsg" in said:
+            return VendorError(message=said["emsg"])
         if kind not in _TOLD:
             raise ValueError(f"the type {kind!r} is not known")
         return Notice(data=said)

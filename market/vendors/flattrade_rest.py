@@ -29,7 +29,8 @@ from market.vendors.flattrade import CASH, EXCHANGES, NAME, count, price
 
 ROOT = "https://piconnect.flattrade.in/PiConnectAPI"
 LOGIN = "https://auth.flattrade.in/?app_key="
-TOKEN = "https://authapi.flattrade.in/trade/apitoken"  # noqa: S105  (an address)
+AUTH = "https://authapi.flattrade.in"
+TOKEN = "/trade/apitoken"  # noqa: S105  (a path)
 CONTENT_TYPE = "application/x-www-form-urlencoded"
 
 INTERVALS = (1, 3, 5, 10, 15, 30, 60, 120, 240)

@@ -89,12 +89,11 @@ class Wire:
 
 
 class Talk:
-    """Satisfies `Conversation`. `admits` says whether a token may log in."""
+    """Satisfies `Conversation`. `admits` says whether a token may log in; whose it is follows from it."""
 
     pulse: tuple[Message, float] | None = None
 
-    def __init__(self, wire: Wire, admits: Callable[[str, str], bool]) -> None:
-        """`admits`: whether this user may log in with this token."""
+    def __init__(self, wire: Wire, admits: Callable[[str], bool]) -> None:
         self._wire, self._admits = wire, admits
         self.admitted = False
         self.modes = np.zeros(len(wire), np.int8)
@@ -145,7 +144,7 @@ class Talk:
     def _login(self, kind: str, asked: Mapping[str, str]) -> str:
         answer, secret = _ACKS[kind]
         user, token = asked["uid"], asked[secret]
-        self.admitted = isinstance(user, str) and isinstance(token, str) and self._admits(user, token)
+        self.admitted = isinstance(user, str) and isinstance(token, str) and self._admits(token)
         return _said({"t": answer, "uid": str(user)[:40], "s": "OK" if self.admitted else "NOT_OK"})
 
     def _answer(self, kind: str, asked: Mapping[str, str]) -> list[Message]:
