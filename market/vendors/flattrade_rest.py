@@ -53,6 +53,9 @@ _LOGIN = ("session expired", "invalid session key", "invalid access token", "not
 _LIMIT = ("exceeds limit", "exceeded limit", "too many requests")
 _LOST = ("server timeout",)
 _INDICES = ("INDEX", "UNDIND")
+_OURS = {"NSE|26000": "NIFTY 50", "NSE|26009": "NIFTY BANK"}
+"""Indices that FlatTrade names otherwise than the exchange does."""
+
 _OPTIONS = {"CE": Kind.CALL, "PE": Kind.PUT}
 _ESCAPES = str.maketrans({"%": "%25", "&": "%26", "+": "%2B"})
 _STAMP = "%d-%m-%Y %H:%M:%S"
@@ -260,10 +263,12 @@ def _contract(line: Mapping[str, str]) -> Contract:
     exchange, trading = line["exchange"], line["tradingsymbol"]
     kind = _kind(line)
     derived = exchange not in CASH
+    token = f"{exchange}|{line['token']}"
+    name = trading.removesuffix("-EQ") if exchange == "NSE" else trading
     tick, strike = line.get("ticksize"), line.get("strike") or line.get("strikeprice")
     return Contract(
-        token=f"{exchange}|{line['token']}",
-        symbol=f"{exchange}:{trading.removesuffix('-EQ') if exchange == 'NSE' else trading}",
+        token=token,
+        symbol=f"{exchange}:{_OURS.get(token, name)}",
         trading_symbol=trading,
         name=line["symbol"],
         kind=kind,

@@ -200,7 +200,7 @@ def test_a_scrip_master_of_shares() -> None:
 
     assert [(c.token, c.symbol, c.trading_symbol, c.kind) for c in found.contracts] == [
         ("NSE|22", "NSE:ACC", "ACC-EQ", Kind.EQUITY),
-        ("NSE|26000", "NSE:NIFTY INDEX", "NIFTY INDEX", Kind.INDEX),
+        ("NSE|26000", "NSE:NIFTY 50", "NIFTY INDEX", Kind.INDEX),
     ]
     assert [c.tick_size for c in found.contracts] == [None, None]
     assert found.left_out == {}
