@@ -267,6 +267,8 @@ class Exchange:
         self._opened += 1
         socket = Socket(self._dialect.conversation(), answer, spoiler, self._behind, transport.abort)
         self._sockets[socket] = None
+        if socket.talk.admitted and self._dialect.evicts:
+            await self._evict(socket)
         for greeting in self._dialect.greeting:
             await socket.send(greeting)
         sender = asyncio.create_task(self._send_held(socket) if self._hold else socket.pump())
