@@ -31,6 +31,11 @@ ROOT = "https://piconnect.flattrade.in/PiConnectAPI"
 LOGIN = "https://auth.flattrade.in/?app_key="
 AUTH = "https://authapi.flattrade.in"
 TOKEN = "/trade/apitoken"  # noqa: S105  (a path)
+MASTERS = "https://flattrade.s3.ap-south-1.amazonaws.com"
+MASTER = "/scripmaster/{}.csv"
+SEGMENTS = {"NSE": ("NSE_Equity",), "BSE": ("BSE_Equity",), "NFO": ("Nfo_Equity_Derivatives", "Nfo_Index_Derivatives")}
+"""The scrip masters of an exchange."""
+
 CONTENT_TYPE = "application/x-www-form-urlencoded"
 
 INTERVALS = (1, 3, 5, 10, 15, 30, 60, 120, 240)
@@ -53,8 +58,11 @@ _LOGIN = ("session expired", "invalid session key", "invalid access token", "not
 _LIMIT = ("exceeds limit", "exceeded limit", "too many requests")
 _LOST = ("server timeout",)
 _INDICES = ("INDEX", "UNDIND")
-_OURS = {"NSE|26000": "NIFTY 50", "NSE|26009": "NIFTY BANK"}
-"""Indices that FlatTrade names otherwise than the exchange does."""
+_OURS = {
+    "NSE|26000": "NIFTY 50", "NSE|26008": "NIFTY IT", "NSE|26009": "NIFTY BANK", "NSE|26017": "INDIA VIX",
+    "NSE|26021": "NIFTY FMCG", "NSE|26023": "NIFTY PHARMA", "NSE|26029": "NIFTY AUTO", "NSE|26030": "NIFTY METAL",
+}  # fmt: skip
+"""Indices that FlatTrade may name otherwise than the exchange does."""
 
 _OPTIONS = {"CE": Kind.CALL, "PE": Kind.PUT}
 _ESCAPES = str.maketrans({"%": "%25", "&": "%26", "+": "%2B"})
@@ -70,7 +78,7 @@ class Session(NamedTuple):
 
 
 class Contract(Record):
-    """One line of a scrip master. `token`: as the stream takes it; the rest only where the line has it.
+    """One line of a scrip master. `token`: as the stream takes it; `tick_size`: 0, FlatTrade's own has none.
 
     In a cash segment everything that is no index counts as a share, whatever its series.
     """
@@ -80,7 +88,7 @@ class Contract(Record):
     trading_symbol: str = Field(min_length=1)
     name: str
     kind: Kind
-    tick_size: Money | None = None
+    tick_size: Money = Money(0)
     lot: int = Field(ge=0)
     expiry: date | None = None
     strike: Money | None = None
@@ -256,7 +264,8 @@ def _lines(body: bytes) -> Iterator[tuple[int, dict[str, str]]]:
             return
         except csv.Error as e:
             raise BadPayload(NAME, body, f"line {reader.line_num}: {e}") from e
-        yield reader.line_num, {name: value.strip() for name, value in line.items() if isinstance(value, str)}
+        if any(line.values()):  # a file may end in rows of commas
+            yield reader.line_num, {name: value.strip() for name, value in line.items() if isinstance(value, str)}
 
 
 def _contract(line: Mapping[str, str]) -> Contract:
@@ -272,7 +281,7 @@ def _contract(line: Mapping[str, str]) -> Contract:
         trading_symbol=trading,
         name=line["symbol"],
         kind=kind,
-        tick_size=money(tick) if tick and money(tick) > 0 else None,
+        tick_size=money(tick or 0),
         lot=int(line["lotsize"]),
         expiry=datetime.strptime(line["expiry"], "%d-%b-%Y").date() if derived and kind is not Kind.INDEX else None,
         strike=money(strike or "") if kind in (Kind.CALL, Kind.PUT) else None,

@@ -26,10 +26,7 @@ from market.vendors import flattrade_rest
 from market.vendors.flattrade import FlatTrade, price
 from tests.adapters.test_exchange import DAY, STILL
 
-UNIVERSE = [
-    one.instrument.model_copy(update={"tokens": {"flattrade": f"NSE|{one.instrument.id + 1}"}}) for one in NIFTY50
-]
-LISTED = [one.model_copy(update={"instrument": mine}) for one, mine in zip(NIFTY50, UNIVERSE, strict=True)]
+UNIVERSE = [one.instrument for one in NIFTY50]
 RELIANCE = next(i for i in UNIVERSE if i.symbol == "NSE:RELIANCE")
 TOKENS = {i.tokens["flattrade"]: i.id for i in UNIVERSE}
 SHORT = Session(date=DAY.date, preopen=DAY.preopen, open=DAY.open, close=DAY.open + 12 * MINUTE)
@@ -42,7 +39,7 @@ def there(story: Story, rows: Tape | None = None) -> Any:
     """What a story comes to at an exchange whose clock stands half a minute behind ten past nine."""
 
     async def told() -> Any:
-        async with exchange(rows or generate(LISTED, SHORT, 7)) as url, aiohttp.ClientSession() as web:
+        async with exchange(rows or generate(NIFTY50, SHORT, 7)) as url, aiohttp.ClientSession() as web:
             return await story(web, url)
 
     return asyncio.run(told())
@@ -74,7 +71,7 @@ def of(instrument: Instrument) -> dict[str, str]:
 
 @pytest.mark.parametrize("root", ["/PiConnectAPI", "/PiConnectTP"])
 def test_candles_are_those_of_the_tape_and_know_nothing_of_what_is_to_come(root: str) -> None:
-    tape = generate(LISTED, SHORT, 7)
+    tape = generate(NIFTY50, SHORT, 7)
 
     async def story(web: aiohttp.ClientSession, url: str) -> bytes:
         span = (instant(moment).astimezone(IST) for moment in (SHORT.open, SHORT.close))
@@ -94,7 +91,7 @@ def test_candles_are_those_of_the_tape_and_know_nothing_of_what_is_to_come(root:
 
 
 def test_longer_candles_hold_the_minutes() -> None:
-    tape = generate(LISTED, SHORT, 7)
+    tape = generate(NIFTY50, SHORT, 7)
 
     async def story(web: aiohttp.ClientSession, url: str) -> bytes:
         span = {"st": str(SHORT.open // SECOND), "et": str(SHORT.close // SECOND)}
@@ -109,7 +106,7 @@ def test_longer_candles_hold_the_minutes() -> None:
 
 
 def test_a_quote_is_the_latest_packet_with_its_book() -> None:
-    tape = generate(LISTED, SHORT, 7)
+    tape = generate(NIFTY50, SHORT, 7)
 
     quote = flattrade_rest.envelope(there(lambda web, url: ask(web, url, "GetQuotes", **of(RELIANCE)), tape))
 
@@ -185,7 +182,7 @@ def test_the_scrip_master_lists_the_universe() -> None:
 
 
 def test_who_subscribes_late_is_shown_the_whole_state_and_then_what_changes() -> None:
-    tape = generate(LISTED, SHORT, 7)
+    tape = generate(NIFTY50, SHORT, 7)
 
     async def story() -> list[dict[str, Any]]:
         server = Exchange(UNIVERSE, iter([tape]), dialect="flattrade", access_token="t", speed=20.0, begin=BEGIN)

@@ -187,6 +187,7 @@ def test_an_unset_time_is_none() -> None:
 EQUITY = """Exchange,Token,Lotsize,Symbol,Tradingsymbol,Instrument
 NSE,22,1,ACC,ACC-EQ,EQ
 NSE,26000,1,Nifty 50,NIFTY INDEX,INDEX
+,,,,,
 """
 DERIVED = """Exchange,Token,LotSize,Symbol,TradingSymbol,Expiry,Instrument,OptionType,StrikePrice,TickSize,
 NFO,52210,400,INFY,INFY27OCT26F,27-OCT-2026,FUTSTK,XX,0,0.05,
@@ -202,7 +203,7 @@ def test_a_scrip_master_of_shares() -> None:
         ("NSE|22", "NSE:ACC", "ACC-EQ", Kind.EQUITY),
         ("NSE|26000", "NSE:NIFTY 50", "NIFTY INDEX", Kind.INDEX),
     ]
-    assert [c.tick_size for c in found.contracts] == [None, None]
+    assert [c.tick_size for c in found.contracts] == [0, 0]
     assert found.left_out == {}
 
 
@@ -220,7 +221,7 @@ def test_a_scrip_master_of_derivatives() -> None:
     "NSE,22,x,ACC,ACC-EQ,EQ", "NSE,,1,ACC,ACC-EQ,EQ", "NSE,22,1,ACC,,EQ", "NSE,22", "NFO,1,1,A,A,WHAT",
 ])  # fmt: skip
 def test_a_bad_line_is_told_and_the_others_stay(line: str) -> None:
-    with pytest.raises(BadPayload, match="1 bad lines; line 4") as raised:
+    with pytest.raises(BadPayload, match="1 bad lines; line 5") as raised:
         master((EQUITY + line + "\n").encode())
 
     assert len(raised.value.rest.contracts) == 2
