@@ -136,7 +136,7 @@ class Wiring:
             recording=str(tape.recording) if tape else None,
             day=tape.day if tape else None,
             seed=source.seed,
-            begin=self._begin,
+            begin=0 if tape else self._begin,
             bus=self.stores.bus,
             partitions=self.settings.partitions,
             speed=speed,
