@@ -422,6 +422,8 @@ class Feed:
                 now = group[0].clock if self._plan.tape else self._now()
                 if first and not self._began:
                     rows.append(self._begin(now))
+                if first:
+                    rows.append(self._missed(now))
                 rows.append(self._rows(wire, group))
                 if first:
                     rows.append(self._mark(now))
@@ -471,13 +473,20 @@ class Feed:
             return NO_TICKS
         return self._watch.begin(now, time.time_ns())
 
+    def _missed(self, now: int) -> Ticks:
+        """What a tape's clock tells when it jumps: the market went on, and its line brought nothing."""
+        live = self._plan.tape and not self._plan.hold and self._watch.state is FeedState.LIVE
+        return self._stamped(self._watch.step(now)) if live else NO_TICKS
+
     def _mark(self, now: int) -> Ticks:
         if self._plan.tape:
             self._watch.opened(now)
             self._watch.data(now)
         else:
             self._watch.data(min(w.data for w in self._busy()))
-        marks = self._watch.step(now)
+        return self._stamped(self._watch.step(now))
+
+    def _stamped(self, marks: Ticks) -> Ticks:
         if len(marks) and not self._plan.hold:
             marks["received"] = time.time_ns()
         return marks

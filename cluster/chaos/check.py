@@ -89,11 +89,11 @@ class Outages:
     def __init__(self, spans: list[tuple[pd.Timestamp, pd.Timestamp]]) -> None:
         self.spans = spans
 
-    def touch(self, starts: pd.Series) -> pd.Series:
-        """Of each minute, whether an outage touches it."""
-        hit = pd.Series(False, index=starts.index)
+    def touch(self, begins: pd.Series, ends: pd.Series) -> pd.Series:
+        """Of each span of time, whether an outage touches it."""
+        hit = pd.Series(False, index=begins.index)
         for since, until in self.spans:
-            hit |= (starts < until + EDGE) & (starts + MINUTE > since - EDGE)
+            hit |= (begins < until + EDGE) & (ends > since - EDGE)
         return hit
 
 
@@ -112,6 +112,7 @@ def check_received(
     if ticks.empty or candles.empty:
         finding.differences.append("nothing in the lake")
         return
+    sent = sent.astype(ticks[TICK].dtypes.to_dict())
     finding.differ("candles that stand there twice", candles[candles.duplicated([*KEY, "revision"])][KEY])
     finding.differ("candles corrected without a cause", candles[candles["revision"] != 0][KEY])
     last = first + minutes * MINUTE
@@ -162,7 +163,13 @@ def _check_holes(
     missing = pd.MultiIndex.from_tuples(must, names=["symbol", "start"]).difference(found.index)
     finding.differ("minutes missing", missing.to_frame(index=False))
     holed = found[(found["completeness"] < 1.0) | (found["provenance"] == "GAP")].reset_index()
-    owned = outages.touch(holed["start"])
+    # The first volume behind an outage may be of the outage: its minute is not whole either.
+    spans = ticks.sort_values("at")[["symbol", "at"]].assign(before=lambda t: t["at"])
+    heard = pd.merge_asof(
+        holed.sort_values("start"), spans, left_on="start", right_on="at", by="symbol", allow_exact_matches=False
+    ).set_index(["symbol", "start"])["before"]
+    holed = holed.set_index(["symbol", "start"]).join(heard).reset_index()
+    owned = outages.touch(holed["before"].fillna(holed["start"]), holed["start"] + MINUTE)
     finding.explain("minutes that are not whole, in an outage of the feed", int(owned.sum()))
     finding.differ("minutes that are not whole without an outage", holed[~owned][["symbol", "start"]])
 
@@ -173,6 +180,12 @@ def _check_sent(
     shifted = pd.concat([sent.assign(at=sent["at"] + s, sent_at=sent["at"]) for s in SKEWS])
     both = ticks[TICK].merge(shifted, on=TICK, how="left")
     strange = both[both["sent_at"].isna()]
+    told = pd.merge_asof(
+        strange[TICK].sort_values("at"), sent[TICK].sort_values("at").assign(known=1),
+        on="at", by=["symbol", "price", "day_volume"],
+    )  # fmt: skip
+    finding.explain("states told anew to a new line", int(told["known"].notna().sum()))
+    strange = told[told["known"].isna()]
     damaged = injected.get("corrupt", 0)
     if len(strange) <= damaged * sent["symbol"].nunique():
         finding.explain("ticks damaged on the wire so that nobody can see it", len(strange))
