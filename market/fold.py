@@ -3,20 +3,29 @@
 Time moves only with the marks among the ticks, so the result does not depend on the clock or on how a log is cut into
 batches. The rules, in the order in which a tick meets them:
 
-- A tick of a feed that is not the active one is *standby*, one of an instrument of another partition *foreign*, one
-  without a price *unpriced*: counted, left out.
+- One of an instrument of another partition is *foreign*, one without a price *unpriced*: counted, left out.
+- A tick of a feed that is not the active one waits while the active one is LIVE. Once the active one vouches for a time
+  `WAIT` behind the tick's own it is *standby*: counted, left out. When the active one is found MUTE or DOWN, or another
+  becomes the active one, all that wait are folded in the order in which they came. While the active one is not LIVE, and
+  always where feeds `arbitrate`, the ticks of all feeds count as they come.
 - Its session is the one whose day in India holds `at`. Before that session's open it moves the volume base and folds
   into no candle; at or after the close it is *off session*.
 - Behind the frontier (its minute is closed) it is *late*: counted, left out; its volume arrives with the next packet,
   because brokers send the running total. More than `OPEN_MINUTES` ahead of the frontier its stamp is wrong: *early*,
   left out.
 - Equal to the last folded tick in `at`, day volume and price it is a *duplicate*.
+- Where another feed moved the instrument last, it is a *duplicate* too unless it is ahead (its day volume is above the
+  session's highest, or its `at` is later), or its feed has shown that last folded tick before: then its feed is level
+  with the other, and what it says next is new. So overlap counts once, and the first feed to tell a trade wins.
 - It counts for prices if its volume rose, its price changed, or (instruments without a volume) its `at` is new; else
   it is *unchanged*: a packet that only moved the book.
 - Open is the earliest (at, arrival), close the latest. A volume below the session's highest is old: it adds none and
   sets no close.
 - The first packet of a session has base 0 if its feed was LIVE since before the open; else its own volume is the
   base, it adds nothing, and the minute is incomplete.
+
+Nothing that any feed told in time is lost, wherever the switch stands in the log: it moves the frontier to another feed
+and changes no candle, if both tell one instrument's packets in one order and not further apart than the grace.
 
 A minute closes when the active feed's mark, less the grace, has passed its end. A session that one mark jumps over from
 before its open to behind its close leaves no rows: nobody was there to see it.
@@ -40,6 +49,10 @@ from market.ticks import TICK, FeedState, Kind, Ticks
 OPEN_MINUTES = 4
 FEEDS = 16
 PAST = 64
+WAIT = 5 * SECOND
+"""A feed that dies has vouched for at most a second too much; the rest is for a standby that is quicker or slower."""
+MOST_WAITING = 1 << 19
+"""Of more ticks than these the older half is let go."""
 
 COUNTS = ("ticks", "late", "duplicate", "unchanged", "off_session", "early", "unpriced", "foreign", "standby", "marks")
 TICKS, LATE, DUPLICATE, UNCHANGED, OFF_SESSION, EARLY, UNPRICED, FOREIGN, STANDBY, MARKS = range(len(COUNTS))
@@ -67,19 +80,21 @@ _LAST = np.dtype(
         ("carry_oi", "i8"),
         ("instrument", "i8"),
         ("minute", "i8"),
+        ("source", "i8"),
     ]
 )
+_SHOWN = np.dtype([("at", "i8"), ("volume", "i8"), ("price", "i8")])
 _MINUTE = np.dtype([("start", "i8"), ("open_at", "i8"), ("close_at", "i8"), ("known_from", "i8"), *_OHLC])
 _BUCKET = np.dtype([("start", "i8"), ("minutes", "i8"), ("gaps", "i8"), ("covered", "f8"), *_OHLC])
 _FEED = np.dtype([("state", "i8"), ("live_from", "i8"), ("mark", "i8"), ("incarnation", "i8")])
 
 # What the whole partition shares, as an int64 vector.
-SESSION, NEXT, ACTIVE, PASTS, STARTED, FRONTIER = range(6)
-_WORLD = 6
+SESSION, NEXT, ACTIVE, PASTS, STARTED, FRONTIER, WAITING = range(7)
+_WORLD = 7
 
-_DONE, _FULL, _REVISE = 0, 1, 2
+_DONE, _FULL, _REVISE, _ROOM = 0, 1, 2, 4
 _NEVER = np.iinfo(np.int64).max
-_VERSION = 1
+_VERSION = 2
 
 _LIVE, _CLOSED, _ACTIVE = int(FeedState.LIVE), int(FeedState.CLOSED), int(FeedState.ACTIVE)
 _TICK, _MARK = int(Kind.TICK), int(Kind.MARK)
@@ -90,10 +105,17 @@ class CandleBuilder:
     """The open candles of one partition's instruments.
 
     `instruments`: ids, (n,); `sessions`: `Sessions.table()`, (m, 4); `grace`: ns of market time a minute stays open for
-    stragglers, below a minute.
+    stragglers, below a minute; `arbitrate`: every feed's ticks count, the first to tell a trade wins.
     """
 
-    def __init__(self, instruments: Sequence[int], sessions: npt.NDArray[np.int64], grace: int = 2 * SECOND) -> None:
+    def __init__(
+        self,
+        instruments: Sequence[int],
+        sessions: npt.NDArray[np.int64],
+        grace: int = 2 * SECOND,
+        *,
+        arbitrate: bool = False,
+    ) -> None:
         if not 0 <= grace < MINUTE:
             raise BadValue("grace", grace, "0 to 60 s, in ns")
         self._ids = np.array(sorted(instruments), np.int64)
@@ -101,12 +123,13 @@ class CandleBuilder:
         self._slots[self._ids] = np.arange(len(self._ids))
         self._sessions = np.ascontiguousarray(sessions)
         self._grace = grace
+        self._arbitrate = arbitrate
         self._clear()
 
     def _clear(self) -> None:
         n = len(self._ids)
         self._last = np.zeros(n, _LAST)
-        for name in ("session", "volume", "minute"):
+        for name in ("session", "volume", "minute", "source"):
             self._last[name] = -1
         for name in ("at", "price", "base", "carry", "carry_oi"):
             self._last[name] = UNKNOWN
@@ -120,6 +143,8 @@ class CandleBuilder:
         self._world = np.zeros(_WORLD, np.int64)
         self._counts = np.zeros(len(COUNTS), np.int64)
         self._recent = np.zeros(0, CANDLE)
+        self._shown = _nothing_shown(n, 0)
+        self._waiting = np.zeros(0, TICK)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -149,7 +174,7 @@ class CandleBuilder:
             out = np.empty(room, CANDLE) if begin or self._may_close(ticks) else np.empty(0, CANDLE)
             begin, wrote, recent, status = _fold(
                 ticks, begin, out, self._slots, self._sessions, self._grace, self._last, self._minutes, self._buckets,
-                self._feeds, self._past, self._world, self._counts,
+                self._feeds, self._past, self._world, self._counts, self._shown, self._waiting, self._arbitrate,
             )  # fmt: skip
             if wrote:
                 closed.append(out[:wrote])
@@ -157,6 +182,8 @@ class CandleBuilder:
             if status == _REVISE:
                 closed.append(self._revise())
                 begin += 1
+            if status == _ROOM:
+                self._make_room(int(ticks["source"][begin]))
             if status == _DONE:
                 break
             room = self._room()
@@ -198,7 +225,7 @@ class CandleBuilder:
         read = [
             np.frombuffer(state[end - size : end], a.dtype) for a, size, end in zip(arrays, head[4:], ends, strict=True)
         ]
-        last, minutes, buckets, feeds, past, world, counts, recent = read
+        last, minutes, buckets, feeds, past, world, counts, recent, shown, waiting = read
         count = int(head[2])
         self._clear()
         known = np.isin(last["instrument"], self._ids)
@@ -209,6 +236,11 @@ class CandleBuilder:
         self._feeds[:], self._past[:], self._counts[:] = feeds, past.reshape(PAST, 2), counts
         self._world[:] = world
         self._recent = recent.copy()
+        width = len(shown) // max(count, 1)
+        self._shown = _nothing_shown(len(self._ids), width)
+        self._shown[mine] = shown.reshape(count, width)[known]
+        self._waiting = waiting[np.isin(waiting["instrument"], self._ids)]
+        self._world[WAITING] = len(self._waiting)
         if self._world[STARTED]:  # the calendar may have grown at its front since
             self._world[SESSION] = np.searchsorted(self._sessions[:, 3], self._world[NEXT], side="right")
 
@@ -222,7 +254,20 @@ class CandleBuilder:
             self._world,
             self._counts,
             self._recent,
+            self._shown.ravel(),
+            self._waiting[: self._world[WAITING]],
         ]
+
+    def _make_room(self, source: int) -> None:
+        """Room for what a standby says: how far it has come, and its ticks that wait."""
+        have = self._shown.shape[1]
+        if source >= have:
+            self._shown = np.hstack([self._shown, _nothing_shown(len(self._ids), source + 1 - have)])
+        elif len(self._waiting) < MOST_WAITING:
+            self._waiting = np.concatenate([self._waiting, np.zeros(max(1024, len(self._waiting)), TICK)])
+        else:
+            until = int(np.partition(self._waiting["at"], MOST_WAITING // 2)[MOST_WAITING // 2])
+            _let_go(until, self._waiting, self._slots, self._shown, self._world, self._counts)
 
     def _room(self) -> int:
         return 8 * max(len(self._ids), 1) * (1 + len(ROLLUPS))
@@ -269,8 +314,18 @@ class CandleBuilder:
         return minutes
 
 
+def _nothing_shown(instruments: int, feeds: int) -> npt.NDArray[Any]:
+    shown = np.zeros((instruments, feeds), _SHOWN)
+    for name in ("at", "volume", "price"):
+        shown[name] = UNKNOWN
+    return shown
+
+
 @nb.njit(cache=True)
-def _fold(ticks, begin, out, slots, sessions, grace, last, minutes, buckets, feeds, past, world, counts):
+def _fold(
+    ticks, begin, out, slots, sessions, grace, last, minutes, buckets, feeds, past, world, counts, shown, waiting,
+    arbitrate,
+):  # fmt: skip
     """Fold rows from `begin`; returns (next row, rows written, where the newest minute's rows begin, status)."""
     wrote = 0
     recent = 0
@@ -278,11 +333,22 @@ def _fold(ticks, begin, out, slots, sessions, grace, last, minutes, buckets, fee
     while k < len(ticks):
         row = ticks[k]
         if row.kind == _TICK:
-            k = _ticks(ticks, k, slots, sessions, last, minutes, feeds, world, counts)
+            together = arbitrate or feeds[world[ACTIVE]].state != _LIVE
+            k = _ticks(ticks, k, together, slots, sessions, last, minutes, feeds, world, counts, shown, waiting)
+            if k < len(ticks) and ticks[k].kind == _TICK:
+                return k, wrote, recent, _ROOM
             continue
         if row.kind == _MARK:
+            active = world[ACTIVE]
             revise = _note(row, feeds, past, world)
-            if row.source == world[ACTIVE]:
+            if world[ACTIVE] != active or feeds[active].state != _LIVE:
+                held = world[WAITING]
+                world[WAITING] = 0
+                _ticks(waiting[:held], 0, True, slots, sessions, last, minutes, feeds, world, counts, shown, waiting)
+                counts[TICKS] -= held
+            elif row.source == active:
+                _let_go(row.at - WAIT, waiting, slots, shown, world, counts)
+            if row.source == world[ACTIVE] and row.flags != _ACTIVE:
                 frontier = row.at - grace
                 if not world[STARTED]:
                     _begin(row.at, sessions, world, frontier)
@@ -300,21 +366,31 @@ def _fold(ticks, begin, out, slots, sessions, grace, last, minutes, buckets, fee
 
 
 @nb.njit(cache=True)
-def _ticks(ticks, begin, slots, sessions, last, minutes, feeds, world, counts):
-    """Fold the run of ticks that starts at `begin`; returns the index of the first row that is none."""
+def _ticks(ticks, begin, together, slots, sessions, last, minutes, feeds, world, counts, shown, waiting):
+    """Fold the run of ticks that starts at `begin`; returns the index of the first row that is none, or for which there
+    is no room. `together`: all feeds count.
+    """
     active = world[ACTIVE]
     frontier = world[NEXT] if world[STARTED] else _NEVER
     k = begin
     while k < len(ticks) and ticks[k].kind == _TICK:
         row = ticks[k]
         k += 1
-        if row.source != active:
-            counts[STANDBY] += 1
-            continue
         i = slots[row.instrument] if 0 <= row.instrument < len(slots) else -1
         if i < 0:
             counts[FOREIGN] += 1
             continue
+        if row.source != active:
+            if row.source >= len(feeds):
+                counts[STANDBY] += 1
+                continue
+            if row.source >= shown.shape[1] or (not together and world[WAITING] == len(waiting)):
+                k -= 1
+                break
+            if not together:
+                waiting[world[WAITING]] = row
+                world[WAITING] += 1
+                continue
         price = row.price
         if price == UNKNOWN:
             counts[UNPRICED] += 1
@@ -328,6 +404,14 @@ def _ticks(ticks, begin, slots, sessions, last, minutes, feeds, world, counts):
             if start < 0:
                 continue
             me.minute = start
+        if row.source != me.source:
+            if row.source >= shown.shape[1]:
+                k -= 1
+                break
+            if me.source >= 0 and not _new(row, me, shown[i]):
+                counts[DUPLICATE] += 1
+                continue
+            me.source = row.source
         if at == me.at and volume == me.volume and price == me.price:
             counts[DUPLICATE] += 1
             continue
@@ -383,6 +467,42 @@ def _ticks(ticks, begin, slots, sessions, last, minutes, feeds, world, counts):
         me.price = price
     counts[TICKS] += k - begin
     return k
+
+
+@nb.njit(cache=True)
+def _new(row, me, shown):
+    """Whether a tick tells more than the other feed that moved its instrument last has told."""
+    mine = shown[row.source]
+    level = mine.at == me.at and mine.volume == me.volume and mine.price == me.price
+    mine.at = row.at
+    mine.volume = row.day_volume
+    mine.price = row.price
+    ahead = row.at > me.at or (row.day_volume > me.base and me.base != UNKNOWN)
+    if ahead or level:
+        theirs = shown[me.source]
+        theirs.at = me.at
+        theirs.volume = me.volume
+        theirs.price = me.price
+    return ahead or level
+
+
+@nb.njit(cache=True)
+def _let_go(until, waiting, slots, shown, world, counts):
+    """Leave out what waits and was stamped at or before `until`; the active feed has told it."""
+    kept = 0
+    for k in range(world[WAITING]):
+        row = waiting[k]
+        if row.at > until:
+            waiting[kept] = row
+            kept += 1
+            continue
+        counts[STANDBY] += 1
+        if row.price != UNKNOWN:
+            mine = shown[slots[row.instrument], row.source]
+            mine.at = row.at
+            mine.volume = row.day_volume
+            mine.price = row.price
+    world[WAITING] = kept
 
 
 @nb.njit(cache=True)
