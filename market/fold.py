@@ -16,13 +16,14 @@ batches. The rules, in the order in which a tick meets them:
 - Equal to the last folded tick in `at`, day volume and price it is a *duplicate*.
 - Where another feed moved the instrument last, it is a *duplicate* too unless it is ahead (its day volume is above the
   session's highest, or its `at` is later), or its feed has shown that last folded tick before: then its feed is level
-  with the other, and what it says next is new. So overlap counts once, and the first feed to tell a trade wins.
+  with the other, and what it says next is new. So overlap counts once, and the first feed to tell a trade wins. One
+  that is behind still widens its minute: a price that was told twice widens nothing.
 - It counts for prices if its volume rose, its price changed, or (instruments without a volume) its `at` is new; else
   it is *unchanged*: a packet that only moved the book.
 - Open is the earliest (at, arrival), close the latest. A volume below the session's highest is old: it adds none and
   sets no close.
-- The first packet of a session has base 0 if its feed was LIVE since before the open; else its own volume is the
-  base, it adds nothing, and the minute is incomplete.
+- The first packet of a session has base 0 if the feeds, one after the other, were LIVE since before the open; else its
+  own volume is the base, it adds nothing, and the minute is incomplete.
 
 Nothing that any feed told in time is lost, wherever the switch stands in the log: it moves the frontier to another feed
 and changes no candle, if both tell one instrument's packets in one order and not further apart than the grace.
@@ -86,13 +87,14 @@ _LAST = np.dtype(
 _SHOWN = np.dtype([("at", "i8"), ("volume", "i8"), ("price", "i8")])
 _MINUTE = np.dtype([("start", "i8"), ("open_at", "i8"), ("close_at", "i8"), ("known_from", "i8"), *_OHLC])
 _BUCKET = np.dtype([("start", "i8"), ("minutes", "i8"), ("gaps", "i8"), ("covered", "f8"), *_OHLC])
-_FEED = np.dtype([("state", "i8"), ("live_from", "i8"), ("mark", "i8"), ("incarnation", "i8")])
+_FEED = np.dtype([("state", "i8"), ("live_from", "i8"), ("whole_from", "i8"), ("mark", "i8"), ("incarnation", "i8")])
 
 # What the whole partition shares, as an int64 vector.
 SESSION, NEXT, ACTIVE, PASTS, STARTED, FRONTIER, WAITING = range(7)
 _WORLD = 7
 
 _DONE, _FULL, _REVISE, _ROOM = 0, 1, 2, 4
+_NOTHING, _BEHIND, _NEW = 0, 1, 2
 _NEVER = np.iinfo(np.int64).max
 _VERSION = 2
 
@@ -408,9 +410,13 @@ def _ticks(ticks, begin, together, slots, sessions, last, minutes, feeds, world,
             if row.source >= shown.shape[1]:
                 k -= 1
                 break
-            if me.source >= 0 and not _new(row, me, shown[i]):
-                counts[DUPLICATE] += 1
-                continue
+            if me.source >= 0:
+                told = _told(row, me, shown[i])
+                if told != _NEW:
+                    counts[DUPLICATE] += 1
+                    if told == _BEHIND:
+                        _widen(minutes[i, (start // MINUTE) & (OPEN_MINUTES - 1)], start, at, price)
+                    continue
             me.source = row.source
         if at == me.at and volume == me.volume and price == me.price:
             counts[DUPLICATE] += 1
@@ -418,18 +424,12 @@ def _ticks(ticks, begin, together, slots, sessions, last, minutes, feeds, world,
 
         candle = minutes[i, (start // MINUTE) & (OPEN_MINUTES - 1)]
         if candle.start != start:
-            candle.start = start
-            candle.known_from = start
-            candle.trades = 0
-            candle.volume = 0
-            candle.turnover = 0
-            candle.oi = UNKNOWN
+            _open(candle, start)
         added = 0
         old = False
         if volume != UNKNOWN:
             if me.base == UNKNOWN:
-                feed = feeds[row.source]
-                if feed.state == _LIVE and feed.live_from <= sessions[me.session, 2]:
+                if _whole(feeds, sessions[me.session, 2]):
                     me.base = 0
                 else:
                     me.base = volume
@@ -470,20 +470,52 @@ def _ticks(ticks, begin, together, slots, sessions, last, minutes, feeds, world,
 
 
 @nb.njit(cache=True)
-def _new(row, me, shown):
-    """Whether a tick tells more than the other feed that moved its instrument last has told."""
+def _open(candle, start):
+    candle.start = start
+    candle.known_from = start
+    candle.trades = 0
+    candle.volume = 0
+    candle.turnover = 0
+    candle.oi = UNKNOWN
+
+
+@nb.njit(cache=True)
+def _told(row, me, shown):
+    """Whether a tick tells more than the other feed that moved its instrument last, or less, or nothing."""
     mine = shown[row.source]
     level = mine.at == me.at and mine.volume == me.volume and mine.price == me.price
+    moved = mine.volume != row.day_volume or mine.price != row.price
     mine.at = row.at
     mine.volume = row.day_volume
     mine.price = row.price
-    ahead = row.at > me.at or (row.day_volume > me.base and me.base != UNKNOWN)
-    if ahead or level:
+    if level or row.at > me.at or (row.day_volume > me.base and me.base != UNKNOWN):
         theirs = shown[me.source]
         theirs.at = me.at
         theirs.volume = me.volume
         theirs.price = me.price
-    return ahead or level
+        return _NEW
+    return _BEHIND if moved else _NOTHING
+
+
+@nb.njit(cache=True)
+def _widen(candle, start, at, price):
+    """A price of a minute that its instrument has left: changes nothing where the other feed told it, too."""
+    if candle.start != start:
+        _open(candle, start)
+    if candle.trades == 0:
+        candle.trades = 1
+        candle.open_at = at
+        candle.open = price
+        candle.high = price
+        candle.low = price
+        candle.close_at = at
+        candle.close = price
+        return
+    if at < candle.open_at:
+        candle.open_at = at
+        candle.open = price
+    candle.high = max(candle.high, price)
+    candle.low = min(candle.low, price)
 
 
 @nb.njit(cache=True)
@@ -559,7 +591,11 @@ def _note(row, feeds, past, world):
         if feed.state != _LIVE:
             feed.state = _LIVE
             feed.live_from = row.quoted
+            feed.whole_from = row.quoted
         feed.mark = max(feed.mark, row.at)
+        for f in range(len(feeds)):
+            if feeds[f].state == _LIVE:
+                _join(feeds[f], feeds)
         feed.incarnation = np.int64(row.sequence)
         return False
     revise = False
@@ -587,6 +623,24 @@ def _note(row, feeds, past, world):
     feed.mark = max(feed.mark, row.at)
     feed.incarnation = np.int64(row.sequence)
     return revise
+
+
+@nb.njit(cache=True)
+def _join(feed, feeds):
+    """A feed that came while others were LIVE goes on with what they had watched."""
+    for f in range(len(feeds)):
+        other = feeds[f]
+        if other.state == _LIVE and other.live_from <= feed.live_from <= other.mark:
+            feed.whole_from = min(feed.whole_from, other.whole_from)
+
+
+@nb.njit(cache=True)
+def _whole(feeds, opened):
+    """Whether the feeds together have been LIVE since before a session's open."""
+    for f in range(len(feeds)):
+        if feeds[f].state == _LIVE and feeds[f].whole_from <= opened:
+            return True
+    return False
 
 
 @nb.njit(cache=True)
