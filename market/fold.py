@@ -6,8 +6,8 @@ batches. The rules, in the order in which a tick meets them:
 - One of an instrument of another partition is *foreign*, one without a price *unpriced*: counted, left out.
 - A tick of a feed that is not the active one waits while the active one is LIVE. Once the active one vouches for a time
   `WAIT` behind the tick's own it is *standby*: counted, left out. When the active one is found MUTE or DOWN, or another
-  becomes the active one, all that wait are folded in the order in which they came. While the active one is not LIVE, and
-  always where feeds `arbitrate`, the ticks of all feeds count as they come.
+  becomes the active one, all that wait are folded in the order in which they came. While the active one is not LIVE,
+  and always where feeds `arbitrate`, the ticks of all feeds count as they come.
 - Its session is the one whose day in India holds `at`. Before that session's open it moves the volume base and folds
   into no candle; at or after the close it is *off session*.
 - Behind the frontier (its minute is closed) it is *late*: counted, left out; its volume arrives with the next packet,
@@ -637,10 +637,10 @@ def _join(feed, feeds):
 @nb.njit(cache=True)
 def _whole(feeds, opened):
     """Whether the feeds together have been LIVE since before a session's open."""
+    whole = False
     for f in range(len(feeds)):
-        if feeds[f].state == _LIVE and feeds[f].whole_from <= opened:
-            return True
-    return False
+        whole |= feeds[f].state == _LIVE and feeds[f].whole_from <= opened
+    return whole
 
 
 @nb.njit(cache=True)
