@@ -20,8 +20,9 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
+from market.alerts import OperatorAlert
 from market.records import Record
-from market.sessions import MINUTE, SECOND, Phase, Sessions
+from market.sessions import IST, MINUTE, SECOND, Phase, Sessions, instant
 from market.ticks import FeedState, Kind, Ticks
 from market.wishes import Wishes
 
@@ -241,10 +242,36 @@ class Failover:
             return {"breaker": Breaker.OPEN, "fails": feed.fails + 1 if again else 1}
         if feed.breaker is Breaker.OPEN and feed.state is FeedState.LIVE:
             return {"breaker": Breaker.HALF_OPEN, "well": self.now}
-        if feed.breaker is Breaker.HALF_OPEN and feed.state is FeedState.LIVE:
-            if self.now - feed.well >= self.return_after(name):
-                return {"breaker": Breaker.CLOSED, "settled": self.now}
+        tried = feed.breaker is Breaker.HALF_OPEN and feed.state is FeedState.LIVE
+        if tried and self.now - feed.well >= self.return_after(name):
+            return {"breaker": Breaker.CLOSED, "settled": self.now}
         return {}
+
+
+def told(seam: Seam) -> OperatorAlert | None:
+    """What the operator hears of a switch; None of the first one. It is over with the return to a trusted feed."""
+    if not seam.old:
+        return None
+    text = {
+        "mute": f"{seam.old} has been mute since {_clock(seam.since)}",
+        "down": f"{seam.old} has been down since {_clock(seam.since)}",
+        "silent": f"{seam.old} says nothing; its last word is of {_clock(seam.since)}",
+        "closed": f"{seam.old} was closed by hand",
+        "return": f"{seam.new} is well again",
+        "forced": f"{seam.new} was forced by hand",
+    }.get(seam.reason, f"{seam.old} is not in the file any more")
+    return OperatorAlert(
+        kind="switch",
+        subject="feeds",
+        at=seam.at,
+        severity="info",
+        text=f"{text}: {seam.new} is the active feed since {_clock(seam.at)}",
+        over=seam.reason == "return",
+    )
+
+
+def _clock(at: int) -> str:
+    return f"{instant(at).astimezone(IST):%H:%M:%S} IST"
 
 
 def order(primary: str, fallbacks: Mapping[str, str | None]) -> list[str]:
