@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from adapters.redis_line import without_password
-from cluster import running
+from cluster import feeding, running
 from cluster.console import Config, screen, settings_of
 from cluster.settings import Settings
 
@@ -23,6 +23,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 app.add_typer(running.app)
+app.add_typer(feeding.app, name="feed")
 
 
 @app.callback()

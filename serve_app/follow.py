@@ -14,6 +14,7 @@ import structlog
 from adapters.bus import SEQUENCE_BITS, START, Bus, Entry, EntryId
 from adapters.entries import Rows, decode
 from adapters.lines import Backoff
+from adapters.switches import Switches
 from market.candles import CANDLE, INTERVALS, Candles
 from market.errors import BadPayload, LineDown, LogWentBack
 from market.instruments import Instrument
@@ -143,6 +144,9 @@ class Follower:
         while self._read_candles(candles):
             pass
         ticks = {p: self._bus.last("ticks", p) for p in self._partitions}
+        if (seam := Switches(self._bus).newest()) is not None:
+            with self.lock:
+                self.quotes.active = seam.source
         tail = TAIL_MS << SEQUENCE_BITS
         return {p: max(START, last - tail) for p, last in ticks.items()}, candles
 

@@ -32,7 +32,7 @@ def blocks(language: str) -> list[str]:
 
 COMMANDS = sorted({line for block in blocks("sh") for line in block.splitlines() if line.strip()})
 ALONE = {c for c in COMMANDS if re.match(r"\.venv/bin/bourse (check|doctor|replay)\b", c)}
-RUNNING = {c for c in COMMANDS if re.match(r"(curl -s |\.venv/bin/bourse (status|watch|down)\b)", c)}
+RUNNING = {c for c in COMMANDS if re.match(r"(curl -s |\.venv/bin/bourse (status|watch|down|feed)\b)", c)}
 
 
 def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:

@@ -78,6 +78,7 @@ def test_the_market_status_names_phase_clock_and_feeds(house: House) -> None:
         "opens": "2016-08-25T03:45:00Z",
         "closes": "2016-08-25T10:00:00Z",
         "next_open": "2016-08-26T03:45:00Z",
+        "active_feed": "main",
         "feeds": {"main": "LIVE"},
     }
 
