@@ -13,7 +13,8 @@ from benchmarks.report import Report
 def card() -> dict[str, str]:
     """The benchmarks by name, with the first line of their docstring; none is imported."""
     found = {}
-    for path in sorted(Path(__file__).parent.glob("w[0-9]*.py")):
+    folder = Path(__file__).parent
+    for path in [*sorted(folder.glob("w[0-9]*.py")), folder / "failover.py"]:
         told = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
         found[path.stem] = told.partition("\n")[0]
     return found
@@ -33,7 +34,7 @@ def main() -> None:
         parser.error(f"no benchmark is called {unknown[0]}; there are {', '.join(known)}")
     if not asked.names:
         for name, told in known.items():
-            print(f"{name:<6} {told}")
+            print(f"{name:<9} {told}")
     for name in asked.names:
         import_module(f"benchmarks.{name}").run(Report(name.upper(), asked.json))
 

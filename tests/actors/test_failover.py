@@ -164,7 +164,7 @@ def test_a_restarted_switch_remembers_what_failed_and_what_was_wished(server: Re
 
 
 class Proxy:
-    """Stands between a feed and its exchange: may swallow the frames, or cut the line and let nobody in."""
+    """Stands between a feed and its exchange: may swallow what comes, or cut the line and let nobody in."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -204,18 +204,26 @@ class Proxy:
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         if self.cut:
             return web.Response(status=503)
+        try:
+            async with aiohttp.ClientSession() as one, one.ws_connect(self._url, params=request.query) as far:
+                return await self._between(request, far)
+        except aiohttp.ClientError:
+            return web.Response(status=503)
+
+    async def _between(self, request: web.Request, far: aiohttp.ClientWebSocketResponse) -> web.StreamResponse:
         near = web.WebSocketResponse()
         await near.prepare(request)
         self._lines.add(near)
-        async with aiohttp.ClientSession() as one, one.ws_connect(self._url, params=request.query) as far:
-            up = asyncio.create_task(self._up(near, far))
-            with suppress(ConnectionError):
-                async for message in far:
-                    if message.type is WSMsgType.BINARY and not self.mute:
-                        await near.send_bytes(message.data)
-                    elif message.type is WSMsgType.TEXT:
-                        await near.send_str(message.data)
-            up.cancel()
+        up = asyncio.create_task(self._up(near, far))
+        with suppress(ConnectionError):
+            async for message in far:
+                if self.mute:
+                    continue
+                if message.type is WSMsgType.BINARY:
+                    await near.send_bytes(message.data)
+                elif message.type is WSMsgType.TEXT:
+                    await near.send_str(message.data)
+        up.cancel()
         self._lines.discard(near)
         return near
 
@@ -291,6 +299,7 @@ def stage(server: RedisServer, tmp_path: Path) -> Iterator[Stage]:
     one.close()
 
 
+@pytest.mark.cluster
 def test_whatever_happens_to_the_primary_the_candles_are_those_of_the_tape(
     server: RedisServer, bus: Bus, stage: Stage
 ) -> None:
@@ -353,7 +362,8 @@ class Played:
 
 def takeovers(bus: Bus, told: list[Seam]) -> list[str]:
     """Of each takeover: how long after the last data, and after the word of trouble, by the market's clock."""
-    lines, now, word = [], 0, {}
+    lines: list[str] = []
+    now, word = 0, dict.fromkeys(range(2), 0)
     by_number = {s.number: s for s in told}
     for entry in log(bus, "ticks", 0):
         rows = entries.decode(entry.payload, TICK)
@@ -362,12 +372,12 @@ def takeovers(bus: Bus, told: list[Seam]) -> list[str]:
             if state != FeedState.ACTIVE:
                 now = max(now, int(row["at"]))
                 trouble = state in (FeedState.MUTE, FeedState.DOWN)
-                word[source] = word.get(source, now) if trouble else None
+                word[source] = (word.get(source) or now) if trouble else 0
                 continue
             seam = by_number[int(row["sequence"])]
             if not seam.old or seam.reason == "return":
                 continue
-            said = word.get(RULES[0].source)
+            said = word[RULES[0].source]
             after = f"{(now - said) / SECOND:.2f} s after its word" if said else "it said nothing"
             lines.append(f"{seam.reason}: taken over {(now - seam.since) / SECOND:.2f} s after the last data, {after}")
     return lines
