@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Iterator
 from datetime import date
 from typing import Any
 
 from actors.measures import resident_bytes
 from adapters import logs
-from adapters.bus import Bus
+from adapters.bus import SEQUENCE_BITS, Bus
 from adapters.entries import decode
 from adapters.exchange import Exchange as Server
 from market import generator
 from market.instruments import Instrument
 from market.records import Record
-from market.sessions import Session, Sessions
+from market.sessions import SECOND, Session, Sessions
 from market.tape import TAIL, Tape
 from market.ticks import TICK, Kind
 from market.universes import NIFTY50
+
+RUNNING_SECONDS = 3.0
+"""A market whose newest mark is younger than this goes on."""
 
 
 class ExchangePlan(Record):
@@ -67,7 +71,7 @@ class Exchange:
     async def _run(self) -> None:
         plan = self._plan
         if plan.bus is not None and plan.recording is None:
-            reached = await asyncio.to_thread(market_time, Bus(plan.bus), plan.partitions)
+            reached = await asyncio.to_thread(market_time, Bus(plan.bus), plan.partitions, plan.speed or 0.0)
             plan = plan.model_copy(update={"begin": max(plan.begin, reached)})
         self._server = Server(
             plan.instruments,
@@ -106,14 +110,20 @@ class Exchange:
         }
 
 
-def market_time(bus: Bus, partitions: int) -> int:
-    """The newest mark on the bus, ns UTC, 0 where there is none: from here the demo's clock goes on."""
+def market_time(bus: Bus, partitions: int, speed: float = 0.0) -> int:
+    """The newest mark on the bus, ns UTC, 0 where there is none: from here the demo's clock goes on.
+
+    A mark that is only just there is of a market that goes on without us, `speed` times real time: it is further by now.
+    """
     newest = 0
     for partition in range(partitions):
         last = bus.last("ticks", partition)
         for entry in bus.range("ticks", partition, last, last, 1):
             rows = decode(entry.payload, TICK)
-            newest = max(newest, *rows["at"][rows["kind"] == Kind.MARK].tolist(), 0)
+            age = max(0.0, time.time() - (entry.id >> SEQUENCE_BITS) / 1000)
+            since = int(age * speed * SECOND) if age < RUNNING_SECONDS else 0
+            marks = rows["at"][rows["kind"] == Kind.MARK]
+            newest = max([newest, *(marks + since).tolist()])
     return newest
 
 

@@ -1,4 +1,4 @@
-"""How soon a standby takes over and how calmly the primary comes back: 1,000 faults in market time; nobody publishes it.
+"""How soon a standby takes over and how calmly the primary comes back, over 1,000 faults in market time.
 
 Each fault is an episode of its own at a seeded moment of a session: two feeds judge their lines by `FeedWatch`, their
 marks come to the log in bursts and late, as over a bus, and `Failover` decides as it reads them. The primary goes mute
