@@ -113,7 +113,7 @@ class Exchange:
 def market_time(bus: Bus, partitions: int, speed: float = 0.0) -> int:
     """The newest mark on the bus, ns UTC, 0 where there is none: from here the demo's clock goes on.
 
-    A mark that is only just there is of a market that goes on without us, `speed` times real time: it is further by now.
+    A mark that is only just there is of a market that goes on without us, `speed` times real time, and is further now.
     """
     newest = 0
     for partition in range(partitions):
