@@ -1,8 +1,11 @@
 """Failover: which feed is the active one, decided from the marks in the log and the operator's wishes.
 
-Time is the newest mark of any feed. A feed is in trouble when it is MUTE, when it has been DOWN for `PATIENCE` (a line
-that is back within a second is none), or when it has said nothing for as long as it may be mute while other feeds went
-on: a dead process writes no marks. How far its clock is behind the others' does not matter, only that it goes on.
+Times are of the market, the newest mark of any feed; durations are by a clock of our own, which goes on with whichever
+feed goes on: how far two feeds' times lie apart does not matter, nor that one of them jumps.
+
+A feed is in trouble when it is MUTE, when it has been DOWN for `PATIENCE` (a line that is back within a second is no
+trouble), or when it has said nothing for as long as it may be mute while other feeds went on: a dead process writes no
+marks.
 
 Each feed has a breaker. Trouble while the exchange trades opens it. It is half-open once the feed is LIVE again, and
 closed when it has stayed LIVE for `return_after`, twice as long for each time it failed again within `FORGET` of that.
@@ -28,6 +31,8 @@ from market.wishes import Wishes
 
 PATIENCE = SECOND
 FORGET = 10 * MINUTE
+APART = 5 * SECOND
+"""A feed whose time moved against the others' by more than this has another clock now."""
 LONGEST = 15 * MINUTE
 """A feed that flaps is tried again after this at the latest."""
 
@@ -54,15 +59,17 @@ class Rule(Record):
 
 
 class Standing(Record):
-    """What is known of one feed. Times ns UTC of market time, 0 for never.
+    """What is known of one feed.
 
-    `at`, `since`: of its newest mark; `heard`: the time when that came; `trouble`: since when it is in trouble; `well`:
-    since when it has been LIVE; `settled`: when its breaker closed last; `fails`: how often it failed in a row.
+    `at`, `since`: of its newest mark, market time, ns UTC. By our own clock, ns, 0 for never: `heard`: when that mark
+    came; `trouble`: since when it is in trouble; `well`: since when it has been LIVE; `settled`: when its breaker was
+    closed last. `offset`: our clock less its time; `fails`: how often it failed in a row.
     """
 
     state: FeedState | None = None
     at: int = 0
     since: int = 0
+    offset: int = 0
     heard: int = 0
     trouble: int = 0
     well: int = 0
@@ -89,6 +96,7 @@ class State(Record):
     """All that a restarted switch must know."""
 
     now: int = 0
+    clock: int = 0
     feeds: dict[str, Standing] = Field(default_factory=dict)
     seam: Seam | None = None
 
@@ -104,6 +112,7 @@ class Failover:
         self.wishes = Wishes()
         self.seam: Seam | None = None
         self.now = 0
+        self._clock = 0
         self._sessions = sessions
         self._return_after = return_after
         self._by_source = {rule.source: rule for rule in rules}
@@ -125,11 +134,11 @@ class Failover:
 
     def snapshot(self) -> State:
         """What a successor goes on from."""
-        return State(now=self.now, feeds=self._feeds, seam=self.seam)
+        return State(now=self.now, clock=self._clock, feeds=self._feeds, seam=self.seam)
 
     def restore(self, state: State) -> None:
         """Go on from a predecessor's state; feeds that are no longer there are forgotten."""
-        self.now, self.seam = state.now, state.seam
+        self.now, self._clock, self.seam = state.now, state.clock, state.seam
         self._feeds |= {name: standing for name, standing in state.feeds.items() if name in self._feeds}
 
     def switched(self, seam: Seam) -> None:
@@ -204,22 +213,27 @@ class Failover:
     def _trouble(self, name: str) -> Reason | None:
         """What is wrong with a feed, whatever the hour."""
         feed = self._feeds[name]
-        if self.now - feed.heard > self._silent_after[name]:
+        if self._clock - feed.heard > self._silent_after[name]:
             return "silent"
         if feed.state is FeedState.MUTE:
             return "mute"
         down = feed.state is FeedState.DOWN
-        return "down" if down and self.now - feed.trouble >= PATIENCE else None
+        return "down" if down and self._clock - feed.trouble >= PATIENCE else None
 
     def _hear(self, name: str, row: np.void) -> None:
         feed, state, at = self._feeds[name], FeedState(int(row["flags"])), int(row["at"])
         self.now = max(self.now, at)
-        told: dict[str, object] = {"state": state, "at": max(feed.at, at), "heard": self.now}
+        self._clock = self._clock or at
+        ours = at + feed.offset
+        if not feed.at or abs(ours - self._clock) > APART:
+            ours = self._clock
+        self._clock = max(self._clock, ours)
+        told: dict[str, object] = {"state": state, "at": at, "heard": self._clock, "offset": ours - at}
         told["since"] = at if state is FeedState.LIVE else int(row["quoted"])
         if state is FeedState.LIVE and feed.state is not FeedState.LIVE:
-            told["well"] = self.now
+            told["well"] = self._clock
         if state in (FeedState.MUTE, FeedState.DOWN) and feed.state not in (FeedState.MUTE, FeedState.DOWN):
-            told["trouble"] = self.now
+            told["trouble"] = self._clock
         self._feeds[name] = feed.model_copy(update=told)
 
     def _judge(self) -> None:
@@ -227,7 +241,7 @@ class Failover:
         for rule in self.rules:
             feed = self._feeds[rule.name]
             if not feed.heard:
-                self._feeds[rule.name] = feed.model_copy(update={"heard": self.now})
+                self._feeds[rule.name] = feed.model_copy(update={"heard": self._clock})
                 continue
             moved = self._breaker(rule.name, feed)
             if moved:
@@ -238,13 +252,13 @@ class Failover:
         if trouble is not None:
             if feed.breaker is Breaker.OPEN or not self._trading():
                 return {}
-            again = feed.breaker is Breaker.HALF_OPEN or (feed.fails and self.now - feed.settled < FORGET)
+            again = feed.breaker is Breaker.HALF_OPEN or (feed.fails and self._clock - feed.settled < FORGET)
             return {"breaker": Breaker.OPEN, "fails": feed.fails + 1 if again else 1}
         if feed.breaker is Breaker.OPEN and feed.state is FeedState.LIVE:
-            return {"breaker": Breaker.HALF_OPEN, "well": self.now}
+            return {"breaker": Breaker.HALF_OPEN, "well": self._clock}
         tried = feed.breaker is Breaker.HALF_OPEN and feed.state is FeedState.LIVE
-        if tried and self.now - feed.well >= self.return_after(name):
-            return {"breaker": Breaker.CLOSED, "settled": self.now}
+        if tried and self._clock - feed.well >= self.return_after(name):
+            return {"breaker": Breaker.CLOSED, "settled": self._clock}
         return {}
 
 

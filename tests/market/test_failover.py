@@ -101,6 +101,20 @@ def test_a_feed_whose_clock_is_behind_but_goes_on_is_not_silent() -> None:
     assert [s.reason for s in house.seams] == ["start"]
 
 
+def test_a_feed_that_is_ahead_dies_and_comes_back_further_ahead_and_the_other_is_not_blamed() -> None:
+    house = House()
+    for second in range(-15, 60):
+        house.hear(say(KITE, LIVE, second + 20), say(SIM, LIVE, second))
+
+    for second in range(60, 66):
+        house.hear(say(SIM, LIVE, second))
+    for second in range(66, 120):
+        house.hear(say(KITE, LIVE, second + 40), say(SIM, LIVE, second))
+
+    assert [(s.new, s.reason) for s in house.seams] == [("kite", "start"), ("sim", "silent"), ("kite", "return")]
+    assert house.failover.standing("sim").fails == 0
+
+
 def test_the_return_waits_until_the_primary_has_been_live_for_long_and_longer_when_it_flaps() -> None:
     house = House()
     house.both(-15, 10)
@@ -123,7 +137,7 @@ def test_a_primary_that_held_for_ten_minutes_is_forgiven() -> None:
     house.both(-15, 10)
     for second in (13, 13 + 31 + 700):
         house.hear(say(SIM, LIVE, second), say(KITE, MUTE, second, since=second - 3))
-        house.both(second + 1, second + 40)
+        house.both(second + 1, second + 730)
 
     assert [round(at) for _, new, at, _ in house.told() if new == "kite"][1:] == [44, 775]
 
