@@ -20,14 +20,14 @@ from market.records import Record
 from market.sessions import SECOND, Session, Sessions
 from market.tape import TAIL, Tape
 from market.ticks import TICK, Kind
-from market.universes import NIFTY50
+from market.universes import LISTINGS
 
 RUNNING_SECONDS = 3.0
 """A market whose newest mark is younger than this goes on."""
 
 
 class ExchangePlan(Record):
-    """Where it listens and what it plays.
+    """Where it listens, what it plays, and whose server it is: `dialect`, one of `DIALECTS`.
 
     `recording` and `day`: one recorded session; else sessions are generated from `seed`, from the market time `begin`,
     ns UTC, or from the newest mark on the bus: a market that was ended goes on where it stood. `hold`: the tape waits
@@ -36,6 +36,7 @@ class ExchangePlan(Record):
 
     host: str = "127.0.0.1"
     port: int
+    dialect: str = "kite"
     api_key: str
     access_token: str
     instruments: tuple[Instrument, ...]
@@ -76,6 +77,7 @@ class Exchange:
         self._server = Server(
             plan.instruments,
             tapes(plan),
+            dialect=plan.dialect,
             api_key=plan.api_key,
             access_token=plan.access_token,
             speed=plan.speed,
@@ -136,7 +138,7 @@ def tapes(plan: ExchangePlan) -> Iterator[Tape]:
         yield recordings.tape(plan.recording, session)
         return
     wanted = {i.symbol: i for i in plan.instruments}
-    known = [one for one in NIFTY50 if one.instrument.symbol in wanted]
+    known = [one for one in LISTINGS if one.instrument.symbol in wanted]
     listed = [one.model_copy(update={"instrument": wanted[one.instrument.symbol]}) for one in known]
     closes = None
     for session in Sessions(plan.sessions):

@@ -1,7 +1,8 @@
 """Feed: one broker account's lines, from frames on the wire to entries on the bus.
 
 It reads as fast as the bus takes: while a write is under way frames pile up, the next write carries them all, and past
-`BACKLOG` frames it stops reading, so that the socket's own flow control slows the vendor (a held tape waits).
+a backlog a wire stops reading, so that the socket's own flow control slows the vendor (a held tape waits). Once a
+second it looks at the bus for what others want of it: a new login, a new listing, an operator's wish.
 """
 
 from __future__ import annotations
@@ -14,58 +15,45 @@ from typing import Any
 
 import numpy as np
 import structlog
+from pydantic import SecretStr
 
 from actors.measures import Counts, resident_bytes
 from actors.plans import FeedPlan
+from actors.wires import Step, Wire
 from adapters import entries, logs
+from adapters.accounts import Accounts
+from adapters.alerts import Alerts
 from adapters.bus import Bus
-from adapters.lines import Backoff, Line
+from adapters.control import Control
+from adapters.lines import Backoff
+from adapters.listings import Listings
 from adapters.quarantine import Quarantine
 from adapters.readmodel import ReadModel
-from market.codecs import Account, TapeClock, TapeEnd, resume
-from market.errors import AuthRequired, BadPayload, LineDown
-from market.feeds import FeedWatch, by_partition
+from market import lives
+from market.accounts import entitled
+from market.alerts import OperatorAlert
+from market.codecs import Account, Event
+from market.errors import BadPayload, LineDown
+from market.feeds import FeedWatch, by_partition, canary, shares
 from market.instruments import partition_of
-from market.sessions import MINUTE, SECOND, Sessions
-from market.ticks import NO_TICKS, Kind, Ticks
-from market.vendors.kite import SOCKET_INSTRUMENTS, SOCKETS, Kite
+from market.listings import Listing
+from market.sessions import MINUTE, SECOND, Phase, Sessions
+from market.ticks import NO_TICKS, FeedState, Kind, Ticks
+from market.troubles import Health, Troubles
+from market.vendors import VENDORS
 
-BACKLOG = 400
 ENTRY_FRAMES = 20
 KEPT_SECONDS = 3.0
 TICK_SECONDS = 0.25
 SHOWN_SECONDS = 1.0
+LOOK_SECONDS = 1.0
 LARGEST_SKEW = 30 * SECOND
 """Further than this our clock is not the exchange's; `bourse doctor` looks at that."""
 
+BY_HAND = "closed by hand"
+
 Batch = tuple[str, list[tuple[int, int, bytes]]]
 """A writer's name and, a partition each, the entry it writes: partition, number, payload."""
-
-
-class Step:
-    """The frames between two clock readings of a line; `number` orders them for the bus."""
-
-    __slots__ = ("clock", "frames", "number", "received")
-
-    def __init__(self) -> None:
-        self.frames: list[bytes] = []
-        self.number, self.clock, self.received = -1, 0, 0
-
-
-class Wire:
-    """One socket's share of a feed: what it subscribes, what has come and was not written yet."""
-
-    def __init__(self, name: str, tokens: dict[int, int], source: int) -> None:
-        self.name = name
-        self.tokens = tokens
-        self.codec = Kite(tokens, source)
-        self.steps: deque[Step] = deque()
-        self.filling = Step()
-        self.clock = 0
-        self.known = -1
-        self.number = -1
-        self.sent = -1
-        self.ended = False
 
 
 class Feed:
@@ -78,27 +66,47 @@ class Feed:
         self._bus = Bus(plan.bus)
         self._model = ReadModel(plan.cache)
         self._keep = Quarantine(plan.quarantine)
+        self._accounts, self._listings = Accounts(plan.bus), Listings(plan.bus)
+        self._control, self._alerts = Control(self._bus), Alerts(self._bus)
         self._partition = np.array([partition_of(i, plan.partitions) for i in plan.instruments] + [-1], np.int64)
-        self._watch = FeedWatch(plan.source, Sessions(plan.sessions), plan.grace, plan.mute_after)
-        tokens = [(int(i.tokens[plan.vendor]), i.id) for i in plan.instruments]
-        shares = [dict(tokens[k : k + SOCKET_INSTRUMENTS]) for k in range(0, len(tokens), SOCKET_INSTRUMENTS)]
-        if len(shares) > SOCKETS:
-            self._log.warning("universe_cut", instruments=len(tokens), carried=SOCKETS * SOCKET_INSTRUMENTS)
-        self._wires = [Wire(f"{plan.name}/{k}", share, plan.source) for k, share in enumerate(shares[:SOCKETS])]
-        self._token = plan.access_token
-        self._wake, self._room, self._login = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._sessions = Sessions(plan.sessions)
+        # Judged a beat early, so that MUTE is said within `mute_after` and not a beat later.
+        mute_after = plan.mute_after if plan.tape else max(plan.mute_after - int(TICK_SECONDS * SECOND), SECOND // 10)
+        self._watch = FeedWatch(plan.source, self._sessions, plan.grace, mute_after)
+        self._canary = canary(plan.instruments)
+        vendor = VENDORS[plan.vendor]
+        carried, cut = shares(plan.instruments, plan.vendor, vendor.socket_instruments, vendor.sockets)
+        if cut:
+            self._log.warning("universe_cut", feed=plan.name, left_out=len(cut), first=cut[0])
+        self._wires = [Wire(f"{plan.name}/{k}", plan, share, mute_after, self) for k, share in enumerate(carried)]
+        self._account = Account(user=plan.user, api_key=plan.api_key, access_token=plan.access_token)
+        self._refused: Account | None = None
+        self._remedy = ""
+        self._listing_stamp = 0
+        self._listing: Listing | None = None
+        self._pending: Listing | None = None
+        self._troubles = Troubles(plan.name)
+        self._untold: deque[OperatorAlert] = deque()
+        self._closed = False
+        self._wake, self._admitted = asyncio.Event(), asyncio.Event()
         self._writing = asyncio.Lock()
         self._running: asyncio.Future[None] | None = None
         self._kept: deque[tuple[float, Batch]] = deque()
         self._skew: int | None = None
+        self._clock_heard = (0, 0)
         self._began = False
         self._stopped = self._done = False
         self._trouble = self._held_back = ""
-        self._frames = self._ticks = self._bad = self._entries = self._bytes = 0
+        self._ticks = self._bad = self._entries = self._bytes = self._reconnects = 0
         self._lag = 0.0
         self._counts = Counts(
-            "bourse_feed", ("frames", "ticks", "bad_frames", "unknown", "unpriced"), {"feed": plan.name}
+            "bourse_feed",
+            ("frames", "ticks", "bad_frames", "unknown", "unpriced", "reconnects"),
+            {"feed": plan.name},
         )
+        if plan.account and not entitled(plan.vendor, self._account):
+            self.refused(self._account, plan.login)
+        self._admit()
 
     async def run(self) -> None:
         """Hold the lines and write what they bring, until stopped or (a held tape) until its end is on the bus."""
@@ -108,7 +116,8 @@ class Feed:
 
     async def _run(self) -> None:
         await self._catch_up()
-        tasks = [asyncio.create_task(work) for work in (self._beat(), *map(self._hold, self._wires))]
+        work = (self._beat(), self._look(), *(wire.hold() for wire in self._wires))
+        tasks = [asyncio.create_task(one) for one in work]
         for task in tasks:
             task.add_done_callback(lambda _: self._wake.set())
         try:
@@ -138,8 +147,7 @@ class Feed:
 
     async def authenticate(self, access_token: str) -> None:
         """Go on with a new token after AUTH_REQUIRED."""
-        self._token = type(self._token)(access_token)
-        self._login.set()
+        self._take_account(self._account.model_copy(update={"access_token": SecretStr(access_token)}))
 
     async def health(self) -> dict[str, Any]:
         """What `status` shows of this feed."""
@@ -149,25 +157,34 @@ class Feed:
             "pid": os.getpid(),
             "resident": resident_bytes(),
             "state": self._state(),
-            "trouble": self._held_back or self._trouble,
+            "trouble": self._said(),
             "market_time": self._now(),
             "last_data": self._watch.last_data,
-            "frames": self._frames,
+            "frames": self._frames(),
             "ticks": self._ticks,
             "bad": self._bad,
             "entries": self._entries,
             "bytes": self._bytes,
             "lag_ms": round(self._lag * 1000, 2),
+            "reconnects": self._reconnects,
+            "listing": str(self._listing.session) if self._listing else "",
             "ended": self._done,
             **self._left_out(),
         }
 
+    def _frames(self) -> int:
+        return sum(w.frames for w in self._wires)
+
     def _left_out(self) -> dict[str, int]:
-        codecs = [w.codec for w in self._wires]
-        return {"unknown": sum(c.unknown for c in codecs), "unpriced": sum(c.unpriced for c in codecs)}
+        return {"unknown": sum(w.unknown for w in self._wires), "unpriced": sum(w.unpriced for w in self._wires)}
 
     def _state(self) -> str:
-        return "AUTH_REQUIRED" if self._trouble.startswith("login") else self._watch.state.name
+        return "AUTH_REQUIRED" if self._refused and not self._closed else self._watch.state.name
+
+    def _said(self) -> str:
+        if self._closed:
+            return BY_HAND
+        return self._held_back or (f"login needed: {self._remedy}" if self._refused else self._trouble)
 
     def _finished(self) -> bool:
         return self._plan.hold and all(w.ended and not w.steps for w in self._wires)
@@ -177,90 +194,199 @@ class Feed:
             return min(w.clock for w in self._wires)
         return time.time_ns() - (self._skew or 0)
 
-    async def _hold(self, wire: Wire) -> None:
-        pauses = Backoff()
-        while not wire.ended:
-            try:
-                account = Account(api_key=self._plan.api_key, access_token=self._token)
-                url = wire.codec.address(self._plan.url, account)
-                async with Line(wire.name, url, self._plan.login) as line:
-                    await self._listen(wire, line, pauses)
-            except AuthRequired as e:
-                self._trouble = f"login needed: {e.remedy}"
-                self._log.error("auth_required", feed=self._plan.name, remedy=e.remedy)
-                self._login.clear()
-                await self._login.wait()
-            except LineDown as e:
-                self._trouble = e.reason
-                self._log.warning("line_down", line=wire.name, reason=e.reason)
-                await self._lost(wire)
-                await asyncio.sleep(pauses.pause())
-
-    async def _listen(self, wire: Wire, line: Line, pauses: Backoff) -> None:
-        await line.send(wire.codec.subscribe(list(wire.tokens), self._plan.mode))
-        if self._plan.hold:
-            wire.filling = Step()
-            await line.send([resume(wire.number)])
-        self._trouble = ""
+    def _alert_time(self) -> int:
+        """Market time that goes on while a tape's clock stands still, so that a trouble can last."""
+        now = self._now()
         if not self._plan.tape:
-            self._watch.opened(self._now())
-        async for message in line.messages():
-            pauses.reset()
-            if isinstance(message, bytes):
-                self._frames += 1
-                if len(message) > 1:
-                    wire.filling.frames.append(message)
-                    if not self._plan.tape:
-                        self._complete(wire, 0)
-                elif not self._plan.tape:
-                    self._wake.set()
-            else:
-                self._hear(wire, message)
-            if wire.ended:
-                return
-            while len(wire.steps) > BACKLOG:
-                self._room.clear()
-                await self._room.wait()
+            return now
+        if now != self._clock_heard[0]:
+            self._clock_heard = (now, time.monotonic_ns())
+        return now + time.monotonic_ns() - self._clock_heard[1]
 
-    def _hear(self, wire: Wire, text: str) -> None:
-        try:
-            event = wire.codec.text(text)
-        except BadPayload as e:
-            self._refuse(e)
-            return
-        if isinstance(event, TapeClock):
-            wire.filling.number, wire.clock = event.frame, event.clock
-            self._complete(wire, event.clock)
-        elif isinstance(event, TapeEnd):
-            wire.ended = True
-            self._wake.set()
-        else:
-            self._log.info("vendor_text", feed=self._plan.name, text=text[:500])
+    # What a wire asks
 
-    def _complete(self, wire: Wire, clock: int) -> None:
-        """The frames so far came by this clock; on a tape its clock is also when we received them."""
-        step, wire.filling = wire.filling, Step()
-        step.received = clock if self._plan.tape else time.time_ns()
-        step.clock = clock
-        if step.number < 0 or not self._plan.hold:
-            wire.number += 1
-            step.number = wire.number
-        else:
-            wire.number = step.number
-        wire.steps.append(step)
-        self._wake.set()
+    async def admission(self) -> Account:
+        """Wait until this feed may hold lines; the account to log in with."""
+        await self._admitted.wait()
+        return self._account
 
-    async def _lost(self, wire: Wire) -> None:
+    def awake(self) -> int | None:
+        """How long lines may still rest, ns. A tape's day begins whenever it is played."""
+        return None if self._plan.tape else lives.wake(self._sessions, self._now())
+
+    def opened(self) -> None:
+        """A line is there; the feed's are when all of them are."""
+        if all(w.life.open for w in self._wires):
+            self._trouble = ""
+            if not self._plan.tape:
+                self._watch.opened(self._now())
+
+    async def lost(self, wire: Wire, reason: str) -> None:
+        """A line is gone, or could not be had: write what it brought, and say so in the log."""
+        self._reconnects += 1
+        self._trouble = reason
+        self._log.warning("line_down", line=wire.name, reason=reason)
         if self._plan.hold:  # the tape stands still until we are back: no time passes, nothing is missed
             return
-        if wire.filling.frames:
-            self._complete(wire, wire.clock)
+        wire.complete()
         while await self._write():
             pass
         async with self._writing:
-            marks = self._watch.lost(self._now())
-            if len(marks):
-                await self._append([self._batch(self._wires[0], -1, marks)])
+            if self._began:
+                await self._say(self._watch.lost(self._now()))
+
+    def refused(self, account: Account, remedy: str) -> None:
+        """The vendor does not take this account: no line tries again before somebody has logged in."""
+        if account != self._account:  # somebody has, meanwhile
+            return
+        self._refused, self._remedy = account, remedy
+        self._log.error("auth_required", feed=self._plan.name, remedy=remedy)
+        self._admit()
+
+    def heard(self) -> None:
+        """Something waits to be written."""
+        self._wake.set()
+
+    def told(self, event: Event) -> None:
+        """The vendor said something that is no tick."""
+        self._log.info("vendor_text", feed=self._plan.name, event=type(event).__name__, text=repr(event)[:500])
+
+    def bad(self, payload: BadPayload) -> None:
+        """Something came that nobody can read: kept for a human."""
+        self._bad += 1
+        self._keep.keep(payload)
+        self._log.warning("bad_payload", feed=self._plan.name, reason=payload.reason, bytes=len(payload.payload))
+
+    def _admit(self) -> None:
+        if self._refused is None and not self._closed:
+            self._admitted.set()
+        else:
+            self._admitted.clear()
+
+    # What others want, and hear
+
+    async def _beat(self) -> None:
+        shown = 0.0
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            if not self._plan.tape:
+                self._wake.set()
+            await self._judge_lines()
+            if time.monotonic() - shown > SHOWN_SECONDS:
+                shown = time.monotonic()
+                await self._show_books()
+            self._counts.set(
+                frames=self._frames(),
+                ticks=self._ticks,
+                bad_frames=self._bad,
+                reconnects=self._reconnects,
+                **self._left_out(),
+            )
+
+    async def _judge_lines(self) -> None:
+        if self._plan.hold:
+            return
+        trading = lives.trading(self._sessions, self._now())
+        for wire in self._wires:
+            if wire.life.silent(time.monotonic_ns(), trading) and not wire.steps:
+                if self._plan.tape:
+                    async with self._writing:
+                        await self._say(self._watch.mute(self._now()))
+                wire.give_up("mute")
+
+    async def _look(self) -> None:
+        """Once a second: what stands on the bus for us, and what an operator must hear."""
+        told: list[OperatorAlert] | None = None
+        while True:
+            try:
+                if told is None:
+                    told = await asyncio.to_thread(self._alerts.recent)
+                    self._troubles = Troubles(self._plan.name, told)
+                await asyncio.to_thread(self._control.hear)
+                await self._obey(self._plan.name in self._control.wishes.closed)
+                if self._plan.account:
+                    await self._find_account()
+                await self._find_listing()
+                await self._tell()
+            except LineDown as e:
+                self._log.warning("bus_down", reason=e.reason)
+            except BadPayload as e:
+                self.bad(e)
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _obey(self, closed: bool) -> None:
+        if closed == self._closed:
+            return
+        self._closed = closed
+        self._log.warning("closed_by_hand" if closed else "opened_by_hand", feed=self._plan.name)
+        self._admit()
+        if closed:
+            for wire in self._wires:
+                wire.give_up(BY_HAND)
+            if (over := self._troubles.closed()) is not None:
+                self._untold.append(over)
+
+    async def _find_account(self) -> None:
+        found = await asyncio.to_thread(self._accounts.find, self._plan.account)
+        if found is not None and found not in (self._account, self._refused):
+            self._take_account(found)
+
+    def _take_account(self, account: Account) -> None:
+        """The lines that are there go on: the account counts from the next login on."""
+        self._account, self._refused, self._remedy = account, None, ""
+        self._log.info("account_taken", feed=self._plan.name)
+        self._admit()
+
+    async def _find_listing(self) -> None:
+        if self._plan.tape and not self._plan.account:
+            return
+        stamp = await asyncio.to_thread(self._listings.stamp, self._plan.vendor)
+        if stamp != self._listing_stamp:
+            self._pending = await asyncio.to_thread(self._listings.find, self._plan.vendor)
+            self._listing_stamp = stamp
+        if self._pending is not None and self._may_relist(self._pending):
+            self._relist(self._pending)
+            self._pending = None
+
+    def _may_relist(self, listing: Listing) -> bool:
+        """Tomorrow's list counts once today's session is over."""
+        now = self._now()
+        today = self._sessions.of(now)
+        return today is None or listing.session <= today.date or self._sessions.phase(now) is Phase.CLOSED
+
+    def _relist(self, listing: Listing) -> None:
+        vendor = VENDORS[self._plan.vendor]
+        missing = listing.missing(self._plan.instruments)
+        listed = [i for i in listing.applied(self._plan.instruments) if i.symbol not in set(missing)]
+        carried, _ = shares(listed, self._plan.vendor, vendor.socket_instruments, vendor.sockets)
+        carried += [{}] * (len(self._wires) - len(carried))
+        changed = [wire.relist(share) for wire, share in zip(self._wires, carried, strict=True)]
+        self._listing = listing
+        self._log.info("listing_taken", session=str(listing.session), missing=missing[:10], changed=sum(changed))
+
+    async def _tell(self) -> None:
+        health, reason = self._health()
+        due = self._troubles.step(self._alert_time(), health, reason)
+        if due is not None:
+            self._untold.append(due)
+        while self._untold:
+            await asyncio.to_thread(self._alerts.tell, self._untold[0])
+            self._log.warning("alert", feed=self._plan.name, text=self._untold[0].text)
+            self._untold.popleft()
+
+    def _health(self) -> tuple[Health, str]:
+        """How we are, to an operator. An account that is refused is told at once, an outage when it lasts."""
+        if self._closed:
+            return Health.RESTING, BY_HAND
+        if self._refused is not None:
+            return Health.REFUSED, self._remedy
+        there = all(w.life.open for w in self._wires)
+        if any(w.life.evicted for w in self._wires) and not there:
+            return Health.EVICTED, self._trouble
+        if self._sessions.phase(self._now()) is Phase.CLOSED:
+            return (Health.WELL if there else Health.RESTING), self._trouble
+        well = there and self._watch.state is FeedState.LIVE
+        return (Health.WELL, "") if well else (Health.TROUBLED, self._trouble or "it brings nothing")
 
     async def _show_books(self) -> None:
         """The newest visible books to the read model, at a human rate; who trades on them reads the ticks."""
@@ -270,7 +396,7 @@ class Feed:
                 try:
                     books.append(wire.codec.depth())
                 except BadPayload as e:
-                    self._refuse(e)
+                    self.bad(e)
         if not books:
             return
         rows = np.concatenate(books)
@@ -280,16 +406,11 @@ class Feed:
         except LineDown as e:
             self._log.warning("cache_down", reason=e.reason)
 
-    async def _beat(self) -> None:
-        shown = 0.0
-        while True:
-            await asyncio.sleep(TICK_SECONDS)
-            if not self._plan.tape:
-                self._wake.set()
-            if time.monotonic() - shown > SHOWN_SECONDS:
-                shown = time.monotonic()
-                await self._show_books()
-            self._counts.set(frames=self._frames, ticks=self._ticks, bad_frames=self._bad, **self._left_out())
+    # What is written
+
+    async def _say(self, marks: Ticks) -> None:
+        if len(marks):
+            await self._append([self._batch(self._wires[0], -1, marks)])
 
     async def _write(self) -> bool:
         """Write what is complete, at most a minute of market time; True while there may be more."""
@@ -302,7 +423,8 @@ class Feed:
             batch = await asyncio.to_thread(self._decode, taken)
             if batch:
                 await self._append(batch)
-            self._room.set()
+            for wire in self._wires:
+                wire.room.set()
             return any(steps for _, steps in taken)
 
     def _take(self) -> list[tuple[Wire, list[Step]]]:
@@ -336,7 +458,7 @@ class Feed:
                     rows.append(self._begin(now))
                 rows.append(self._rows(wire, group))
                 if first:
-                    rows.append(self._mark(now, self._plan.tape or len(rows[-1]) > 0))
+                    rows.append(self._mark(now))
             rows = [r for r in rows if len(r)]
             if rows:
                 batch.append(self._batch(wire, steps[-1].number if steps else -1, np.concatenate(rows)))
@@ -356,10 +478,14 @@ class Feed:
             return NO_TICKS
         rows, bad = wire.codec.read_many(*zip(*frames, strict=True))
         for one in bad:
-            self._refuse(one)
-        self._ticks += len(rows)
-        if not self._plan.tape:
+            self.bad(one)
+        if len(rows) and not self._plan.tape:
+            wire.data = self._now()
+            wire.life.data(time.monotonic_ns())
             self._measure_skew(rows)
+        if wire is not self._wires[0] and self._canary is not None:
+            rows = rows[rows["instrument"] != self._canary]
+        self._ticks += len(rows)
         return rows
 
     def _measure_skew(self, rows: Ticks) -> None:
@@ -379,20 +505,16 @@ class Feed:
             return NO_TICKS
         return self._watch.begin(now, time.time_ns())
 
-    def _mark(self, now: int, data: bool) -> Ticks:
+    def _mark(self, now: int) -> Ticks:
         if self._plan.tape:
             self._watch.opened(now)
-        if data:
             self._watch.data(now)
+        elif self._wires:
+            self._watch.data(min(w.data for w in self._wires))
         marks = self._watch.step(now)
         if len(marks) and not self._plan.hold:
             marks["received"] = time.time_ns()
         return marks
-
-    def _refuse(self, bad: BadPayload) -> None:
-        self._bad += 1
-        self._keep.keep(bad)
-        self._log.warning("bad_payload", feed=self._plan.name, reason=bad.reason, bytes=len(bad.payload))
 
     async def _append(self, batch: list[Batch]) -> None:
         """Put rows on the bus, once, however often the bus goes away under it."""

@@ -25,15 +25,17 @@ class BusPlan(Record):
 
 class FeedPlan(BusPlan):
     """One broker account. `tape`: the source is a simulated exchange, whose clock is the market's; `hold`: it
-    waits for us.
+    waits for us. `account`: the name under which the account of the day stands on the bus, "" where none does.
     """
 
     name: str
     source: int
     vendor: str = "kite"
     url: str
+    user: str = ""
     api_key: SecretStr
     access_token: SecretStr
+    account: str = ""
     login: str
     mode: str = "full"
     grace: int

@@ -1,30 +1,30 @@
-"""The simulated exchange: a server that speaks Kite's REST and binary WebSocket, on one port.
+"""The simulated exchange: a server that speaks a vendor's REST and WebSocket, on one port.
 
-Live, one clock plays the tapes for everybody, and a socket that falls too far behind is dropped. In hold mode each
-socket has its own place in the tape: nothing is sent until it asks to go on behind a frame (`{"a": "resume", "v":
-n}`, -1 for the start), and then as fast as it reads. After each step's frames comes a text that standard clients
-ignore, with the step's number and the market's clock; a step is a market second.
+What is said is a `Dialect`'s; the sockets, the tapes and their pace are here, the same for all. Live, one clock plays
+the tapes for everybody, and a socket that falls too far behind is dropped. In hold mode each socket has its own place
+in the tape: nothing is sent until it asks to go on behind a frame (`codecs.resume`), and then as fast as it reads.
+After each step's frames comes a text that standard clients ignore (`codecs.tape_text`), with the step's number and the
+market's clock; a step is a market second.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
-import secrets
+import random
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from hashlib import sha256
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import structlog
 from aiohttp import WSCloseCode, WSMsgType, web
+from pydantic import ValidationError
 
-from adapters.exchange_rest import Desk
+from adapters.dialects import DIALECTS, Handler, Login
+from adapters.faults import Faults, Order, Spoiler
+from market.codecs import Conversation, Message, TapeClock, TapeEnd, resumed, tape_text
 from market.instruments import Instrument
-from market.tape import Tape
-from market.vendors.kite import SOCKET_INSTRUMENTS, SOCKETS
-from market.vendors.kite_wire import MODES, Wire
+from market.sessions import SECOND
+from market.tape import Packets, Tape
 
 BEHIND_BYTES = 32 * 1024 * 1024
 """A live socket that has not taken this much is dropped."""
@@ -32,34 +32,35 @@ BEHIND_BYTES = 32 * 1024 * 1024
 PATIENCE_SECONDS = 5.0
 """A tape without a pace waits this long for a reader to take what is too much; then the reader is dropped."""
 
-HEARTBEAT = b"\x00"
-HEARTBEAT_SECONDS = 1.0
 TEXT_BYTES = 1 << 20
+END = tape_text(TapeEnd())
+FAULTS = "/simulation/faults"
+"""Where a test on this machine orders faults; no vendor has it."""
 
 Sleep = Callable[[float], Awaitable[None]]
 
 
 class Socket:
-    """One client's WebSocket: what it subscribes, where it is in the tape, what waits to be sent."""
+    """One client's WebSocket: what is said on it, where it is in the tape, what waits to be sent."""
 
     def __init__(
         self,
-        key: str,
+        talk: Conversation,
         answer: web.WebSocketResponse,
-        modes: npt.NDArray[np.int8],
+        spoiler: Spoiler,
         behind: int,
         abort: Callable[[], None],
     ) -> None:
-        self.key, self.answer, self.modes, self.abort = key, answer, modes, abort
+        self.talk, self.answer, self.spoiler, self.abort = talk, answer, spoiler, abort
         self._behind = behind
-        self.position: int | None = None
+        self.position = -1
         self.resumed = asyncio.Event()
         self.room = asyncio.Event()
         self.room.set()
-        self._queue: asyncio.Queue[bytes | str] = asyncio.Queue()
+        self._queue: asyncio.Queue[Message] = asyncio.Queue()
         self._waiting = 0
 
-    def offer(self, messages: Sequence[bytes | str]) -> bool:
+    def offer(self, messages: Sequence[Message]) -> bool:
         """Queue messages in order; False when too much is waiting already."""
         if self._waiting > self._behind:
             return False
@@ -76,19 +77,20 @@ class Socket:
         return self._waiting
 
     async def pump(self) -> None:
-        """Send what is offered, a heartbeat where nothing is, until the socket ends."""
+        """Send what is offered, the vendor's pulse where nothing is, until the socket ends."""
+        pulse, seconds = self.talk.pulse or ("", None)
         while not self.answer.closed:
             try:
-                message = await asyncio.wait_for(self._queue.get(), HEARTBEAT_SECONDS)
+                message = await asyncio.wait_for(self._queue.get(), seconds)
             except TimeoutError:
-                await self.answer.send_bytes(HEARTBEAT)
+                await self.send(pulse)
                 continue
             await self.send(message)
             self._waiting -= len(message)
             if self._waiting <= self._behind // 2:
                 self.room.set()
 
-    async def send(self, message: bytes | str) -> None:
+    async def send(self, message: Message) -> None:
         """Send one message, waiting for the network."""
         if isinstance(message, bytes):
             await self.answer.send_bytes(message)
@@ -97,13 +99,17 @@ class Socket:
 
 
 class Exchange:
-    """Plays tapes to Kite clients. `speed`: times real time, None: as fast as it goes."""
+    """Plays tapes to the clients of one vendor.
+
+    `dialect`: one of `DIALECTS`; `speed`: times real time, None: as fast as it goes.
+    """
 
     def __init__(
         self,
         instruments: Sequence[Instrument],
         tapes: Iterator[Tape],
         *,
+        dialect: str = "kite",
         api_key: str = "demo",
         api_secret: str = "demo-secret",  # noqa: S107  (of a simulation)
         access_token: str | None = None,
@@ -116,28 +122,36 @@ class Exchange:
         sleep: Sleep = asyncio.sleep,
         behind: int = BEHIND_BYTES,
         patience: float = PATIENCE_SECONDS,
+        faults: Faults = Faults(),  # noqa: B008  (a frozen record)
     ) -> None:
         """`access_token`: one that is valid from the start; `begin`: market time, ns UTC, at which the first
         tape goes on.
         """
-        self._wire = Wire(instruments)
         self._tapes = tapes
         self._speed, self._hold, self._begin = speed, hold, begin
         self._host, self._port = host, port
         self._monotonic, self._sleep = clock, sleep
-        self._key, self._secret = api_key, api_secret
-        self._tokens = {access_token} if access_token else set()
-        self._requests: set[str] = set()
-        self._sockets: set[Socket] = set()
+        self._sockets: dict[Socket, None] = {}
         self._behind, self._patience = behind, patience
         self._wanted = asyncio.Event()
         self._log = structlog.get_logger()
         self._tape = next(tapes)
         self._step = self._tape.step_at(begin) - 1
-        self._desk = Desk(instruments, self._wire, self)
+        login = Login(api_key=api_key, api_secret=api_secret, access_token=access_token)
+        self._dialect = DIALECTS[dialect](instruments, login, self)
         self._runner: web.AppRunner | None = None
         self._playing: asyncio.Task[None] | None = None
+        self._faults = faults
+        self._dice = random.Random(f"rest {faults.seed}")  # noqa: S311  (a simulation)
+        self._heard = asyncio.Event()
+        self._opened = 0
         self.dropped = 0
+        self.injected: Counter[str] = Counter()
+
+    @property
+    def faults(self) -> Faults:
+        """What is wrong now."""
+        return self._faults
 
     @property
     def clock(self) -> int:
@@ -161,10 +175,12 @@ class Exchange:
 
     async def start(self) -> str:
         """Listen, and (live) let the clock run; returns the address, http://host:port."""
-        app = web.Application(middlewares=[self._desk.errors], client_max_size=TEXT_BYTES)
-        app.router.add_get("/", self._connect)
-        app.router.add_get("/ws", self._connect)
-        self._desk.route(app.router)
+        app = web.Application(middlewares=[self._fail, self._dialect.desk.errors], client_max_size=TEXT_BYTES)
+        app.router.add_get(FAULTS, self._told)
+        app.router.add_post(FAULTS, self._told)
+        for path in self._dialect.paths:
+            app.router.add_get(path, self._connect)
+        self._dialect.desk.route(app.router)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
         site = web.TCPSite(self._runner, self._host, self._port)
@@ -183,118 +199,118 @@ class Exchange:
         if self._runner is not None:
             await self._runner.cleanup()
 
-    # Logins, for REST and sockets alike
+    # What goes wrong on purpose
 
-    def authorized(self, key: str, token: str) -> bool:
-        """Whether this pair may ask anything."""
-        return key == self._key and any(secrets.compare_digest(token, known) for known in self._tokens)
+    async def suffer(self, order: Order) -> None:
+        """Carry out what a test asks."""
+        self._faults = order.after(self._faults)
+        self._heard.set()
+        self._heard.clear()
+        if "seed" in order.model_fields_set:
+            self._dice.seed(f"rest {order.seed}")
+        if order.expire:
+            self._dialect.customer.expire()
+        if order.renew is not None:
+            self._dialect.customer.renew(order.renew)
+        if order.cut:
+            await self._cut(None if order.cut is True else int(order.cut))
 
-    def request_token(self, key: str) -> str | None:
-        """A new single-use token, as the login page hands it out; None for a stranger's key."""
-        if key != self._key:
-            return None
-        token = secrets.token_urlsafe(24)
-        self._requests.add(token)
-        return token
+    async def _cut(self, code: int | None) -> None:
+        for socket in list(self._sockets):
+            self._sockets.pop(socket, None)
+            self.injected["cut"] += 1
+            if code is None:
+                socket.abort()
+            else:
+                await socket.answer.close(code=code)
 
-    def access_token(self, key: str, request: str, checksum: str) -> str | None:
-        """Turn a request token into an access token; None when anything does not fit."""
-        right = sha256(f"{self._key}{request}{self._secret}".encode()).hexdigest()
-        if key != self._key or request not in self._requests or not secrets.compare_digest(checksum, right):
-            return None
-        self._requests.discard(request)
-        token = secrets.token_urlsafe(24)
-        self._tokens.add(token)
-        return token
+    async def _told(self, request: web.Request) -> web.Response:
+        """The faults that hold and how many were made, behind what this request changes."""
+        if request.remote not in ("127.0.0.1", "::1"):
+            raise web.HTTPNotFound
+        if request.method == "POST":
+            try:
+                order = Order.model_validate_json(await request.text())
+            except ValidationError as e:
+                return web.json_response({"error": str(e)}, status=400)
+            await self.suffer(order)
+        return web.json_response({"faults": self._faults.model_dump(), "injected": dict(self.injected)})
 
-    def revoke(self, token: str) -> None:
-        """End a session."""
-        self._tokens.discard(token)
+    @web.middleware
+    async def _fail(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        faults, path = self._faults, request.path
+        if path != FAULTS and path not in self._dialect.paths:
+            for what, rate, status in (("too_many", faults.too_many, 429), ("broken", faults.broken, 503)):
+                if rate and self._dice.random() < rate:
+                    self.injected[what] += 1
+                    return web.Response(status=status, text="<html>no</html>", content_type="text/html")
+        return await handler(request)
 
     # The stream
 
     async def _connect(self, request: web.Request) -> web.StreamResponse:
-        key, token = request.query.get("api_key"), request.query.get("access_token")
-        if not key or not token:
-            return web.Response(status=400, text="api_key and access_token are needed in the query")
-        if not self.authorized(key, token):
-            return web.Response(status=403, text="Authentication failed")
-        if sum(s.key == key for s in self._sockets) >= SOCKETS:
-            return web.Response(status=403, text=f"Maximum of {SOCKETS} connections reached")
+        if self._faults.refuse:
+            self.injected["refuse"] += 1
+            return web.Response(status=503, text="no connections now")
+        refusal = self._dialect.refusal(request)
+        if refusal is not None:
+            return refusal
+        if not self._dialect.evicts and len(self._sockets) >= self._dialect.sockets:
+            return web.Response(status=403, text=f"Maximum of {self._dialect.sockets} connections reached")
         answer = web.WebSocketResponse(max_msg_size=TEXT_BYTES, compress=False)
         await answer.prepare(request)
         transport = request.transport
         if transport is None:
             return answer
-        socket = Socket(key, answer, self._wire.no_modes(), self._behind, transport.abort)
-        self._sockets.add(socket)
+        spoiler = Spoiler(f"{self._faults.seed} {self._opened}", self.injected)
+        self._opened += 1
+        socket = Socket(self._dialect.conversation(), answer, spoiler, self._behind, transport.abort)
+        self._sockets[socket] = None
+        for greeting in self._dialect.greeting:
+            await socket.send(greeting)
         sender = asyncio.create_task(self._send_held(socket) if self._hold else socket.pump())
         try:
             async for message in answer:
                 if message.type is WSMsgType.TEXT:
-                    complaint = self._hear(socket, message.data)
-                    if complaint:
-                        await socket.send(json.dumps({"type": "error", "data": complaint}))
+                    await self._hear(socket, message.data)
         finally:
-            self._sockets.discard(socket)
+            self._sockets.pop(socket, None)
             if not self._sockets:
                 self._wanted.clear()
             sender.cancel()
             await asyncio.gather(sender, return_exceptions=True)
         return answer
 
-    def _hear(self, socket: Socket, text: str) -> str | None:
-        """Do what a text asks; the complaint, if it asks for what cannot be."""
-        try:
-            asked = json.loads(text)
-            action, value = asked["a"], asked["v"]
-        except (ValueError, KeyError, TypeError, RecursionError):
-            return 'a message is JSON like {"a": "subscribe", "v": [408065]}'
-        if action == "resume" and isinstance(value, int) and not isinstance(value, bool) and value >= -1:
-            socket.position = value
+    async def _hear(self, socket: Socket, text: str) -> None:
+        """Let the vendor answer, and show what is newly subscribed; a place in the tape is our own affair."""
+        frame = resumed(text)
+        if frame is not None:
+            socket.position = frame
             socket.resumed.set()
-            return None
-        if action == "subscribe":
-            return self._subscribe(socket, value, "quote", keep=True)
-        if action == "unsubscribe":
-            return self._unsubscribe(socket, value)
-        if action == "mode" and isinstance(value, list) and len(value) == 2 and value[0] in [*MODES]:
-            return self._subscribe(socket, value[1], value[0], keep=False)
-        return f"unknown action {str(action)[:40]!r}; subscribe, unsubscribe and mode are known"
+            return
+        talk, stranger = socket.talk, not socket.talk.admitted
+        answers = talk.hear(text)
+        if stranger and talk.admitted and self._dialect.evicts:
+            await self._evict(socket)
+        if talk.modes.any():
+            self._wanted.set()
+        fresh = talk.fresh()
+        if self._hold:
+            for answer in answers:
+                await socket.send(answer)
+            return
+        shown = self._tape.latest(self._step)
+        shown = shown[np.isin(shown["instrument"], fresh)]
+        shows = self._frames(shown, self._step, socket) if len(shown) and not self._faults.mute else []
+        if not socket.offer([*answers, *shows]):
+            self._drop(socket)
 
-    def _subscribe(self, socket: Socket, value: Any, mode: str, *, keep: bool) -> str | None:
-        wanted = self._ids(value)
-        if wanted is None:
-            return "instrument tokens come as a list of whole numbers"
-        known = np.array([i for i in dict.fromkeys(wanted) if i >= 0], np.int64)
-        if keep:
-            known = known[socket.modes[known] == 0]
-        room = SOCKET_INSTRUMENTS - int((socket.modes > 0).sum())
-        new = known[socket.modes[known] == 0]
-        surplus = new[room:]
-        known = known[~np.isin(known, surplus)]
-        socket.modes[known] = MODES[mode]
-        self._wanted.set()
-        if not self._hold:
-            shown = self._tape.latest(self._step)
-            shown = shown[np.isin(shown["instrument"], known)]
-            socket.offer(self._wire.frames(shown, socket.modes, self._tape.closes_before, self.clock))
-        if len(surplus):
-            return f"at most {SOCKET_INSTRUMENTS} instruments on one connection: {len(surplus)} refused"
-        strangers = sum(i < 0 for i in wanted)
-        return f"{strangers} instrument tokens are not known" if strangers else None
-
-    def _unsubscribe(self, socket: Socket, value: Any) -> str | None:
-        wanted = self._ids(value)
-        if wanted is None:
-            return "instrument tokens come as a list of whole numbers"
-        socket.modes[[i for i in wanted if i >= 0]] = 0
-        return None
-
-    def _ids(self, value: Any) -> list[int] | None:
-        if not isinstance(value, list) or not all(isinstance(t, int) and not isinstance(t, bool) for t in value):
-            return None
-        return [self._wire.ids.get(token, -1) for token in value]
+    async def _evict(self, newest: Socket) -> None:
+        """Close the oldest sockets, for which there is no room beside the newest."""
+        others = [s for s in self._sockets if s is not newest and s.talk.admitted]
+        for socket in others[: max(len(others) + 1 - self._dialect.sockets, 0)]:
+            self._sockets.pop(socket, None)
+            await socket.answer.close(code=WSCloseCode.OK)
 
     async def _play(self) -> None:
         """Live: one clock for all, tape after tape."""
@@ -303,12 +319,12 @@ class Exchange:
             while self._step + 1 < self._tape.steps:
                 await pace.wait(self._step + 1)
                 self._step += 1
-                for socket in list(self._sockets):
-                    if not socket.offer(self._messages(self._tape, self._step, socket)):
+                for socket in [s for s in self._sockets if s.talk.admitted and not self._faults.mute]:
+                    if not socket.offer(self._messages(self._step, socket)):
                         self._drop(socket)
                 if self._speed is None:
                     await self._wait_for_readers()
-            self._desk.remember(self._tape)
+            self._dialect.desk.remember(self._tape)
             following = await asyncio.to_thread(next, self._tapes, None)
             if following is None:
                 for socket in self._sockets:
@@ -331,7 +347,7 @@ class Exchange:
     def _drop(self, socket: Socket) -> None:
         """End a connection that is too far behind, without waiting for it."""
         self.dropped += 1
-        self._sockets.discard(socket)
+        self._sockets.pop(socket, None)
         self._log.warning("socket_dropped", waiting=socket.waiting)
         socket.abort()
 
@@ -340,25 +356,31 @@ class Exchange:
         while True:
             await socket.resumed.wait()
             socket.resumed.clear()
-            step = (socket.position or 0) + 1 if socket.position is not None else 0
+            step = socket.position + 1
             pace = Pace(self._speed, step - 1, self._monotonic, self._sleep)
             while step < self._tape.steps and not socket.resumed.is_set():
                 await pace.wait(step)
-                for message in self._messages(self._tape, step, socket):
+                while self._faults.mute:
+                    await self._heard.wait()
+                for message in self._messages(step, socket):
                     await socket.send(message)
                 self._step = max(self._step, step)
                 step += 1
             if step >= self._tape.steps:
                 await socket.send(END)
 
-    def _messages(self, tape: Tape, step: int, socket: Socket) -> list[bytes | str]:
-        clock = tape.clock(step)
-        told = {"frame": step, "clock": clock}
-        frames = self._wire.frames(tape.packets(step), socket.modes, tape.closes_before, clock)
-        return [*frames, json.dumps({"type": "message", "data": {"bourse": told}})]
+    def _messages(self, step: int, socket: Socket) -> list[Message]:
+        told = tape_text(TapeClock(frame=step, clock=self._tape.clock(step)))
+        return [*self._frames(self._tape.packets(step), step, socket), told]
 
-
-END = json.dumps({"type": "message", "data": {"bourse": {"end": True}}})
+    def _frames(self, packets: Packets, step: int, socket: Socket) -> list[Message]:
+        faults, clock = self._faults, self._tape.clock(max(step, 0))
+        if faults.skew_seconds:
+            packets, skew = packets.copy(), round(faults.skew_seconds * SECOND)
+            packets["at"] += skew
+            clock += skew
+        frames = socket.talk.frames(packets, self._tape.closes_before, clock)
+        return socket.spoiler.spoil(faults, step, frames) if faults.spoils or socket.spoiler.waits else frames
 
 
 class Pace:

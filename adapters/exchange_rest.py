@@ -10,9 +10,11 @@ import csv
 import gzip
 import io
 import json
+import secrets
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
+from hashlib import sha256
 from typing import Any, Protocol
 
 import numpy as np
@@ -65,21 +67,48 @@ class Hall(Protocol):
         """Market time, ns UTC."""
         ...
 
+
+class Customer:
+    """The one account of a simulated Kite. `access_token`: one that is valid from the start."""
+
+    def __init__(self, api_key: str, api_secret: str, access_token: str | None = None) -> None:
+        self._key, self._secret = api_key, api_secret
+        self._tokens = {access_token} if access_token else set()
+        self._requests: set[str] = set()
+
     def authorized(self, key: str, token: str) -> bool:
         """Whether this pair may ask anything."""
-        ...
+        return key == self._key and any(secrets.compare_digest(token, known) for known in self._tokens)
 
     def request_token(self, key: str) -> str | None:
-        """A single-use token of the login page."""
-        ...
+        """A new single-use token, as the login page hands it out; None for a stranger's key."""
+        if key != self._key:
+            return None
+        token = secrets.token_urlsafe(24)
+        self._requests.add(token)
+        return token
 
     def access_token(self, key: str, request: str, checksum: str) -> str | None:
-        """A session for a request token."""
-        ...
+        """Turn a request token into an access token; None when anything does not fit."""
+        right = sha256(f"{self._key}{request}{self._secret}".encode()).hexdigest()
+        if key != self._key or request not in self._requests or not secrets.compare_digest(checksum, right):
+            return None
+        self._requests.discard(request)
+        token = secrets.token_urlsafe(24)
+        self._tokens.add(token)
+        return token
 
     def revoke(self, token: str) -> None:
         """End a session."""
-        ...
+        self._tokens.discard(token)
+
+    def expire(self) -> None:
+        """End every session."""
+        self._tokens.clear()
+
+    def renew(self, token: str) -> None:
+        """Take this token from now on."""
+        self._tokens.add(token)
 
 
 class Refusal(Exception):
@@ -93,9 +122,9 @@ class Refusal(Exception):
 class Desk:
     """The REST paths of one exchange."""
 
-    def __init__(self, instruments: Sequence[Instrument], wire: Wire, hall: Hall) -> None:
+    def __init__(self, instruments: Sequence[Instrument], wire: Wire, customer: Customer, hall: Hall) -> None:
         self._universe = Universe(instruments)
-        self._wire, self._hall = wire, hall
+        self._wire, self._customer, self._hall = wire, customer, hall
         self._limits = MovingWindowRateLimiter(MemoryStorage())
         self._past: deque[Tape] = deque(maxlen=REMEMBERED)
 
@@ -149,7 +178,7 @@ class Desk:
         """Who asks, and whether not too often."""
         scheme, _, pair = request.headers.get("Authorization", "").partition(" ")
         key, _, token = pair.partition(":")
-        if scheme != "token" or not self._hall.authorized(key, token):
+        if scheme != "token" or not self._customer.authorized(key, token):
             raise Refusal("TokenException", "Incorrect `api_key` or `access_token`.", 403)
         head = request.path.split("/")[1]
         kind = "quote" if head == "quote" else "historical" if "/historical/" in request.path else "other"
@@ -159,7 +188,7 @@ class Desk:
     # Sessions
 
     async def _login(self, request: web.Request) -> web.StreamResponse:
-        token = self._hall.request_token(request.query.get("api_key", ""))
+        token = self._customer.request_token(request.query.get("api_key", ""))
         if token is None:
             raise Refusal("InputException", "Invalid `api_key`.")
         raise web.HTTPFound(f"/connect/done?request_token={token}&action=login&status=success")
@@ -170,7 +199,7 @@ class Desk:
     async def _begin_session(self, request: web.Request) -> web.StreamResponse:
         form = await request.post()
         key, asked, checksum = (str(form.get(n, "")) for n in ("api_key", "request_token", "checksum"))
-        token = self._hall.access_token(key, asked, checksum)
+        token = self._customer.access_token(key, asked, checksum)
         if token is None:
             raise Refusal("TokenException", "Token is invalid or has expired.", 403)
         now = datetime.now(IST).strftime("%Y-%m-%d %H:%M:%S")
@@ -178,9 +207,9 @@ class Desk:
         return _answer({**_person(), "api_key": key, **session})
 
     async def _end_session(self, request: web.Request) -> web.StreamResponse:
-        if not self._hall.authorized(request.query.get("api_key", ""), request.query.get("access_token", "")):
+        if not self._customer.authorized(request.query.get("api_key", ""), request.query.get("access_token", "")):
             raise Refusal("TokenException", "Incorrect `api_key` or `access_token`.", 403)
-        self._hall.revoke(request.query["access_token"])
+        self._customer.revoke(request.query["access_token"])
         return _answer(True)
 
     def _profile(self, request: web.Request) -> web.StreamResponse:

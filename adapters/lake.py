@@ -63,7 +63,10 @@ TICKS = pa.schema(
         ("session", pa.date32()),
     ]
 )
-"""The table `ticks`, rows of one commit in arrival order; null where the vendor said nothing."""
+"""The table `ticks`, rows of one commit in arrival order; null where the vendor said nothing.
+
+Of a print (`flags` as `market.ticks.Flag`) `day_volume` is its own size and `sequence` the vendor's number of it.
+"""
 
 SCHEMAS = {"ticks": TICKS, "candles": CANDLES}
 INDEXED = {"ticks": "symbol,at", "candles": "symbol,interval,start"}

@@ -16,15 +16,23 @@ import aiohttp
 from market.errors import AuthRequired, LineDown
 
 PING_SECONDS = 2.5
-OPEN_SECONDS = 10.0
+OPEN_SECONDS = 4.0
+"""With the longest pause between two tries less than ten: so soon a line is there again once the vendor is."""
+
+CLOSE_SECONDS = 0.5
+"""So long a vendor has to answer our close: one that is mute never does."""
+
+REFUSALS = (401, 403)
 FRAME_BYTES = 16 * 1024 * 1024
 
 
 class Line:
-    """One open WebSocket; an async context manager."""
+    """One open WebSocket; an async context manager. `code`: of the vendor's close frame, None where there was none."""
 
     def __init__(self, name: str, url: str, login: str) -> None:
         self._name, self._url, self._login = name, url, login
+        self._closing: asyncio.Task[bool] | None = None
+        self.code: int | None = None
 
     async def __aenter__(self) -> Line:
         """Raises AuthRequired when the vendor refuses our token, LineDown for everything else."""
@@ -33,11 +41,16 @@ class Line:
         try:
             async with asyncio.timeout(OPEN_SECONDS):
                 self._socket = await self._session.ws_connect(
-                    self._url, heartbeat=PING_SECONDS, max_msg_size=FRAME_BYTES, autoclose=True, compress=0
+                    self._url,
+                    heartbeat=PING_SECONDS,
+                    max_msg_size=FRAME_BYTES,
+                    autoclose=True,
+                    compress=0,
+                    timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_SECONDS),
                 )
         except aiohttp.WSServerHandshakeError as e:
             await self._session.close()
-            if e.status == 403:
+            if e.status in REFUSALS:
                 raise AuthRequired(self._name, self._login) from e
             raise LineDown(self._name, f"handshake refused with {e.status} {e.message}") from e
         except (aiohttp.ClientError, OSError, TimeoutError) as e:
@@ -48,8 +61,17 @@ class Line:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._socket.close()
+        try:
+            async with asyncio.timeout(2 * CLOSE_SECONDS):
+                await self._socket.close()
+        except TimeoutError:
+            pass
         await self._session.close()
+
+    def abort(self) -> None:
+        """End it from outside: `messages` raises LineDown, at the latest after `CLOSE_SECONDS`."""
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._socket.close())
 
     async def send(self, texts: Iterable[str]) -> None:
         """Send text messages in order. Raises LineDown."""
@@ -66,6 +88,8 @@ class Line:
             if message.type is aiohttp.WSMsgType.BINARY or message.type is aiohttp.WSMsgType.TEXT:
                 yield message.data
             else:
+                if message.type is aiohttp.WSMsgType.CLOSE:
+                    self.code = message.data
                 raise LineDown(self._name, f"socket ended: {message.type.name} {self._socket.close_code or ''}".strip())
 
 

@@ -30,6 +30,9 @@ NEAR = 1e-6
 
 SEGMENT_NSE, SEGMENT_INDEX = 1, 9
 
+DIALECTS = ("kite", "mstock")
+"""The vendors for whose wires a recording's instruments have tokens."""
+
 
 class Recording(NamedTuple):
     """One day of a file: `BAR` rows whose instruments count `symbols`, and the closes of the day before it in the
@@ -61,7 +64,7 @@ def sessions(path: Path | str) -> list[date]:
 
 
 def universe(recording: Recording) -> list[Instrument]:
-    """The instruments of a recording, ids in the order of their symbols, Kite tokens made up.
+    """The instruments of a recording, ids in the order of their symbols, tokens made up.
 
     What has no volume all day travels as an index does; an index recorded with a volume keeps it, in full packets.
     """
@@ -72,8 +75,12 @@ def universe(recording: Recording) -> list[Instrument]:
         index = volume[number] == 0
         token = (1000 + number) * 256 + (SEGMENT_INDEX if index else SEGMENT_NSE)
         kind = Kind.INDEX if index else Kind.EQUITY
+        tokens: dict[str, int | str] = {
+            "kite": token,
+            "mstock": f"{3 if symbol.startswith('BSE:') else 1}|{1000 + number}",
+        }
         try:
-            made.append(Instrument(id=number, symbol=symbol, name=name, kind=kind, tokens={"kite": token}))
+            made.append(Instrument(id=number, symbol=symbol, name=name, kind=kind, tokens=tokens))
         except ValidationError as e:
             raise BadValue("symbol", symbol, "EXCHANGE:NAME, or a name alone for NSE") from e
     return made

@@ -13,8 +13,8 @@ from benchmarks.report import Report
 def card() -> dict[str, str]:
     """The benchmarks by name, with the first line of their docstring; none is imported."""
     found = {}
-    folder = Path(__file__).parent
-    for path in [*sorted(folder.glob("w[0-9]*.py")), folder / "failover.py"]:
+    here = Path(__file__).parent
+    for path in [*sorted(here.glob("w[0-9]*.py")), here / "dirty.py", here / "failover.py"]:
         told = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
         found[path.stem] = told.partition("\n")[0]
     return found

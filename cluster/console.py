@@ -9,6 +9,16 @@ from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from cluster.document import check_with_ray
 from cluster.settings import Settings, read
@@ -45,3 +55,19 @@ def told() -> Iterator[None]:
         yield
     except BourseError as e:
         refuse(str(e))
+
+
+@contextmanager
+def progress(name: str) -> Iterator[tuple[Progress, TaskID]]:
+    """A bar on stderr for long work, from 0 to 1, with a `text` beside it."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn(name),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[text]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        yield bar, bar.add_task(name, total=1.0, text="starting")

@@ -100,12 +100,23 @@ def _wish(settings: Settings, do: Do, name: str = "") -> None:
 
 def tables(record: dict[str, Any]) -> Group:
     """The answer of the gateway for people."""
-    feeds = Table("feed", "role", "", "state", "breaker", Column("market time", no_wrap=True), "fails", "back after", box=None)
+    feeds = Table(
+        "feed", "role", "", "state", "breaker", Column("market time", no_wrap=True), "fails", "back after", box=None
+    )
     for feed in record["feeds"]:
         active = "active" if feed["active"] else "closed by hand" if feed["closed_by_hand"] else ""
         words = (feed["name"], feed["role"], active, feed["state"], feed["breaker"], _clock(feed["at"]))
         feeds.add_row(*words, str(feed["fails"]), f"{feed['return_after_seconds']} s")
-    switches = Table(Column("at", no_wrap=True), "from", "to", "reason", "last data", title="switches", title_justify="left", box=None)
+    switches = Table(
+        Column("at", no_wrap=True),
+        "from",
+        "to",
+        "reason",
+        "last data",
+        title="switches",
+        title_justify="left",
+        box=None,
+    )
     for one in record["switches"]:
         switches.add_row(_clock(one["at"]), one["from"] or "", one["to"], one["reason"], _clock(one["since"]))
     wish = f"forced by hand: {record['forced']}" if record["forced"] else "held by hand" if record["held"] else "auto"

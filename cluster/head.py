@@ -8,6 +8,7 @@ everything of Ray's ends with it.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import resource
@@ -19,13 +20,19 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from cluster.settings import Settings
 from market.errors import LineDown
 
 NAMESPACE = "bourse"
 LOOPBACK = "127.0.0.1"
 START_SECONDS = 60.0
-END_SECONDS = 15.0
+END_SECONDS, LEAVE_SECONDS = 15.0, 3.0
+PROXY = "proxy"
+"""HAProxy's folder in the run folder. Ray puts a node's id of 56 letters into the path of its sockets, which HAProxy
+wants below 98: so their names are a letter each.
+"""
 SIGNAL_OF_PARENT = 1
 """PR_SET_PDEATHSIG of prctl(2)."""
 MOST_CONNECTIONS = 20_000
@@ -35,7 +42,7 @@ FILES_EACH = 3
 
 def environment(settings: Settings, folder: Path) -> dict[str, str]:
     """The variables Ray, Serve and HAProxy read, all ports from one base, all sockets in our own run folder."""
-    ports, proxy = settings.ports, folder / "haproxy"
+    ports, proxy = settings.ports, folder / PROXY
     proxy.mkdir(parents=True, exist_ok=True)
     return {
         "RAY_AUTH_MODE": "token",
@@ -60,10 +67,10 @@ def environment(settings: Settings, folder: Path) -> dict[str, str]:
         "RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT": str(ports.replica_grpc[1]),
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(proxy / "haproxy.cfg"),
-        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(proxy / "admin.sock"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(proxy / "a"),
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(proxy),
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(proxy / "server-state"),
-        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(proxy / "metrics.sock"),
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(proxy / "m"),
         "RAY_SERVE_REQUEST_LATENCY_BUCKETS_MS": "0.25,0.5,1,2,5,10,25,50,100,250,1000,5000",
     }
 
@@ -111,15 +118,19 @@ class Head:
         return self._process is not None and self._process.poll() is not None
 
     def close(self) -> None:
-        """End it and everything of Ray's."""
+        """End it and everything of Ray's; what a half-started head leaves behind too."""
         if self._process is None:
             return
+        family = [] if self.ended() else psutil.Process(self._process.pid).children(recursive=True)
         self._process.terminate()
         try:
             self._process.wait(END_SECONDS)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        for one in psutil.wait_procs(family, LEAVE_SECONDS)[1]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
 
     def _words(self, dashboard: bool) -> list[str]:
         ports = self._settings.ports

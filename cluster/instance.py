@@ -11,6 +11,7 @@ import fcntl
 import io
 import logging
 import os
+import random
 import socket
 import time
 from collections.abc import Callable
@@ -22,10 +23,10 @@ import structlog
 
 from adapters import logs
 from cluster import head
-from cluster.ports import Ports
+from cluster.ports import SPAN, Ports
 from cluster.settings import Settings, private_folder
 from cluster.stores import Stores
-from market.errors import LineDown, StoreRefused
+from market.errors import BadValue, LineDown, StoreRefused
 
 READY_SECONDS = 60.0
 SUPERVISOR = "supervisor"
@@ -197,7 +198,7 @@ def end_orphans(run: Path, ports: Ports) -> list[str]:
         if process.info["uids"] is None or process.info["uids"].real != os.getuid() or process.pid == os.getpid():
             continue
         words = " ".join(process.info["cmdline"] or ())
-        named = any(f"{run}/{part}" in words for part in ("haproxy", "ray"))
+        named = any(f"{run}/{part}" in words for part in (head.PROXY, "ray"))
         with contextlib.suppress(psutil.Error):
             if named or (process.pid in listening and words.startswith("ray::") and _orphaned(process)):
                 process.kill()
@@ -231,6 +232,15 @@ def free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def free_base() -> int:
+    """A port base none of whose ports anybody holds; below those the system gives out by itself."""
+    bases = range(10_000, 32_000, SPAN)
+    for base in random.sample(bases, len(bases)):  # two that start together must not agree
+        if all(map(free, Ports(base=base).named().values())):
+            return base
+    raise BadValue("ports", "10000 to 32000", "a free range on this machine")
 
 
 def holder(run: Path) -> int | None:

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from adapters.redis_line import without_password
 from cluster import feeding, running
+from cluster.chaos import command
 from cluster.console import Config, screen, settings_of
 from cluster.settings import Settings
 
@@ -23,6 +24,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 app.add_typer(running.app)
+app.add_typer(command.app)
 app.add_typer(feeding.app, name="feed")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import shutil
 import tempfile
 import time
@@ -16,8 +15,8 @@ import numpy as np
 from adapters import recordings
 from adapters.bus import Bus
 from adapters.lake import Lake, candle_rows
-from cluster.instance import Instance, free
-from cluster.ports import SPAN, Ports
+from cluster.instance import Instance, free_base
+from cluster.ports import Ports
 from cluster.settings import Settings, temporary
 from cluster.tapes import Tape
 from market.errors import BadValue, LineDown
@@ -52,14 +51,14 @@ def replay(
     """
     bars = recordings.read(recording, day)
     instruments = recordings.universe(bars)
-    session, sessions = _sessions(day)
+    session, sessions = sessions_around(day)
     recordings.tape(recording, session)  # what cannot be played is said now, not by a tape that never starts
     if day in Lake(str(lake)).sessions("candles"):
         raise BadValue(
             "lake", str(lake), f"a lake that does not hold {day} yet: a second copy would double every candle"
         )
     folder = Path(tempfile.mkdtemp(prefix="bourse-", dir=temporary()))
-    settings = _private(settings, folder, lake)
+    settings = private(settings, folder, lake)
     instance = Instance(settings, folder / "run", say)
     began = time.monotonic()
     from cluster.wiring import Wiring
@@ -76,7 +75,7 @@ def replay(
             tape=Tape(recording=recording, day=day, speed=speed),
         )
         instance.supervise(wiring.supervisor(), wiring.parts(read_model=False))
-        counts = _wait(instance, session.open, session.close, progress)
+        counts = until_archived(instance, session.open, session.close, progress)
         seconds = time.monotonic() - began
     finally:
         instance.close()
@@ -112,8 +111,14 @@ def compare(lake: Lake, bars: Any, instruments: list[Instrument], day: date) -> 
     return equal, differences
 
 
-def _wait(instance: Instance, opens: int, closes: int, progress: Progress) -> dict[str, int]:
-    """Until the tape is over and every entry is in the lake; restarts what dies on the way."""
+def until_archived(
+    instance: Instance, opens: int, closes: int, progress: Progress, each: Callable[[float], None] = lambda _: None
+) -> dict[str, int]:
+    """Until the tape is over and every entry is in the lake; restarts what dies on the way.
+
+    `each` is told now and then how much of the session, 0 to 1, is folded. Returns counts by name; raises LineDown when
+    nothing moves any more.
+    """
     bus = Bus(instance.stores.bus)
     last, moved = -1.0, time.monotonic()
     while True:
@@ -124,6 +129,7 @@ def _wait(instance: Instance, opens: int, closes: int, progress: Progress) -> di
         done = max(0.0, min(1.0, (folded - opens) / (closes + MINUTE - opens))) if folded else 0.0
         trouble = next((p["trouble"] for p in parts.values() if p.get("trouble")), "")
         progress(done, trouble or f"{feed.get('ticks', 0):,} ticks")
+        each(done)
         if feed.get("ended") and _archived(instance, bus, parts):
             progress(1.0, f"{feed.get('ticks', 0):,} ticks")
             return {n: int(feed.get(n, 0)) for n in ("frames", "ticks", "bad", "entries")}
@@ -159,7 +165,7 @@ def _archived(instance: Instance, bus: Bus, parts: dict[str, Any]) -> bool:
     return committed and all(read.get(p) == end for p, end in ends["ticks"].items())
 
 
-def _sessions(day: date) -> tuple[Session, Sessions]:
+def sessions_around(day: date) -> tuple[Session, Sessions]:
     """The day's session, and the calendar around it."""
     span = nse_sessions(day - timedelta(days=7), day + timedelta(days=7))
     session = span.on(day)
@@ -168,27 +174,23 @@ def _sessions(day: date) -> tuple[Session, Sessions]:
     return session, span
 
 
-def _private(settings: Settings, folder: Path, lake: Path) -> Settings:
-    """The same settings with their own folder, free ports, and snapshots and commits as often as a short run wants."""
+def private(settings: Settings, folder: Path, lake: Path) -> Settings:
+    """The same settings with their own folder, free ports, and snapshots and commits as often as a short run wants.
+
+    The day is played in the dialect of the primary feed where a recording can speak it, else in Kite's.
+    """
     data = {
         **settings.model_dump(),
         "secrets": settings.secrets.model_copy(update={"bus_url": None, "cache_url": None}),
     }
+    primary = settings.feeds.sources[settings.feeds.primary].dialect
+    dialect = primary if primary in recordings.DIALECTS else recordings.DIALECTS[0]
     stores = settings.stores.model_copy(update={"data": str(folder / "data"), "lake": str(lake.absolute())})
     data |= {
         "stores": stores,
-        "ports": Ports(base=_free_base()),
-        "feeds": {"primary": "replay", "sources": {"replay": {"kind": "simulated"}}},
+        "ports": Ports(base=free_base()),
+        "feeds": {"primary": "replay", "sources": {"replay": {"kind": "simulated", "dialect": dialect}}},
         "archive": {"commit_seconds": 1.0},
         "snapshots": {"seconds": 1.0},
     }
     return Settings.model_validate(data)
-
-
-def _free_base() -> int:
-    """A port base none of whose ports anybody holds; below those the system gives out by itself."""
-    bases = range(10_000, 32_000, SPAN)
-    for base in random.sample(bases, len(bases)):  # two replays that start together must not agree
-        if all(map(free, Ports(base=base).named().values())):
-            return base
-    raise BadValue("ports", "10000 to 32000", "a free range on this machine")

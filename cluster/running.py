@@ -5,28 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import httpx
 import typer
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
-from rich.progress import (
-    BarColumn,
-    Progress,
-    SpinnerColumn,
-    TaskProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 
-from cluster.console import Config, refuse, screen, settings_of, told
+from cluster.console import Config, progress, refuse, screen, settings_of, told
 from cluster.settings import Settings
 from market.sessions import IST
 
@@ -127,7 +116,7 @@ def replay(
     from cluster.replay import replay as run
 
     settings, pace = settings_of(config), speed_of(speed)
-    with told(), _progress() as (bar, task):
+    with told(), progress("replay") as (bar, task):
         day: date = session.date()
         outcome = run(
             settings,
@@ -258,21 +247,6 @@ def _get(port: int, path: str) -> dict[str, Any]:
     except (httpx.HTTPError, ValueError) as e:
         refuse(f"no gateway on port {port}: {e}; bourse up starts one")
     return found
-
-
-@contextmanager
-def _progress() -> Iterator[tuple[Progress, Any]]:
-    columns = (
-        SpinnerColumn(),
-        TextColumn("replay"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TextColumn("{task.fields[text]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        yield bar, bar.add_task("replay", total=1.0, text="starting")
 
 
 def _say(line: str) -> None:

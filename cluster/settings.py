@@ -29,8 +29,8 @@ from market.universes import UNIVERSES, universe
 UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 MOST_FEEDS = 15
 """The candle fold keeps this many feeds apart, and one to spare."""
-DEEPEST = 11
-"""The longest temporary folder: a socket's path ends at 107 bytes, and Ray's longest lies 96 behind it."""
+DEEPEST = 8
+"""The longest temporary folder: HAProxy wants its sockets' paths below 98 bytes, and they lie 89 behind it."""
 NOT_IN_THE_FILE = {"file", "secrets"}
 
 
@@ -57,7 +57,7 @@ Speed = Annotated[float | Literal["max"], BeforeValidator(speed)]
 
 
 class Source(Record):
-    """One feed: a vendor's account, or the simulated exchange. `speed`, `seed`: of the simulated one only."""
+    """One feed: a vendor's account, or the simulated exchange, which alone has `dialect`, `speed` and `seed`."""
 
     kind: Literal["simulated", "kite"] = Field(description="simulated or kite")
     url: str | None = Field(
@@ -67,6 +67,9 @@ class Source(Record):
     )
     fallback: str | None = Field(default=None, description="the name of another feed, or null")
     mode: Literal["full", "quote", "ltp"] = Field(default="full", description="full, quote or ltp")
+    dialect: Literal["kite", "flattrade", "mstock", "polygon", "finnhub"] = Field(
+        default="kite", description="kite, flattrade, mstock, polygon or finnhub"
+    )
     speed: Speed = Field(default=10.0, description="a number above 0, at most 100000, or max")
     seed: int = Field(default=7, ge=0, le=2**63 - 1, description="a whole number, 0 or more")
     mute_after_seconds: float = Field(default=3.0, gt=0, le=600, description="seconds above 0, at most 600")
@@ -312,7 +315,7 @@ def _check_feeds(feeds: Feeds) -> None:
         if source.fallback is not None and source.fallback not in others:
             allowed = f"another feed under sources ({', '.join(others) or 'there is none'}) or null"
             raise BadValue(f"{at}.fallback", source.fallback, allowed)
-        for key in ("speed", "seed"):
+        for key in ("dialect", "speed", "seed"):
             if source.kind != "simulated" and key in source.model_fields_set:
                 raise BadValue(f"{at}.{key}", getattr(source, key), "only a simulated feed has one")
 

@@ -116,6 +116,7 @@ class Wiring:
         speed = tape.speed if tape else None if source.speed == "max" else float(source.speed)
         plan = ExchangePlan(
             port=port,
+            dialect=source.dialect,
             api_key=DEMO_KEY,
             access_token=DEMO_TOKEN,
             instruments=self.instruments,
@@ -141,6 +142,7 @@ class Wiring:
             **self._bus(),
             name=name,
             source=number,
+            vendor=source.dialect if simulated else source.kind,
             url=source.url or (f"ws://127.0.0.1:{self._exchanges[name]}/" if simulated else Kite.stream),
             api_key=key,
             access_token=token,

@@ -2,7 +2,7 @@
 
 A candle covers [start, start + interval). A minute without a trade while the feed was LIVE is a row with `trades` 0
 that carries the last price; a minute in which no feed was LIVE is a GAP row without prices. `vwap` is UNKNOWN where
-the volume is 0.
+the volume is 0. A volume in a minute with `trades` 0 is of trades that may not move a price.
 """
 
 from __future__ import annotations

@@ -114,8 +114,9 @@ class TickCodec(Protocol):
     def read(self, message: Any, received: int, sequence: int = 0) -> Ticks:
         """The rows of one message that it `carries` and that came at `received`, ns UTC. Raises BadPayload.
 
-        A row's `sequence` is the message's, shifted by 16 bits, and the packet's place in the message. Changed
-        previous closes come first, as rows of kind CLOSE. A message without packets gives no rows.
+        A row's `sequence` is the message's, shifted by 16 bits, and the packet's place in the message; a print's is
+        the vendor's number of it. Changed previous closes come first, as rows of kind CLOSE. A message without packets
+        gives no rows.
         """
         ...
 

@@ -6,6 +6,7 @@
     │   ├── BadSetting      ... in cluster.yaml, at a path
     │   └── UnknownSymbol   ... a symbol nobody listed
     ├── LineDown        try again later
+    ├── Rejected        a vendor will not do what we asked; asking again does not help
     ├── AuthRequired    a person must log in; trying again does not help
     ├── LeaseLost       another owner took over: stop, write nothing more
     ├── LogWentBack     the bus lost what a reader has already read: recover before going on
@@ -57,14 +58,27 @@ class UnknownSymbol(BadValue):
 
 
 class LineDown(BourseError):
-    """A connection that is not there now. Retry with backoff."""
+    """A connection that is not there now. Retry with backoff, but not before `after` seconds, where the other side
+    names them.
+    """
 
-    def __init__(self, line: str, reason: str) -> None:
-        super().__init__(line, reason)
-        self.line, self.reason = line, reason
+    def __init__(self, line: str, reason: str, after: float = 0.0) -> None:
+        super().__init__(line, reason, after)
+        self.line, self.reason, self.after = line, reason, after
 
     def __str__(self) -> str:
         return f"{self.line}: {self.reason}"
+
+
+class Rejected(BourseError):
+    """A vendor will not do what we asked; asking again does not help. `code`: the vendor's own word for it."""
+
+    def __init__(self, vendor: str, code: str, message: str) -> None:
+        super().__init__(vendor, code, message)
+        self.vendor, self.code, self.message = vendor, code, message
+
+    def __str__(self) -> str:
+        return f"{self.vendor}: {self.code}: {self.message}"
 
 
 class AuthRequired(BourseError):

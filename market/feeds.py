@@ -8,9 +8,14 @@ mark (the candle fold takes the earlier of the two).
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 import numpy as np
 import numpy.typing as npt
 
+from market.codecs import Token
+from market.instruments import Instrument
+from market.instruments import Kind as Kinds
 from market.sessions import MINUTE, SECOND, Phase, Sessions
 from market.ticks import NO_TICKS, FeedState, Kind, Ticks, mark
 
@@ -30,11 +35,13 @@ class FeedWatch:
         self._grace = grace
         self._mute_after = mute_after
         self._open = False
+        self._lost_since = 0
         self._incarnation = 0
 
     def begin(self, now: int, incarnation: int) -> Ticks:
         """The first mark of a new incarnation: our predecessor, if there was one, is gone."""
         self._incarnation = incarnation
+        self._lost_since = now
         return self._say(FeedState.DOWN, now, now)
 
     def opened(self, now: int) -> None:
@@ -46,9 +53,18 @@ class FeedWatch:
         self.last_data = max(self.last_data, now)
 
     def lost(self, now: int) -> Ticks:
-        """The line broke."""
+        """The line broke. While the exchange was closed nothing could be missed: then it is lost from now on."""
         self._open = False
-        return self._say(FeedState.DOWN, now, min(self.last_data, now)) if self.state != FeedState.DOWN else NO_TICKS
+        if self.state == FeedState.DOWN:
+            return NO_TICKS
+        self._lost_since = now if self.state == FeedState.CLOSED else min(self.last_data or now, now)
+        return self._say(FeedState.DOWN, now, self._lost_since)
+
+    def mute(self, now: int) -> Ticks:
+        """Nothing comes, and the line's own clock stands still with it: MUTE since the last data, where it counts."""
+        if self.state != FeedState.LIVE or self._sessions.phase(now) is not Phase.CONTINUOUS:
+            return NO_TICKS
+        return self._say(FeedState.MUTE, now, min(self.last_data or now, now))
 
     def step(self, now: int) -> Ticks:
         """The mark due at this time, (0,) or (1,) rows."""
@@ -60,7 +76,7 @@ class FeedWatch:
 
     def _judge(self, now: int) -> tuple[FeedState, int, int]:
         if not self._open:
-            return FeedState.DOWN, now, min(self.last_data, now)
+            return FeedState.DOWN, now, min(self._lost_since, now)
         phase = self._sessions.phase(now)
         if phase is Phase.PREOPEN:
             return FeedState.LIVE, now, now
@@ -83,6 +99,31 @@ class FeedWatch:
         self.state = state
         self.marked = max(self.marked, at)
         return mark(self.source, state, at, since, self._incarnation)
+
+
+def canary(instruments: Iterable[Instrument]) -> int | None:
+    """The id of the index by whose silence a line is judged; None where the universe has none."""
+    return next((i.id for i in instruments if i.kind is Kinds.INDEX), None)
+
+
+def shares(
+    instruments: Sequence[Instrument], vendor: str, most: int, sockets: int
+) -> tuple[list[dict[Token, int]], list[str]]:
+    """Each socket's tokens -> our ids, at most `most` on each of `sockets`, and the symbols left out.
+
+    Each socket carries the canary: a few quiet shares prove nothing about their line. What the vendor has no token for
+    is left out. There is always a first socket.
+    """
+    known = [i for i in instruments if vendor in i.tokens]
+    left_out = [i.symbol for i in instruments if vendor not in i.tokens]
+    watched = canary(known)
+    watch = {known[k].tokens[vendor]: watched for k in range(len(known)) if known[k].id == watched}
+    rest = [i for i in known if i.id != watched]
+    room = most - len(watch)
+    parts = [rest[k : k + room] for k in range(0, len(rest), room)] or [[]]
+    left_out += [i.symbol for part in parts[sockets:] for i in part]
+    carried = [{**watch, **{i.tokens[vendor]: i.id for i in part}} for part in parts[:sockets]]
+    return carried, left_out
 
 
 def by_partition(rows: Ticks, partition: npt.NDArray[np.int64], partitions: int) -> list[Ticks]:

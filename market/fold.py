@@ -24,6 +24,10 @@ batches. The rules, in the order in which a tick meets them:
   sets no close.
 - The first packet of a session has base 0 if the feeds, one after the other, were LIVE since before the open; else its
   own volume is the base, it adds nothing, and the minute is incomplete.
+- A print (`Flag.PRINT`) adds its own size, whatever came before it. It is a *duplicate* if its instant, price, size and
+  number equal one of the instrument's last `HEARD` prints of the session; one stamped before all that are still
+  remembered may be either, and is *late*. One that counts for volume only sets no price and is no trade of the candle;
+  a minute that had no others carries the last price. The feeds of one universe send all prints, or all totals.
 
 Nothing that any feed told in time is lost, wherever the switch stands in the log: it moves the frontier to another feed
 and changes no candle, if both tell one instrument's packets in one order and not further apart than the grace.
@@ -45,9 +49,10 @@ from market.candles import CANDLE, INTERVALS, Candles, Provenance
 from market.errors import BadPayload, BadValue
 from market.money import UNKNOWN
 from market.sessions import DAY, MINUTE, SECOND
-from market.ticks import TICK, FeedState, Kind, Ticks
+from market.ticks import TICK, FeedState, Flag, Kind, Ticks
 
 OPEN_MINUTES = 4
+HEARD = 256
 FEEDS = 16
 PAST = 64
 WAIT = 5 * SECOND
@@ -93,7 +98,7 @@ _FEED = np.dtype([("state", "i8"), ("live_from", "i8"), ("whole_from", "i8"), ("
 SESSION, NEXT, ACTIVE, PASTS, STARTED, FRONTIER, WAITING = range(7)
 _WORLD = 7
 
-_DONE, _FULL, _REVISE, _ROOM = 0, 1, 2, 4
+_DONE, _FULL, _REVISE, _ROOM = 0, 1, 2, 3
 _NOTHING, _BEHIND, _NEW = 0, 1, 2
 _NEVER = np.iinfo(np.int64).max
 _VERSION = 2
@@ -101,6 +106,11 @@ _VERSION = 2
 _LIVE, _CLOSED, _ACTIVE = int(FeedState.LIVE), int(FeedState.CLOSED), int(FeedState.ACTIVE)
 _TICK, _MARK = int(Kind.TICK), int(Kind.MARK)
 _P_LIVE, _P_GAP = int(Provenance.LIVE), int(Provenance.GAP)
+_PRINT, _VOLUME_ONLY, _RANGE_ONLY = int(Flag.PRINT), int(Flag.VOLUME_ONLY), int(Flag.RANGE_ONLY)
+
+# The prints an instrument remembers, as an int64 vector: the session they are of, where the next one goes, the newest
+# instant, the newest one forgotten; then `HEARD` instants and as many keys.
+_H_SESSION, _H_NEXT, _H_NEWEST, _H_FORGOTTEN, _H_AT, _H_KEY, _H_WIDTH = 0, 1, 2, 3, 4, 4 + HEARD, 4 + 2 * HEARD
 
 
 class CandleBuilder:
@@ -147,6 +157,7 @@ class CandleBuilder:
         self._recent = np.zeros(0, CANDLE)
         self._shown = _nothing_shown(n, 0)
         self._waiting = np.zeros(0, TICK)
+        self._prints = np.zeros((0, _H_WIDTH), np.int64)  # most feeds send none: made when the first one comes
 
     @property
     def counts(self) -> dict[str, int]:
@@ -176,7 +187,8 @@ class CandleBuilder:
             out = np.empty(room, CANDLE) if begin or self._may_close(ticks) else np.empty(0, CANDLE)
             begin, wrote, recent, status = _fold(
                 ticks, begin, out, self._slots, self._sessions, self._grace, self._last, self._minutes, self._buckets,
-                self._feeds, self._past, self._world, self._counts, self._shown, self._waiting, self._arbitrate,
+                self._feeds, self._past, self._world, self._counts, self._prints, self._shown, self._waiting,
+                self._arbitrate,
             )  # fmt: skip
             if wrote:
                 closed.append(out[:wrote])
@@ -185,7 +197,7 @@ class CandleBuilder:
                 closed.append(self._revise())
                 begin += 1
             if status == _ROOM:
-                self._make_room(int(ticks["source"][begin]))
+                self._make_room(ticks[begin])
             if status == _DONE:
                 break
             room = self._room()
@@ -227,7 +239,7 @@ class CandleBuilder:
         read = [
             np.frombuffer(state[end - size : end], a.dtype) for a, size, end in zip(arrays, head[4:], ends, strict=True)
         ]
-        last, minutes, buckets, feeds, past, world, counts, recent, shown, waiting = read
+        last, minutes, buckets, feeds, past, world, counts, recent, prints, shown, waiting = read
         count = int(head[2])
         self._clear()
         known = np.isin(last["instrument"], self._ids)
@@ -238,6 +250,9 @@ class CandleBuilder:
         self._feeds[:], self._past[:], self._counts[:] = feeds, past.reshape(PAST, 2), counts
         self._world[:] = world
         self._recent = recent.copy()
+        if len(prints):
+            self._prints = self._no_prints()
+            self._prints[mine] = prints.reshape(-1, _H_WIDTH)[:count][known]
         width = len(shown) // max(count, 1)
         self._shown = _nothing_shown(len(self._ids), width)
         self._shown[mine] = shown.reshape(count, width)[known]
@@ -256,15 +271,22 @@ class CandleBuilder:
             self._world,
             self._counts,
             self._recent,
+            self._prints.ravel(),
             self._shown.ravel(),
             self._waiting[: self._world[WAITING]],
         ]
 
-    def _make_room(self, source: int) -> None:
-        """Room for what a standby says: how far it has come, and its ticks that wait."""
+    def _no_prints(self) -> npt.NDArray[np.int64]:
+        return np.full((max(len(self._ids), 1), _H_WIDTH), UNKNOWN)
+
+    def _make_room(self, row: np.void) -> None:
+        """Room for this tick: for prints, for how far a standby has come, or for ticks that wait."""
         have = self._shown.shape[1]
-        if source >= have:
-            self._shown = np.hstack([self._shown, _nothing_shown(len(self._ids), source + 1 - have)])
+        if row["flags"] & _PRINT and not len(self._prints):
+            self._prints = self._no_prints()
+        elif row["source"] >= have:
+            more = _nothing_shown(len(self._ids), int(row["source"]) + 1 - have)
+            self._shown = np.hstack([self._shown, more])
         elif len(self._waiting) < MOST_WAITING:
             self._waiting = np.concatenate([self._waiting, np.zeros(max(1024, len(self._waiting)), TICK)])
         else:
@@ -298,7 +320,8 @@ class CandleBuilder:
         minutes = np.where(rows["interval"] == INTERVALS["1m"], 1, self._bucket_minutes(rows))
         rows["completeness"] = np.maximum(rows["completeness"] - loss[rows["instrument"]] / minutes, 0.0)
         rows["revision"] += 1
-        gone = (rows["interval"] == INTERVALS["1m"]) & (rows["trades"] == 0) & (rows["completeness"] == 0)
+        bare = (rows["trades"] == 0) & (rows["volume"] == 0)
+        gone = (rows["interval"] == INTERVALS["1m"]) & bare & (rows["completeness"] == 0)
         rows["provenance"][gone] = Provenance.GAP
         for name in ("open", "high", "low", "close"):
             rows[name][gone] = UNKNOWN
@@ -325,8 +348,8 @@ def _nothing_shown(instruments: int, feeds: int) -> npt.NDArray[Any]:
 
 @nb.njit(cache=True)
 def _fold(
-    ticks, begin, out, slots, sessions, grace, last, minutes, buckets, feeds, past, world, counts, shown, waiting,
-    arbitrate,
+    ticks, begin, out, slots, sessions, grace, last, minutes, buckets, feeds, past, world, counts, prints, shown,
+    waiting, arbitrate,
 ):  # fmt: skip
     """Fold rows from `begin`; returns (next row, rows written, where the newest minute's rows begin, status)."""
     wrote = 0
@@ -336,7 +359,7 @@ def _fold(
         row = ticks[k]
         if row.kind == _TICK:
             together = arbitrate or feeds[world[ACTIVE]].state != _LIVE
-            k = _ticks(ticks, k, together, slots, sessions, last, minutes, feeds, world, counts, shown, waiting)
+            k = _ticks(ticks, k, together, slots, sessions, last, minutes, feeds, world, counts, prints, shown, waiting)
             if k < len(ticks) and ticks[k].kind == _TICK:
                 return k, wrote, recent, _ROOM
             continue
@@ -346,7 +369,21 @@ def _fold(
             if world[ACTIVE] != active or feeds[active].state != _LIVE:
                 held = world[WAITING]
                 world[WAITING] = 0
-                _ticks(waiting[:held], 0, True, slots, sessions, last, minutes, feeds, world, counts, shown, waiting)
+                _ticks(
+                    waiting[:held],
+                    0,
+                    True,
+                    slots,
+                    sessions,
+                    last,
+                    minutes,
+                    feeds,
+                    world,
+                    counts,
+                    prints,
+                    shown,
+                    waiting,
+                )
                 counts[TICKS] -= held
             elif row.source == active:
                 _let_go(row.at - WAIT, waiting, slots, shown, world, counts)
@@ -368,7 +405,7 @@ def _fold(
 
 
 @nb.njit(cache=True)
-def _ticks(ticks, begin, together, slots, sessions, last, minutes, feeds, world, counts, shown, waiting):
+def _ticks(ticks, begin, together, slots, sessions, last, minutes, feeds, world, counts, prints, shown, waiting):
     """Fold the run of ticks that starts at `begin`; returns the index of the first row that is none, or for which there
     is no room. `together`: all feeds count.
     """
@@ -377,6 +414,8 @@ def _ticks(ticks, begin, together, slots, sessions, last, minutes, feeds, world,
     k = begin
     while k < len(ticks) and ticks[k].kind == _TICK:
         row = ticks[k]
+        if row.flags & _PRINT and len(prints) == 0:
+            break
         k += 1
         i = slots[row.instrument] if 0 <= row.instrument < len(slots) else -1
         if i < 0:
@@ -401,6 +440,14 @@ def _ticks(ticks, begin, together, slots, sessions, last, minutes, feeds, world,
         volume = row.day_volume
         me = last[i]
         start = me.minute
+        if row.flags & _PRINT:
+            if not frontier <= start <= at < start + MINUTE:
+                start = _place(at, UNKNOWN, me, sessions, world, counts)
+                if start < 0:
+                    continue
+                me.minute = start
+            _print(row, start, me, minutes[i], prints[i], counts)
+            continue
         if not (frontier <= start <= at < start + MINUTE):
             start = _place(at, volume, me, sessions, world, counts)
             if start < 0:
@@ -529,12 +576,73 @@ def _let_go(until, waiting, slots, shown, world, counts):
             kept += 1
             continue
         counts[STANDBY] += 1
-        if row.price != UNKNOWN:
+        if row.price != UNKNOWN and not row.flags & _PRINT:
             mine = shown[slots[row.instrument], row.source]
             mine.at = row.at
             mine.volume = row.day_volume
             mine.price = row.price
     world[WAITING] = kept
+
+
+@nb.njit(cache=True)
+def _print(row, start, me, open_minutes, heard, counts):
+    """Fold one print whose minute is open."""
+    if heard[_H_SESSION] != me.session:
+        heard[:] = UNKNOWN
+        heard[_H_SESSION] = me.session
+        heard[_H_NEXT] = 0
+    at, price, size = row.at, row.price, row.day_volume
+    if at < heard[_H_FORGOTTEN]:
+        counts[LATE] += 1
+        return
+    key = _key(price, size, row.sequence)
+    if at <= heard[_H_NEWEST]:
+        for j in range(HEARD):
+            if heard[_H_AT + j] == at and heard[_H_KEY + j] == key:
+                counts[DUPLICATE] += 1
+                return
+    j = heard[_H_NEXT]
+    heard[_H_NEXT] = (j + 1) % HEARD
+    heard[_H_NEWEST] = max(heard[_H_NEWEST], at)
+    heard[_H_FORGOTTEN] = max(heard[_H_FORGOTTEN], heard[_H_AT + j])
+    heard[_H_AT + j] = at
+    heard[_H_KEY + j] = key
+
+    candle = open_minutes[(start // MINUTE) & (OPEN_MINUTES - 1)]
+    if candle.start != start:
+        _open(candle, start)
+    if size != UNKNOWN:
+        candle.volume += size
+        candle.turnover += size * price
+    if row.flags & _VOLUME_ONLY:
+        return
+    sets = not row.flags & _RANGE_ONLY
+    if candle.trades == 0:
+        candle.open = price
+        candle.high = price
+        candle.low = price
+        candle.close = price
+        candle.open_at = at if sets else _NEVER
+        candle.close_at = at if sets else UNKNOWN
+    else:
+        candle.high = max(candle.high, price)
+        candle.low = min(candle.low, price)
+        if sets and at < candle.open_at:
+            candle.open_at = at
+            candle.open = price
+        if sets and at >= candle.close_at:
+            candle.close_at = at
+            candle.close = price
+    candle.trades += 1
+
+
+@nb.njit(cache=True)
+def _key(price, size, number):
+    """One number for the three; it only tells prints of one instrument and instant apart."""
+    mixed = np.uint64(price) * np.uint64(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ (mixed >> np.uint64(29)) ^ np.uint64(size)) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(32)) ^ np.uint64(number)) * np.uint64(0x94D049BB133111EB)
+    return np.int64(mixed ^ (mixed >> np.uint64(31)))
 
 
 @nb.njit(cache=True)
@@ -740,7 +848,11 @@ def _close(out, wrote, sessions, last, minutes, buckets, feeds, past, world):
             me.carry = candle.close
         else:
             price = me.carry
-            if coverage == 0:
+            volume = 0
+            if mine:
+                volume = candle.volume
+                turnover = candle.turnover
+            if coverage == 0 and volume == 0:
                 row.provenance = _P_GAP
                 row.completeness = 0
                 price = UNKNOWN
@@ -748,7 +860,7 @@ def _close(out, wrote, sessions, last, minutes, buckets, feeds, past, world):
             row.high = price
             row.low = price
             row.close = price
-            row.volume = 0
+            row.volume = volume
             row.trades = 0
         row.vwap = (turnover + row.volume // 2) // row.volume if row.volume > 0 else UNKNOWN
         if mine:
@@ -786,6 +898,8 @@ def _roll(bucket, row, turnover, start):
     bucket.oi = row.open_interest
     if row.provenance == _P_GAP:
         bucket.gaps += 1
+    bucket.volume += row.volume
+    bucket.turnover += turnover
     if row.open == UNKNOWN:
         return
     # A quiet minute gives a longer candle its price only while no trade has: it never widens a traded range.
@@ -804,8 +918,6 @@ def _roll(bucket, row, turnover, start):
         bucket.low = row.open
         bucket.close = row.open
     bucket.trades += row.trades
-    bucket.volume += row.volume
-    bucket.turnover += turnover
 
 
 @nb.njit(cache=True)

@@ -80,9 +80,9 @@ class Universe:
         return symbol in self._by_symbol
 
     def find(self, symbol: str) -> Instrument:
-        """By `NSE:RELIANCE`, or by `RELIANCE` alone (NSE first), in any case. Raises UnknownSymbol."""
+        """By `NSE:RELIANCE`, or by `RELIANCE` alone (NSE first, NYSE last), in any case. Raises UnknownSymbol."""
         wanted = symbol.strip().upper()
-        for candidate in (wanted, f"NSE:{wanted}", f"BSE:{wanted}"):
+        for candidate in (wanted, *(f"{exchange}:{wanted}" for exchange in ("NSE", "BSE", "NASDAQ", "NYSE"))):
             if candidate in self._by_symbol:
                 return self._by_symbol[candidate]
         some = ", ".join(list(self._by_symbol)[:5])

@@ -4,7 +4,8 @@ The last row in arrival order is the quote. Ticks of a feed that is not the acti
 newest of each instrument, until that feed becomes the active one; a tick of an earlier session never replaces a later
 one. Open, high and low are of the ticks seen inside continuous trading, so
 they may miss what went by before we listened: `learn` adds what candles know. The previous close is the vendor's word
-or, until it comes, the last price known of an earlier session.
+or, until it comes, the last price known of an earlier session. Of prints the day's volume is the sum; those that set no
+price leave the price, and repeats are left out.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ import numpy.typing as npt
 
 from market.candles import Candles
 from market.money import UNKNOWN
+from market.prints import PrintTotals
 from market.sessions import DAY, MINUTE
-from market.ticks import NO_TICKS, TICK, FeedState, Kind, Ticks
+from market.ticks import NO_TICKS, TICK, FeedState, Flag, Kind, Ticks
 
 Ints = npt.NDArray[np.int64]
 
@@ -69,6 +71,7 @@ class Quotes:
             self._rows[name] = UNKNOWN
         self._stated = np.full(count, -1, np.int64)
         self._hours = sessions
+        self._prints = PrintTotals(count)
         self.feeds: dict[int, Said] = {}
         self.active = 0
         self.version = 0
@@ -107,11 +110,15 @@ class Quotes:
         Open, high and low of the quote's session; the price, where no tick came since that minute; the previous close,
         where no vendor stated it.
         """
-        rows = candles[(candles["interval"] == 60) & (candles["trades"] > 0)]
+        rows = candles[(candles["interval"] == 60) & ((candles["trades"] > 0) | (candles["volume"] > 0))]
         rows = rows[np.argsort(rows["start"], kind="stable")]
         self.version += 1
         for day in np.unique(rows["session"]):
-            self._learn(rows[rows["session"] == day], int(day))
+            today = rows[rows["session"] == day]
+            self._learn(today[today["trades"] > 0], int(day))
+            for instrument in self._prints.learn(today, int(day)).tolist():
+                self._rows["day_volume"][instrument] = self._prints.total(instrument)
+                self._rows["version"][instrument] = self.version
 
     def read(self, instruments: npt.ArrayLike) -> QuoteRows:
         """The quotes of some instruments, (k,) `QUOTE` rows in the order asked for; a copy."""
@@ -170,6 +177,9 @@ class Quotes:
     def _take_day(self, ticks: Ticks, day: int) -> None:
         rows = self._rows
         ticks = ticks[rows["session"][ticks["instrument"]] <= day]
+        ranging = ticks[:0]
+        if (ticks["flags"] & Flag.PRINT).any():
+            ticks, ranging = self._sum(ticks, day)
         last = ticks[_last_of_each(ticks["instrument"], len(rows))]
         who = last["instrument"]
         self._turn(who[rows["session"][who] < day], day)
@@ -178,6 +188,32 @@ class Quotes:
         rows["version"][who] = self.version
         counted = ticks[self._continuous(ticks["at"])]
         self._widen(counted["instrument"], counted["price"], counted["price"], counted["price"])
+        self._stretch(ranging)
+
+    def _sum(self, ticks: Ticks, day: int) -> tuple[Ticks, Ticks]:
+        """The ticks that set a last price, with the day's volume so far, and the prints that only count for the range.
+
+        Repeats are in neither.
+        """
+        told = (ticks["flags"] & Flag.PRINT) != 0
+        prints = ticks[told]
+        inside = self._continuous(prints["at"])
+        new, totals = self._prints.add(prints, inside, day)
+        who = prints["instrument"][new]
+        self._turn(np.unique(who[self._rows["session"][who] < day]), day)
+        self._rows["day_volume"][prints["instrument"]] = totals
+        self._rows["version"][who] = self.version
+        ranging: Ticks = prints[new & inside & ((prints["flags"] & Flag.RANGE_ONLY) != 0)]
+        ticks = ticks.copy()
+        ticks["day_volume"][told] = self._rows["day_volume"][prints["instrument"]]
+        kept = ~told
+        kept[told] = new & ((prints["flags"] & (Flag.VOLUME_ONLY | Flag.RANGE_ONLY)) == 0)
+        return np.asarray(ticks[kept]), ranging
+
+    def _stretch(self, ticks: Ticks) -> None:
+        ticks = ticks[self._rows["low"][ticks["instrument"]] != UNKNOWN]
+        np.maximum.at(self._rows["high"], ticks["instrument"], ticks["price"])
+        np.minimum.at(self._rows["low"], ticks["instrument"], ticks["price"])
 
     def _turn(self, who: Ints, day: int) -> None:
         unstated = who[self._stated[who] < day]

@@ -7,6 +7,10 @@ states it). Volume is the day's running total, as brokers send it; the candle bu
 A mark keeps its own fields in the columns of a tick: `flags` is the `FeedState`, `at` the market time, `quoted` is
 `since` (the last data before a MUTE or DOWN; equal to `at` where the state holds without a hole), `sequence` the
 incarnation.
+
+A *print* (`Flag.PRINT`) is one trade of a vendor that sends no running total: `day_volume` is its own size and
+`sequence` the vendor's number of it. Many equal prints in one instant are real. A repeat is a print whose instant,
+price, size and number all equal those of an earlier one of the session, whichever line or feed brought it.
 """
 
 from __future__ import annotations
@@ -72,6 +76,12 @@ class Flag(IntFlag):
 
     NO_TIME = 1
     """The packet has no trade time: `at` is when we received it."""
+    PRINT = 2
+    """One trade told by itself: `day_volume` is its size, `sequence` the vendor's number."""
+    VOLUME_ONLY = 4
+    """A print that counts for volume, and for no price of a candle or a quote."""
+    RANGE_ONLY = 8
+    """A print that counts for volume, high and low; for open and close only while nothing else has set them."""
 
 
 class FeedState(IntEnum):

@@ -1,6 +1,7 @@
 """Universes: the instruments Bourse knows without asking anybody.
 
-The built-in one is the Nifty 50 with its indices. Its prices and volumes are what the simulated exchange starts from:
+The built-in ones are the Nifty 50 with its indices and, for the US feeds, twenty large listings of NASDAQ and NYSE with
+SPY and QQQ, whose money is 1/10,000 US dollars. Their prices and volumes are what the simulated exchange starts from:
 the right size, not a quotation. Membership, names, industries and ISINs are those of August 2026; a deployment on a
 real broker takes tokens and lots from the broker's own list.
 """
@@ -124,6 +125,34 @@ _INDICES: tuple[tuple[str, str, int, str], ...] = (
     ("NIFTY METAL", "Nifty Metal", 1030, "10450.00"),
 )
 
+# NASDAQ's and NYSE's own lists of symbols. Columns: exchange, ticker, name, sector, ISIN, dollars, shares a day.
+_US: tuple[tuple[str, str, str, str, str, str, int], ...] = (
+    ("NASDAQ", "AAPL", "Apple", "Technology", "US0378331005", "270.00", 48_000_000),
+    ("NASDAQ", "AMD", "Advanced Micro Devices", "Technology", "US0079031078", "235.00", 55_000_000),
+    ("NASDAQ", "AMZN", "Amazon.com", "Consumer Discretionary", "US0231351067", "225.00", 45_000_000),
+    ("NASDAQ", "AVGO", "Broadcom", "Technology", "US11135F1012", "350.00", 24_000_000),
+    ("NASDAQ", "COST", "Costco Wholesale", "Consumer Staples", "US22160K1051", "915.00", 2_100_000),
+    ("NASDAQ", "GOOGL", "Alphabet", "Communication Services", "US02079K3059", "285.00", 36_000_000),
+    ("NASDAQ", "INTC", "Intel", "Technology", "US4581401001", "36.00", 90_000_000),
+    ("NASDAQ", "META", "Meta Platforms", "Communication Services", "US30303M1027", "600.00", 17_000_000),
+    ("NASDAQ", "MSFT", "Microsoft", "Technology", "US5949181045", "490.00", 22_000_000),
+    ("NASDAQ", "NVDA", "NVIDIA", "Technology", "US67066G1040", "185.00", 190_000_000),
+    ("NASDAQ", "QQQ", "Invesco QQQ Trust", "Funds", "US46090E1038", "605.00", 55_000_000),
+    ("NASDAQ", "TSLA", "Tesla", "Consumer Discretionary", "US88160R1014", "405.00", 85_000_000),
+    ("NYSE", "AIG", "American International Group", "Financials", "US0268747849", "77.00", 4_300_000),
+    ("NYSE", "BRK.B", "Berkshire Hathaway", "Financials", "US0846707026", "505.00", 4_800_000),
+    ("NYSE", "DIS", "Walt Disney", "Communication Services", "US2546871060", "105.00", 11_000_000),
+    ("NYSE", "IBM", "International Business Machines", "Technology", "US4592001014", "300.00", 4_500_000),
+    ("NYSE", "JNJ", "Johnson & Johnson", "Health Care", "US4781601046", "200.00", 8_500_000),
+    ("NYSE", "JPM", "JPMorgan Chase", "Financials", "US46625H1005", "300.00", 8_800_000),
+    ("NYSE", "KO", "Coca-Cola", "Consumer Staples", "US1912161007", "71.00", 16_000_000),
+    ("NYSE", "SPY", "SPDR S&P 500 ETF Trust", "Funds", "US78462F1030", "665.00", 75_000_000),
+    ("NYSE", "V", "Visa", "Financials", "US92826C8394", "330.00", 6_500_000),
+    ("NYSE", "XOM", "Exxon Mobil", "Energy", "US30231G1022", "117.00", 15_000_000),
+)
+US_TICK = money("0.01")
+"""Source: SEC Rule 612: quotes at a dollar or more move in cents."""
+
 # Indices by their names at NSE and BSE without spaces, among them those of the recorded files and of chart vendors.
 _INDEX_NAMES = """
 NIFTY NIFTY50 NIFTYNEXT50 NIFTYJR NIFTYJUNIOR JUNIORNIFTY NIFTY100 NIFTY200 NIFTY500 NIFTYMIDCAP50 NIFTYMIDCAP100
@@ -190,7 +219,7 @@ def _share(number: int, row: tuple[str, str, str, str, int, str, int]) -> Listin
         sector=sector,
         isin=isin,
         tick_size=tick_size(price),
-        tokens={"kite": token * 256 + SHARES},
+        tokens={"kite": token * 256 + SHARES, "mstock": f"1|{token}"},
     )
     return Listing(instrument=instrument, reference_price=price, daily_volume=volume)
 
@@ -202,18 +231,33 @@ def _index(number: int, row: tuple[str, str, int, str]) -> Listing:
         symbol=f"NSE:{ticker}",
         name=name,
         kind=Kind.INDEX,
-        tokens={"kite": token * 256 + INDICES},
+        tokens={"kite": token * 256 + INDICES, "mstock": f"1|{token}"},
     )
     return Listing(instrument=instrument, reference_price=money(points), daily_volume=0)
 
 
+def _us(number: int, row: tuple[str, str, str, str, str, str, int]) -> Listing:
+    exchange, ticker, name, sector, isin, dollars, volume = row
+    instrument = Instrument(
+        id=number,
+        symbol=f"{exchange}:{ticker}",
+        name=name,
+        sector=sector,
+        isin=isin,
+        tick_size=US_TICK,
+        tokens={"polygon": ticker, "finnhub": ticker},
+    )
+    return Listing(instrument=instrument, reference_price=money(dollars), daily_volume=volume)
+
+
 def _find(symbol: str) -> Listing:
     wanted = symbol.strip().upper()
-    listing = _BY_SYMBOL.get(wanted) or _BY_SYMBOL.get(f"NSE:{wanted}")
+    known = (_BY_SYMBOL.get(f"{exchange}{wanted}") for exchange in ("", "NSE:", "NASDAQ:", "NYSE:"))
+    listing = next((one for one in known if one is not None), None)
     if listing is None:
         near = get_close_matches(wanted if ":" in wanted else f"NSE:{wanted}", _BY_SYMBOL, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
-        raise UnknownSymbol("symbol", symbol, f"{hint}one of the {len(NIFTY50)} built-in symbols, like NSE:RELIANCE")
+        raise UnknownSymbol("symbol", symbol, f"{hint}one of the {len(LISTINGS)} built-in symbols, like NSE:RELIANCE")
     return listing
 
 
@@ -226,8 +270,14 @@ NIFTY50: tuple[Listing, ...] = (
     *(_index(i, row) for i, row in enumerate(_INDICES, len(_SHARES))),
 )
 
-UNIVERSES: dict[str, tuple[Listing, ...]] = {"nifty50": NIFTY50}
+US20: tuple[Listing, ...] = tuple(_us(i, row) for i, row in enumerate(_US))
+"""Twenty shares, and the two funds that stand for the market."""
+
+UNIVERSES: dict[str, tuple[Listing, ...]] = {"nifty50": NIFTY50, "us20": US20}
+
+LISTINGS = (*NIFTY50, *US20)
+"""Everything built in; the ids are those of its own universe."""
 
 _INDICES_KNOWN = frozenset(_INDEX_NAMES.split())
 
-_BY_SYMBOL = {listing.instrument.symbol: listing for listing in NIFTY50}
+_BY_SYMBOL = {listing.instrument.symbol: listing for listing in LISTINGS}

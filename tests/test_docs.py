@@ -16,10 +16,12 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
 
+from cluster.instance import free_base
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BOURSE = [sys.executable, "-c", "from cluster.main import app; app()"]
-BASE = 23_000
+BASE = free_base()
 START_SECONDS = 90.0
 
 AROUND = {"make run", "make test"}

@@ -115,7 +115,7 @@ class Kite:
     sockets = SOCKETS
     silence = timedelta(seconds=5)
     waits = False
-    pulse = None
+    pulse: tuple[str, float] | None = None
 
     def __init__(self, tokens: Mapping[Token, int], source: int = 0) -> None:
         """`tokens`: Kite's instrument token -> our instrument id. Raises BadValue for a token of no known segment."""

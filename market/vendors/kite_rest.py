@@ -21,7 +21,7 @@ import numpy as np
 from pydantic import Field
 
 from market.candles import CANDLE, Candles, Provenance
-from market.errors import AuthRequired, BadPayload, BourseError, LineDown
+from market.errors import AuthRequired, BadPayload, BourseError, LineDown, Rejected
 from market.instruments import Kind
 from market.money import UNKNOWN, Money, money
 from market.records import Record
@@ -42,17 +42,6 @@ CSV_COLUMNS = (
 _PERSON = {"TokenException", "UserException", "TwoFAException", "PermissionException"}
 _REFUSALS = {"InputException", "OrderException", "MarginException", "HoldingException"}
 _KINDS = {"EQ": Kind.EQUITY, "FUT": Kind.FUTURE, "CE": Kind.CALL, "PE": Kind.PUT}
-
-
-class Rejected(BourseError):
-    """Kite will not do what we asked; asking again does not help."""
-
-    def __init__(self, error_type: str, message: str) -> None:
-        super().__init__(error_type, message)
-        self.error_type, self.message = error_type, message
-
-    def __str__(self) -> str:
-        return f"{NAME}: {self.error_type}: {self.message}"
 
 
 class Contract(Record):
@@ -150,7 +139,7 @@ def _error(error_type: str, message: str) -> BourseError:
     if error_type in _PERSON:
         return AuthRequired(NAME, f"{message} ({error_type}); log in at {LOGIN}")
     if error_type in _REFUSALS:
-        return Rejected(error_type, message)
+        return Rejected(NAME, error_type, message)
     return LineDown(NAME, f"{error_type}: {message}")
 
 

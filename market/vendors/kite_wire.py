@@ -1,20 +1,25 @@
-"""What Kite's server says: packets of a tape as Kite's own, for the simulated exchange.
+"""What Kite's server says: its half of a socket, and packets of a tape as Kite's own, for the simulated exchange.
 
-A share's full packet has a five-level book around its price, one tick apart; an index has none and no volume. What the
-wire cannot hold is refused when the tape is made, not here.
+The address says who connects, so a client is admitted as soon as it is there. A share's full packet has a five-level
+book around its price, one tick apart; an index has none and no volume. What the wire cannot hold is refused when the
+tape is made, not here.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from market.codecs import Message
 from market.instruments import Instrument, Kind
 from market.sessions import SECOND
 from market.tape import Packets
 from market.ticks import DEPTH_LEVELS
+from market.vendors.kite import SOCKET_INSTRUMENTS
 from market.vendors.kite_packets import NAME, PACKETS, Bytes, Rows, encode, frame
 
 PAISE = 100
@@ -24,6 +29,8 @@ FRAME = 200
 """Packets in one frame; a step that has more sends several."""
 
 MODES = {"ltp": 1, "quote": 2, "full": 3}
+HEARTBEAT = b"\x00"
+HEARTBEAT_SECONDS = 1.0
 _LEVELS = np.arange(1, DEPTH_LEVELS + 1)
 
 
@@ -114,3 +121,73 @@ class Wire:
         levels = np.arange(2 * DEPTH_LEVELS).reshape(2, DEPTH_LEVELS)
         mixed = (seed[:, None, None] + levels * 7_368_787) % 4_999
         return np.asarray(mixed + 1)
+
+
+class Talk:
+    """Satisfies `Conversation`."""
+
+    pulse: tuple[Message, float] | None = (HEARTBEAT, HEARTBEAT_SECONDS)
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        self.admitted = True
+        self.modes = wire.no_modes()
+        self._fresh: dict[int, None] = {}
+
+    def hear(self, text: str) -> list[Message]:
+        """Subscribe, change a mode or give back; a complaint, if it asks for what cannot be."""
+        complaint = self._ask(text)
+        return [json.dumps({"type": "error", "data": complaint})] if complaint else []
+
+    def fresh(self) -> npt.NDArray[np.int64]:
+        """The ids subscribed since the last call, (n,)."""
+        ids = np.array([*self._fresh], np.int64)
+        self._fresh.clear()
+        return ids
+
+    def frames(self, packets: Packets, closes: Mapping[int, int], clock: int) -> list[Message]:
+        """The binary frames of what this client subscribes."""
+        return [*self._wire.frames(packets, self.modes, closes, clock)]
+
+    def _ask(self, text: str) -> str | None:
+        try:
+            asked = json.loads(text)
+            action, value = asked["a"], asked["v"]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return 'a message is JSON like {"a": "subscribe", "v": [408065]}'
+        if action == "subscribe":
+            return self._subscribe(value, "quote", keep=True)
+        if action == "unsubscribe":
+            return self._unsubscribe(value)
+        if action == "mode" and isinstance(value, list) and len(value) == 2 and value[0] in [*MODES]:
+            return self._subscribe(value[1], value[0], keep=False)
+        return f"unknown action {str(action)[:40]!r}; subscribe, unsubscribe and mode are known"
+
+    def _subscribe(self, value: Any, mode: str, *, keep: bool) -> str | None:
+        wanted = self._ids(value)
+        if wanted is None:
+            return "instrument tokens come as a list of whole numbers"
+        known = np.array([i for i in dict.fromkeys(wanted) if i >= 0], np.int64)
+        if keep:
+            known = known[self.modes[known] == 0]
+        room = SOCKET_INSTRUMENTS - int((self.modes > 0).sum())
+        surplus = known[self.modes[known] == 0][room:]
+        known = known[~np.isin(known, surplus)]
+        self.modes[known] = MODES[mode]
+        self._fresh.update(dict.fromkeys(known.tolist()))
+        if len(surplus):
+            return f"at most {SOCKET_INSTRUMENTS} instruments on one connection: {len(surplus)} refused"
+        strangers = sum(i < 0 for i in wanted)
+        return f"{strangers} instrument tokens are not known" if strangers else None
+
+    def _unsubscribe(self, value: Any) -> str | None:
+        wanted = self._ids(value)
+        if wanted is None:
+            return "instrument tokens come as a list of whole numbers"
+        self.modes[[i for i in wanted if i >= 0]] = 0
+        return None
+
+    def _ids(self, value: Any) -> list[int] | None:
+        if not isinstance(value, list) or not all(isinstance(t, int) and not isinstance(t, bool) for t in value):
+            return None
+        return [self._wire.ids.get(token, -1) for token in value]

@@ -54,7 +54,7 @@ def instruments(count: int = len(NAMES)) -> tuple[Instrument, ...]:
             id=k,
             symbol=f"NSE:{name}",
             kind=Kind.INDEX if k == 5 else Kind.EQUITY,
-            tokens={"kite": (1000 + k) * 256 + (9 if k == 5 else 1)},
+            tokens={"kite": (1000 + k) * 256 + (9 if k == 5 else 1), "mstock": f"1|{1000 + k}"},
         )
         for k, name in enumerate(names)
     )
@@ -79,9 +79,11 @@ def tape(of: tuple[Instrument, ...]) -> Tape:
 
 
 @asynccontextmanager
-async def playing(of: tuple[Instrument, ...], rows: Tape | None = None) -> AsyncIterator[tuple[Exchange, str]]:
+async def playing(
+    of: tuple[Instrument, ...], rows: Tape | None = None, dialect: str = "kite"
+) -> AsyncIterator[tuple[Exchange, str]]:
     """The exchange with a held tape, and the address of its stream."""
-    server = Exchange(of, iter([rows or tape(of)]), access_token=TOKEN, speed=None, hold=True)
+    server = Exchange(of, iter([rows or tape(of)]), dialect=dialect, access_token=TOKEN, speed=None, hold=True)
     url = await server.start()
     try:
         yield server, url.replace("http", "ws") + "/"
@@ -100,17 +102,20 @@ def feed_plan(bus: str, folder: Path, url: str, of: tuple[Instrument, ...], part
     return FeedPlan(**{**told, **more})
 
 
-async def play(bus: str, folder: Path, partitions: int, of: tuple[Instrument, ...] | None = None) -> dict[str, Any]:
+async def play(
+    bus: str, folder: Path, partitions: int, of: tuple[Instrument, ...] | None = None, dialect: str = "kite"
+) -> dict[str, Any]:
     """One undisturbed Feed from the start of the tape to its end; its last health."""
     of = of or instruments()
-    async with playing(of) as (_, url):
-        feed = Feed(feed_plan(bus, folder, url, of, partitions))
+    async with playing(of, dialect=dialect) as (_, url):
+        feed = Feed(feed_plan(bus, folder, url, of, partitions, vendor=dialect))
         await asyncio.wait_for(feed.run(), WAIT)
         return await feed.health()
 
 
 async def until(condition: Callable[[], Any], task: asyncio.Task[Any] | None = None) -> None:
     """Let everything else go on until the condition holds; what ends a task that must run is raised."""
+    await asyncio.sleep(0)  # whoever asks again and again for what holds already must not keep the others waiting
     async with asyncio.timeout(WAIT):
         while not condition():
             if task is not None and task.done():

@@ -15,9 +15,10 @@ from adapters.bus import Bus
 from adapters.control import Control
 from adapters.redis_server import RedisServer
 from cluster.feeding import tables
+from cluster.instance import free_base
 from cluster.settings import private_folder, read
 from market.wishes import Wishes
-from tests.cluster.test_running import CONFIG, bourse, free_port
+from tests.cluster.test_running import CONFIG, bourse
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def config() -> Iterator[Path]:
     """A cluster file with a bus in its run folder, held as a running instance holds it."""
     with tempfile.TemporaryDirectory(prefix="bourse-") as folder:
         file = Path(folder) / "cluster.yaml"
-        file.write_text(CONFIG.format(base=free_port()))
+        file.write_text(CONFIG.format(base=free_base()))
         settings = read(file, {})
         run = private_folder(settings.run_folder)
         server = RedisServer(settings.data / "bus", run, "bus", memory=64 << 20, durable=True)
@@ -76,7 +77,7 @@ def test_a_feed_nobody_knows_is_one_line(config: Path) -> None:
 @pytest.mark.parametrize("words", [["feed"], ["feed", "hold"]])
 def test_without_an_instance_it_is_one_line(tmp_path: Path, words: list[str]) -> None:
     file = tmp_path / "cluster.yaml"
-    file.write_text(CONFIG.format(base=free_port()))
+    file.write_text(CONFIG.format(base=free_base()))
 
     code, out, error = bourse(*words, "-c", file)
 

@@ -13,13 +13,16 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cluster.ports import SPAN
-
-pytestmark = pytest.mark.cluster
+from cluster.head import environment
+from cluster.instance import free_base
+from cluster.ports import HIGHEST, SPAN
+from cluster.settings import DEEPEST, read
 
 ROOT = Path(__file__).resolve().parents[2]
-BASE = 27_000
+BASE = free_base()
 WAIT = 110.0
+NODE = "f" * 56
+"""What Ray puts into the path of HAProxy's sockets: a node's id."""
 CHOSEN_BY_RAY = 1
 """Ray Serve gives the gateway's replica one more gRPC port, of the system's choice, which nothing can set."""
 
@@ -44,6 +47,23 @@ def up(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
             process.wait(WAIT)
 
 
+def test_the_longest_socket_paths_fit_whoever_runs_it(tmp_path: Path) -> None:
+    (tmp_path / "cluster.yaml").write_text(
+        re.sub(r"base: \d+", f"base: {HIGHEST}", (ROOT / "cluster.yaml").read_text())
+    )
+    run = tmp_path / "run"
+    longest = f"{'/' * DEEPEST}/bourse-{2**32 - 1}-{HIGHEST}"
+    found = environment(read(tmp_path / "cluster.yaml", {}), run)
+
+    sockets = [Path(found[f"RAY_SERVE_HAPROXY_{n}_PATH"]) for n in ("SOCKET", "METRICS_SOCKET")]
+    proxys = [longest + str(p.parent / NODE / p.name).removeprefix(str(run)) for p in sockets]
+    rays = f"{longest}/ray/session_2026-11-21_10-25-33_097719_4194304/sockets/dash_MetricsHead"
+
+    assert max(map(len, proxys)) <= 97  # what HAProxy says it takes
+    assert len(rays) <= 107  # the kernel's own limit
+
+
+@pytest.mark.cluster
 def test_it_listens_within_its_ports_and_ends_with_rays_head(up: subprocess.Popen[bytes], tmp_path: Path) -> None:
     family = psutil.Process(up.pid).children(recursive=True)
 

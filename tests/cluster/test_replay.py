@@ -80,6 +80,23 @@ def test_an_undisturbed_replay_gives_the_candles_of_the_file(recording: Path, un
         assert row["volume"] == bar["volume"]
 
 
+@pytest.mark.parametrize("dialect", ["mstock"])
+def test_a_replay_over_another_vendors_wire_gives_the_same_candles(
+    recording: Path, undisturbed: Path, tmp_path: Path, dialect: str
+) -> None:
+    config, lake = tmp_path / "cluster.yaml", tmp_path / "lake"
+    ours = (ROOT / "cluster.yaml").read_text()
+    config.write_text(ours.replace("kind: simulated", f"dialect: {dialect}\n          kind: simulated", 1))
+
+    done = bourse(
+        "replay", str(recording), "--session", str(DAY), "--speed", "max", "--lake", str(lake), "--config", str(config)
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "375 candles equal, 0 differ" in done.stdout
+    assert candles(lake) == candles(undisturbed)
+
+
 def test_parts_killed_on_the_way_leave_the_same_lake(recording: Path, undisturbed: Path, tmp_path: Path) -> None:
     lake = tmp_path / "lake"
     with started(recording, lake, PACE) as replay:

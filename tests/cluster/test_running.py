@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import socket
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
+from cluster.instance import free_base
 from cluster.main import app
 from cluster.running import speed_of, tables
 
@@ -25,7 +25,7 @@ COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 def config(tmp_path: Path) -> Path:
     """A cluster file whose ports nobody listens on."""
     file = tmp_path / "cluster.yaml"
-    file.write_text(CONFIG.format(base=free_port()))
+    file.write_text(CONFIG.format(base=free_base()))
     return file
 
 
@@ -35,15 +35,6 @@ def recording(tmp_path: Path) -> Path:
     file = tmp_path / "bars.csv"
     file.write_text("symbol,ts,open,high,low,close,volume\n")
     return file
-
-
-def free_port() -> int:
-    """A port, with room for what follows from it, that nothing listens on."""
-    for base in range(20_000, 29_000, 220):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", base)) != 0:
-                return base
-    raise AssertionError("no free port")
 
 
 def bourse(*words: str | Path) -> tuple[int, str, str]:

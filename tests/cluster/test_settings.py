@@ -131,7 +131,7 @@ KITE = "feeds: {primary: k, sources: {k: {kind: kite, %s}}}"
         ("partitions: true", "partitions", "True is not allowed"),
         ("partitions: null", "partitions", "'nothing' is not allowed"),
         ("partitions: [1, 2]", "partitions", "'a list' is not allowed"),
-        ("universe: nifty500", "universe", "'nifty500' is not allowed; a universe's name (nifty50)"),
+        ("universe: nifty500", "universe", "'nifty500' is not allowed; a universe's name (nifty50, us20)"),
         ("universe: [NSE:TCS, NSE:RELIANC]", "universe.1", "did you mean NSE:RELIANCE?"),
         ("universe: [NSE:TCS, 5]", "universe.1", "5 is not allowed"),
         ("universe: []", "universe", "at least one symbol"),

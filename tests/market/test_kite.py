@@ -14,13 +14,13 @@ from hypothesis.extra import numpy as hnp
 from pydantic import SecretStr
 
 from market.codecs import Account, Notice, OrderUpdate, TapeClock, TapeEnd, VendorError
-from market.errors import AuthRequired, BadPayload, BadValue, LineDown
+from market.errors import AuthRequired, BadPayload, BadValue, LineDown, Rejected
 from market.instruments import Kind as ContractKind
 from market.money import UNKNOWN
 from market.ticks import Flag, Kind
 from market.vendors.kite import BATCH, Kite
 from market.vendors.kite_packets import FULL, INDEX_FULL, LTP, PACKETS, QUOTE, columns, encode, frame
-from market.vendors.kite_rest import Rejected, candles, envelope, instruments, session_checksum
+from market.vendors.kite_rest import candles, envelope, instruments, session_checksum
 
 SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "fixtures" / "zerodha-kite"
 RECORDED = sorted(SHARED.glob("ticker*/*.expected.json"))

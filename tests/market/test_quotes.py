@@ -12,7 +12,7 @@ from market.candles import CANDLE, Provenance
 from market.money import UNKNOWN
 from market.quotes import Quotes, change
 from market.sessions import DAY, MINUTE, SECOND, Sessions, day_number, session
-from market.ticks import FeedState, Kind, blank, mark
+from market.ticks import FeedState, Flag, Kind, blank, mark
 
 TODAY = session(date(2016, 8, 25))
 YESTERDAY = session(date(2016, 8, 24))
@@ -202,3 +202,84 @@ def test_what_a_standby_told_last_is_the_quote_once_it_is_the_active_feed() -> N
 
     assert (before, taken) == ([100], [103, 200])
     assert held.active == 1
+
+
+def told(second: float, price: int, size: int, number: int, flags: int = 0, instrument: int = 0) -> np.ndarray:
+    row = blank(1)
+    row["instrument"], row["flags"], row["sequence"] = instrument, Flag.PRINT | flags, number
+    row["at"] = row["received"] = TODAY.open + int(second * SECOND)
+    row["price"], row["day_volume"] = price, size
+    return row
+
+
+def day(quote: np.void) -> list[int]:
+    return [int(quote[name]) for name in ("price", "open", "high", "low", "day_volume")]
+
+
+def test_the_volume_of_prints_is_their_sum_and_a_repeat_counts_once():
+    held = quotes(told(1, 100, 5, 1), told(1, 100, 5, 2), told(2, 101, 3, 3), tick(1, TODAY.open, 9, volume=70))
+
+    held.update(np.concatenate([told(1, 100, 5, 1), told(2, 101, 3, 3), told(1.5, 99, 1, 4)]))
+
+    assert day(held.read([0])[0]) == [99, 100, 101, 99, 14]
+    assert held.read([1])["day_volume"].tolist() == [70]
+
+
+def test_prints_that_set_no_price_leave_it_and_count():
+    held = quotes(told(1, 100, 5, 1), told(2, 500, 7, 2, Flag.VOLUME_ONLY), told(3, 90, 2, 3, Flag.RANGE_ONLY))
+
+    assert day(held.read([0])[0]) == [100, 100, 100, 90, 14]
+
+
+def test_volume_alone_changes_a_quote_and_invents_no_price():
+    held = quotes(told(1, 500, 7, 1, Flag.VOLUME_ONLY), told(2, 500, 3, 2, Flag.VOLUME_ONLY, instrument=1))
+    before = held.version
+
+    held.update(told(3, 500, 1, 2, Flag.VOLUME_ONLY))
+
+    assert day(held.read([0])[0]) == [UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, 8]
+    assert held.changed(np.array([0, 1]), before).tolist() == [0]
+
+
+def test_who_listens_from_the_middle_learns_the_volume_from_the_candles():
+    held, minute = quotes(told(90, 100, 5, 1), told(125, 101, 2, 2), told(-60, 99, 1000, 3)), np.zeros(0, CANDLE)
+    for k, volume in enumerate((40, 30)):
+        row = candle(0, TODAY.open + k * MINUTE, (100, 100, 100, 100))
+        row["volume"] = volume
+        minute = np.concatenate([minute, row])
+
+    held.learn(minute)
+    held.learn(minute)
+    held.update(np.concatenate([told(100, 100, 9, 4), told(126, 100, 1, 5)]))
+
+    assert held.read([0])["day_volume"].tolist() == [40 + 30 + 2 + 1 + 1000]
+
+
+def test_a_new_day_sums_prints_anew():
+    yesterday = told(1, 100, 5, 1)
+    yesterday["at"] -= DAY
+
+    held = quotes(yesterday, told(1, 100, 6, 1))
+
+    assert held.read([0])[["day_volume", "close"]].tolist() == [(6, 100)]
+
+
+PRINTS = st.lists(
+    st.tuples(st.integers(0, 200), st.integers(90, 110), st.integers(1, 9), st.integers(0, 9),
+              st.sampled_from([0, Flag.VOLUME_ONLY, Flag.RANGE_ONLY]), st.integers(0, 2)),
+    max_size=40,
+)  # fmt: skip
+
+
+@given(PRINTS, st.lists(st.integers(0, 60), max_size=4), st.randoms(use_true_random=False))
+def test_any_cut_and_any_repeats_of_prints_give_every_share_once(prints, cuts, random):
+    rows = [told(*p) for p in prints]
+    log = np.concatenate([*rows, *random.sample(rows, len(rows) // 2), blank(0)])
+    held = Quotes(3, HOURS)
+
+    for part in np.split(log, sorted({min(c, len(log)) for c in cuts})):
+        held.update(part)
+
+    for instrument in {p[-1] for p in prints}:
+        real = {p[:4] for p in prints if p[-1] == instrument}
+        assert held.read([instrument])["day_volume"].tolist() == [sum(size for _, _, size, _ in real)]

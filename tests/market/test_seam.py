@@ -14,7 +14,7 @@ from market.candles import Provenance
 from market.fold import CandleBuilder
 from market.money import UNKNOWN
 from market.sessions import SECOND, Sessions, session
-from market.ticks import FeedState, Ticks, blank, mark
+from market.ticks import FeedState, Flag, Ticks, blank, mark
 
 DAY = session(date(2016, 8, 25))
 CALENDAR = Sessions([DAY]).table()
@@ -105,6 +105,21 @@ def test_arbitration_takes_the_first_to_tell_and_the_other_adds_nothing() -> Non
 
     assert of(rows)[["high", "volume", "trades"]].tolist() == [(103, 8, 2)]
     assert of(rows, INDEX)[["high", "trades"]].tolist() == [(51, 2)]
+
+
+def test_prints_of_a_standby_wait_and_count_once_too() -> None:
+    def told(second: float, price: int, size: int, number: int, source: int) -> Ticks:
+        row = tick(second, price, size, source=source)
+        row["flags"], row["sequence"] = Flag.PRINT, number
+        return row
+
+    rows = fold(
+        live(-15), live(-15, 1), told(1, 100, 5, 1, 0), told(1, 100, 5, 1, 1), live(2), told(3, 130, 2, 2, 1),
+        say(FeedState.DOWN, 4, since=2), told(5, 90, 1, 3, 1), told(5, 90, 1, 3, 0), active(5, 1), live(62, 1),
+    )  # fmt: skip
+
+    row = of(rows)[0]
+    assert [row[n] for n in ("open", "high", "low", "volume", "trades")] == [100, 130, 90, 8, 3]
 
 
 def test_the_first_trade_of_the_day_counts_whole_if_the_feeds_together_watched_from_the_open() -> None:

@@ -12,6 +12,7 @@ from market.instruments import Kind
 from market.money import money
 from market.universes import (
     NIFTY50,
+    US20,
     average_volume,
     is_index,
     listings,
@@ -129,3 +130,24 @@ def test_an_impossible_universe_is_refused(wanted: str | list[str]) -> None:
 def test_a_misspelt_symbol_is_answered_with_the_nearest() -> None:
     with pytest.raises(UnknownSymbol, match="did you mean NSE:RELIANCE"):
         listings(["NSE:RELIANC"])
+
+
+def test_the_us_universe_has_isins_that_add_up_prices_in_cents_and_a_name_at_either_vendor() -> None:
+    for listing in US20:
+        instrument = listing.instrument
+        digits = "".join(str(int(letter, 36)) for letter in str(instrument.isin))
+        doubled = [int(d) * (1 + k % 2) for k, d in enumerate(reversed(digits))]
+
+        assert sum(d // 10 + d % 10 for d in doubled) % 10 == 0  # ISO 6166
+        assert instrument.exchange in ("NASDAQ", "NYSE")
+        assert instrument.tokens == {"polygon": instrument.ticker, "finnhub": instrument.ticker}
+        assert listing.reference_price % instrument.tick_size == 0 and listing.daily_volume > 0
+
+
+def test_a_us_ticker_alone_is_found_where_no_indian_one_has_its_name() -> None:
+    us = universe("us20")
+
+    assert us.find("aapl").symbol == "NASDAQ:AAPL" and us.find("NYSE:BRK.B").ticker == "BRK.B"
+    assert [one.instrument.symbol for one in listings(["SPY", "INFY"])] == ["NYSE:SPY", "NSE:INFY"]
+    with pytest.raises(UnknownSymbol):
+        us.find("INFY")

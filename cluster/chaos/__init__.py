@@ -1,0 +1,1 @@
+"""Chaos: a day replayed while processes die, owners freeze and stores fail, and an independent look at what is left."""

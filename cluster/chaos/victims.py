@@ -1,0 +1,80 @@
+"""Victims: the processes of a running instance, by what they are, and the commits that show when one is back."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from adapters.redis_pair import RedisPair
+from cluster.instance import Instance
+
+if TYPE_CHECKING:
+    from ray.actor import ActorHandle
+
+    from actors.supervisor import Part
+
+SIGNS = {
+    "feed": "ray::Feed", "candles": "ray::Candles", "archive": "ray::Archive", "supervisor": "ray::Supervisor",
+    "exchange": "ray::Exchange", "market": "ray::Market", "bus": "/bus/redis.conf", "cache": "/cache/redis.conf",
+}  # fmt: skip
+"""What the command line of each kind of process says."""
+
+SEQUENCE_BITS = 20
+"""The low bits of a bus entry's packed id; above them stand the milliseconds of its server's clock."""
+
+
+class House:
+    """An instance as its tormentor sees it. `parts`: what the Supervisor keeps running; `pair`: the bus behind
+    Sentinel, where it is one.
+    """
+
+    def __init__(self, instance: Instance, parts: Sequence[Part], pair: RedisPair | None) -> None:
+        self.instance, self.pair = instance, pair
+        self.data, self.lake = instance.settings.data, Path(instance.settings.lake)
+        self._parts = {p.name.partition("-")[0]: p for p in parts}
+
+    def rival(self, kind: str) -> ActorHandle:
+        """A second actor with the plan of the first, at work."""
+        from actors.supervisor import start
+
+        part = self._parts[kind]
+        handle = start(part.model_copy(update={"name": f"rival-{part.name}"}))
+        handle.run.remote()
+        return handle
+
+    def dismiss(self, rival: ActorHandle) -> None:
+        """Kill a rival for good."""
+        import ray
+
+        ray.kill(rival, no_restart=True)
+
+    def find(self, kind: str) -> psutil.Process | None:
+        """The living process of a kind; None while there is none."""
+        for one in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                alive = one.status() != psutil.STATUS_ZOMBIE
+                if alive and SIGNS[kind] in " ".join(one.cmdline()) and "redis-check" not in one.name():
+                    return one
+        return None
+
+
+def commits(lake: Path, newest: int | None = None) -> list[tuple[float, int]]:
+    """Each commit of candles, or the newest few: when it was made, Unix seconds, and the newest bus time in it, ms."""
+    found = []
+    for file in sorted((lake / "candles" / "_delta_log").glob("*.json"))[-newest if newest else None :]:
+        actions: list[dict[str, Any]] = [json.loads(line) for line in file.read_text().splitlines() if line]
+        cursors = [a["txn"]["version"] for a in actions if "txn" in a]
+        if cursors:
+            found.append((file.stat().st_mtime, max(cursors) >> SEQUENCE_BITS))
+    return found
+
+
+def back_after(kill: float, made: list[tuple[float, int]]) -> float | None:
+    """Seconds from a kill to the first commit of a candle that came onto the bus behind it; None when none did."""
+    later = [at for at, newest in made if newest > kill * 1000 and at > kill]
+    return min(later) - kill if later else None
