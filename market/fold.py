@@ -30,7 +30,8 @@ batches. The rules, in the order in which a tick meets them:
   a minute that had no others carries the last price. The feeds of one universe send all prints, or all totals.
 
 Nothing that any feed told in time is lost, wherever the switch stands in the log: it moves the frontier to another feed
-and changes no candle, if both tell one instrument's packets in one order and not further apart than the grace.
+and changes no candle, if both tell one instrument's packets in one order and not further apart than the grace, less the
+second between two marks.
 
 A minute closes when the active feed's mark, less the grace, has passed its end. A session that one mark jumps over from
 before its open to behind its close leaves no rows: nobody was there to see it.

@@ -147,7 +147,7 @@ def test_a_minute_is_a_gap_only_if_no_feed_was_live(back: int) -> None:
 PACKETS = st.lists(
     st.tuples(st.integers(0, 185), st.integers(0, 2), st.integers(90, 110), st.integers(0, 9)), max_size=80
 )
-LAGS = st.lists(st.integers(0, 2), min_size=END - BEGIN, max_size=END - BEGIN)
+LAGS = st.lists(st.integers(0, 1), min_size=END - BEGIN, max_size=END - BEGIN)
 TRIPS = st.lists(st.tuples(st.integers(0, 1), st.integers(5, 15), st.integers(8, 40)), max_size=4)
 SWITCHES = st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 1)), max_size=8)
 
