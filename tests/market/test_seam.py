@@ -239,18 +239,21 @@ def together(told: dict[int, list[Ticks]], trips: list[Trip], lags: list[list[in
                 k = second - BEGIN
                 reached[trip.feed][k] = max(reached[trip.feed][k], reached[1 - trip.feed][k - 1] + 1)
     entries = []
+
+    def put(came: int, feed: int, k: int, rows: Ticks) -> None:
+        entries.append((came, orders[came % len(orders)] != bool(feed), k, rows))
+
     for feed in range(2):
         mine = [t for t in trips if t.feed == feed]
         for second in range(BEGIN, END):
             k = second - BEGIN
-            order = orders[k % len(orders)] != bool(feed)
             away = next((t for t in mine if t.since <= second < t.until), None)
             if away is None:
                 rows = [*(source_of(row, feed) for row in told.get(second, [])), live(second, feed)]
-                entries.append((reached[feed][k], order, k, np.concatenate(rows)))
+                put(reached[feed][k], feed, k, np.concatenate(rows))
             elif second >= away.since + 3:
                 word = say(FeedState.MUTE, second, feed, away.since)
-                entries.append((max(second, reached[feed][away.since - BEGIN - 1]), order, k, word))
+                put(max(second, reached[feed][away.since - BEGIN - 1]), feed, k, word)
     return [rows for _, _, _, rows in sorted(entries, key=lambda e: e[:3])]
 
 
