@@ -27,13 +27,14 @@ from adapters.bus import Bus
 from adapters.control import Control
 from adapters.lines import Backoff
 from adapters.listings import Listings
+from adapters.logins import login
 from adapters.quarantine import Quarantine
 from adapters.readmodel import ReadModel
 from market import lives
-from market.accounts import entitled
+from market.accounts import LOGINS, entitled
 from market.alerts import OperatorAlert
 from market.codecs import Account, Event
-from market.errors import BadPayload, LineDown
+from market.errors import AuthRequired, BadPayload, LineDown
 from market.feeds import FeedWatch, by_partition, canary, shares
 from market.instruments import partition_of
 from market.listings import Listing
@@ -46,9 +47,11 @@ ENTRY_FRAMES = 20
 KEPT_SECONDS = 3.0
 TICK_SECONDS = 0.25
 SHOWN_SECONDS = 1.0
-LOOK_SECONDS = 1.0
 LARGEST_SKEW = 30 * SECOND
 """Further than this our clock is not the exchange's; `bourse doctor` looks at that."""
+
+FIRST_LOGIN_SECONDS, LONGEST_LOGIN_SECONDS = 30.0, 900.0
+"""Between two unattended logins that nobody answered; one that is refused is not tried again: accounts get locked."""
 
 BY_HAND = "closed by hand"
 
@@ -82,6 +85,8 @@ class Feed:
         self._account = Account(user=plan.user, api_key=plan.api_key, access_token=plan.access_token)
         self._refused: Account | None = None
         self._remedy = ""
+        self._unattended = plan.credentials
+        self._login_at, self._login_pauses = 0.0, Backoff(FIRST_LOGIN_SECONDS, LONGEST_LOGIN_SECONDS)
         self._listing_stamp = 0
         self._listing: Listing | None = None
         self._pending: Listing | None = None
@@ -93,7 +98,7 @@ class Feed:
         self._running: asyncio.Future[None] | None = None
         self._kept: deque[tuple[float, Batch]] = deque()
         self._skew: int | None = None
-        self._clock_heard = (0, 0)
+        self._clock_heard = (0, time.monotonic_ns())
         self._began = False
         self._stopped = self._done = False
         self._trouble = self._held_back = ""
@@ -249,7 +254,7 @@ class Feed:
 
     def told(self, event: Event) -> None:
         """The vendor said something that is no tick."""
-        self._log.info("vendor_text", feed=self._plan.name, event=type(event).__name__, text=repr(event)[:500])
+        self._log.info("vendor_text", feed=self._plan.name, kind=type(event).__name__, text=repr(event)[:500])
 
     def bad(self, payload: BadPayload) -> None:
         """Something came that nobody can read: kept for a human."""
@@ -289,13 +294,12 @@ class Feed:
         trading = lives.trading(self._sessions, self._now())
         for wire in self._wires:
             if wire.life.silent(time.monotonic_ns(), trading) and not wire.steps:
-                if self._plan.tape:
-                    async with self._writing:
-                        await self._say(self._watch.mute(self._now()))
+                async with self._writing:
+                    await self._say(self._watch.mute(self._now()))
                 wire.give_up("mute")
 
     async def _look(self) -> None:
-        """Once a second: what stands on the bus for us, and what an operator must hear."""
+        """Again and again: what stands on the bus for us, and what an operator must hear."""
         told: list[OperatorAlert] | None = None
         while True:
             try:
@@ -306,13 +310,14 @@ class Feed:
                 await self._obey(self._plan.name in self._control.wishes.closed)
                 if self._plan.account:
                     await self._find_account()
+                    await self._log_in()
                 await self._find_listing()
                 await self._tell()
             except LineDown as e:
                 self._log.warning("bus_down", reason=e.reason)
             except BadPayload as e:
                 self.bad(e)
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(self._plan.look_seconds)
 
     async def _obey(self, closed: bool) -> None:
         if closed == self._closed:
@@ -330,6 +335,27 @@ class Feed:
         found = await asyncio.to_thread(self._accounts.find, self._plan.account)
         if found is not None and found not in (self._account, self._refused):
             self._take_account(found)
+
+    async def _log_in(self) -> None:
+        """Where the vendor lets us and somebody gave us the means: log in, for all feeds of this account."""
+        if self._refused is None or self._unattended is None or self._closed or time.monotonic() < self._login_at:
+            return
+        try:
+            account = await asyncio.to_thread(login, self._plan.vendor, self._unattended, self._plan.root)
+        except LineDown as e:
+            self._login_at = time.monotonic() + self._login_pauses.pause()
+            self._log.warning("login_failed", feed=self._plan.name, reason=e.reason)
+            return
+        except (AuthRequired, BadPayload) as e:
+            self._unattended = None
+            self._remedy = f"the unattended login was refused: {e}"
+            self._log.error("login_refused", feed=self._plan.name, reason=str(e))
+            return
+        self._login_pauses.reset()
+        until = LOGINS[self._plan.vendor].until(time.time_ns())
+        await asyncio.to_thread(self._accounts.keep, self._plan.account, account, until)
+        self._login_at = time.monotonic() + FIRST_LOGIN_SECONDS
+        self._take_account(account)
 
     def _take_account(self, account: Account) -> None:
         """The lines that are there go on: the account counts from the next login on."""
@@ -410,6 +436,7 @@ class Feed:
 
     async def _say(self, marks: Ticks) -> None:
         if len(marks):
+            marks["received"] = time.time_ns()
             await self._append([self._batch(self._wires[0], -1, marks)])
 
     async def _write(self) -> bool:
@@ -480,7 +507,7 @@ class Feed:
         for one in bad:
             self.bad(one)
         if len(rows) and not self._plan.tape:
-            wire.data = self._now()
+            wire.data = steps[-1].received - (self._skew or 0)
             wire.life.data(time.monotonic_ns())
             self._measure_skew(rows)
         if wire is not self._wires[0] and self._canary is not None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from pydantic import SecretStr
 
+from adapters.logins import Credentials
 from market.failover import Rule
 from market.instruments import Instrument
 from market.records import Record
@@ -25,7 +26,9 @@ class BusPlan(Record):
 
 class FeedPlan(BusPlan):
     """One broker account. `tape`: the source is a simulated exchange, whose clock is the market's; `hold`: it
-    waits for us. `account`: the name under which the account of the day stands on the bus, "" where none does.
+    waits for us. `account`: the name under which the account of the day stands on the bus, "" where none does;
+    `credentials`: what a vendor needs that lets us log in unattended, at `root` if not at its usual REST address;
+    `look_seconds`: how often the feed looks there for a new one, a new listing, an operator's wish.
     """
 
     name: str
@@ -36,6 +39,8 @@ class FeedPlan(BusPlan):
     api_key: SecretStr
     access_token: SecretStr
     account: str = ""
+    credentials: Credentials | None = None
+    root: str = ""
     login: str
     mode: str = "full"
     grace: int
@@ -43,6 +48,7 @@ class FeedPlan(BusPlan):
     tape: bool = False
     hold: bool = False
     quarantine: str
+    look_seconds: float = 1.0
 
 
 class CandlesPlan(BusPlan):

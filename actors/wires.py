@@ -85,6 +85,7 @@ class Wire:
         self.name, self._plan, self._hall = name, plan, hall
         self.tokens: dict[Token, int] = dict(tokens)
         self.codec: TickCodec = VENDORS[plan.vendor](self.tokens, plan.source)
+        self._mute_after = mute_after
         self.life = LineLife(mute_after)
         self.steps: deque[Step] = deque()
         self.filling = Step()
@@ -125,8 +126,11 @@ class Wire:
 
     async def hold(self) -> None:
         """Be there, until a held tape ends."""
+        account: Account | None = None
         while not self.ended:
-            account = await self._hall.admission()
+            before, account = account, await self._hall.admission()
+            if account != before:  # whatever went wrong was another login's
+                self.life = LineLife(self._mute_after)
             self._exchange_codec()
             self._given_up = ""
             code, reason = None, ""

@@ -13,10 +13,10 @@ from benchmarks.report import Report
 def card() -> dict[str, str]:
     """The benchmarks by name, with the first line of their docstring; none is imported."""
     found = {}
-    here = Path(__file__).parent
-    for path in [*sorted(here.glob("w[0-9]*.py")), here / "dirty.py", here / "failover.py"]:
-        told = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-        found[path.stem] = told.partition("\n")[0]
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        if path.stem[0] != "_" and any(isinstance(n, ast.FunctionDef) and n.name == "run" for n in tree.body):
+            found[path.stem] = (ast.get_docstring(tree) or "").partition("\n")[0]
     return found
 
 

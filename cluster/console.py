@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
+import httpx
 import typer
 from rich.console import Console
 from rich.progress import (
@@ -23,8 +25,10 @@ from rich.progress import (
 from cluster.document import check_with_ray
 from cluster.settings import Settings, read
 from market.errors import BadSetting, BourseError
+from market.sessions import IST
 
 REFUSED = 2
+WAIT_SECONDS = 10.0
 
 screen = Console(highlight=False)
 
@@ -46,6 +50,22 @@ def refuse(line: str) -> NoReturn:
     """End the command with one line on stderr and exit code 2."""
     typer.echo(line, err=True)
     raise typer.Exit(REFUSED) from None
+
+
+def answer(port: int, path: str) -> dict[str, Any]:
+    """What the gateway of this machine answers, or the end of this command."""
+    try:
+        got = httpx.get(f"http://127.0.0.1:{port}{path}", timeout=WAIT_SECONDS)
+        got.raise_for_status()
+        found: dict[str, Any] = got.json()
+    except (httpx.HTTPError, ValueError) as e:
+        refuse(f"no gateway on port {port}: {e}; bourse up starts one")
+    return found
+
+
+def clock(stamp: str) -> str:
+    """An instant of the API as the clocks of India show it."""
+    return f"{datetime.fromisoformat(stamp).astimezone(IST):%Y-%m-%d %H:%M:%S}"
 
 
 @contextmanager

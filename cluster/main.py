@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from adapters.redis_line import without_password
-from cluster import feeding, running
+from cluster import daily, feeding, running, tending
 from cluster.chaos import command
 from cluster.console import Config, screen, settings_of
 from cluster.settings import Settings
@@ -24,8 +24,10 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 app.add_typer(running.app)
+app.add_typer(daily.app)
 app.add_typer(command.app)
 app.add_typer(feeding.app, name="feed")
+app.add_typer(tending.app)
 
 
 @app.callback()
@@ -99,3 +101,7 @@ def _flat(values: dict[str, object], path: str = "") -> Iterator[tuple[str, str]
             yield from _flat(value, f"{path}{key}.")
         elif value is not None:
             yield f"{path}{key}", str(value)
+
+
+if __name__ == "__main__":
+    app()

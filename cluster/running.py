@@ -9,19 +9,18 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
-import httpx
 import typer
 from rich.console import Group
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
-from cluster.console import Config, progress, refuse, screen, settings_of, told
+from cluster.console import Config, answer, clock, progress, refuse, screen, settings_of, told
 from cluster.settings import Settings
 from market.sessions import IST
 
 FAILED = 1
 MAX = "max"
-WAIT_SECONDS = 10.0
 
 app = typer.Typer()
 
@@ -76,7 +75,7 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="The record itself.")] = False,
 ) -> None:
     """What runs and how it is: feeds, partitions, lag, candles today, memory."""
-    record = _get(settings_of(config).ports.http, "/api/v1/status")
+    record = answer(settings_of(config).ports.http, "/api/v1/status")
     if as_json:
         typer.echo(json.dumps(record, indent=2))
     else:
@@ -208,7 +207,9 @@ def tables(record: dict[str, Any]) -> Group:
     bus = record.get("bus", {})
     today = record.get("candles_today")
     line = f"bus {_mib(bus.get('used'))} of {_mib(bus.get('limit'))} ({bus.get('pressure', 'unknown')})"
-    return Group(feeds, folds, parts, line if today is None else f"{line}, candles today {today:,}")
+    open_alerts = [f"{a['severity']}: {a['text']} (since {clock(a['at'])})" for a in record.get("alerts", [])]
+    line = line if today is None else f"{line}, candles today {today:,}"
+    return Group(feeds, folds, parts, line, *map(escape, open_alerts))
 
 
 async def _follow(port: int, symbols: list[str], seconds: float) -> None:
@@ -237,16 +238,6 @@ def _quotes(rows: dict[str, dict[str, Any]]) -> Table:
         shown = ("price", "change_percent", "bid", "ask", "volume", "at", "age_seconds")
         table.add_row(symbol, *("" if q.get(k) is None else str(q[k]) for k in shown))
     return table
-
-
-def _get(port: int, path: str) -> dict[str, Any]:
-    try:
-        answer = httpx.get(f"http://127.0.0.1:{port}{path}", timeout=WAIT_SECONDS)
-        answer.raise_for_status()
-        found: dict[str, Any] = answer.json()
-    except (httpx.HTTPError, ValueError) as e:
-        refuse(f"no gateway on port {port}: {e}; bourse up starts one")
-    return found
 
 
 def _say(line: str) -> None:

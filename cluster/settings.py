@@ -20,10 +20,12 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_v
 
 from adapters.redis_line import ADDRESSES
 from cluster.document import OURS, document, ours, shown, stranger
+from cluster.jobs import COMMANDS, TIMETABLE
 from cluster.ports import Ports
 from market.errors import BadSetting, BadValue, StoreRefused
 from market.instruments import Universe
 from market.records import Record
+from market.timetable import Job
 from market.universes import UNIVERSES, universe
 
 UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
@@ -59,7 +61,9 @@ Speed = Annotated[float | Literal["max"], BeforeValidator(speed)]
 class Source(Record):
     """One feed: a vendor's account, or the simulated exchange, which alone has `dialect`, `speed` and `seed`."""
 
-    kind: Literal["simulated", "kite"] = Field(description="simulated or kite")
+    kind: Literal["simulated", "kite", "flattrade", "mstock", "polygon", "finnhub"] = Field(
+        description="simulated, kite, flattrade, mstock, polygon or finnhub"
+    )
     url: str | None = Field(
         default=None,
         pattern=r"^wss?://[^\s@]+$",
@@ -159,8 +163,23 @@ class Secrets(Record):
     kite_api_key: SecretStr | None = None
     kite_api_secret: SecretStr | None = None
     kite_access_token: SecretStr | None = None
+    flattrade_user: SecretStr | None = None
+    flattrade_api_key: SecretStr | None = None
+    flattrade_api_secret: SecretStr | None = None
+    flattrade_access_token: SecretStr | None = None
+    mstock_user: SecretStr | None = None
+    mstock_api_key: SecretStr | None = None
+    mstock_password: SecretStr | None = None
+    mstock_totp_secret: SecretStr | None = None
+    mstock_access_token: SecretStr | None = None
+    polygon_api_key: SecretStr | None = None
+    finnhub_api_key: SecretStr | None = None
     bus_url: SecretStr | None = None
     cache_url: SecretStr | None = None
+
+    def of(self, vendor: str, what: str) -> SecretStr:
+        """One secret of a vendor, empty where the environment does not say."""
+        return getattr(self, f"{vendor}_{what}", None) or SecretStr("")
 
 
 class Settings(Record):
@@ -182,6 +201,7 @@ class Settings(Record):
     retention: Retention = Retention()
     archive: Archive = Archive()
     snapshots: Snapshots = Snapshots()
+    timetable: Mapping[str, Job] = Field(default_factory=lambda: dict(TIMETABLE), description="jobs by name")
     object_store: Bytes = Field(
         default=256 << 20, ge=80 << 20, description="at least 80 MiB, written like 256 MiB or as bytes"
     )
@@ -238,6 +258,7 @@ class Settings(Record):
     def _agree(self) -> Settings:
         _check_universe(self.universe)
         _check_feeds(self.feeds)
+        _check_timetable(self.timetable)
         if self.actors.candles.count > self.partitions:
             allowed = f"1 to {self.partitions}, the number of partitions"
             raise BadValue("actors.candles.count", self.actors.candles.count, allowed)
@@ -320,6 +341,14 @@ def _check_feeds(feeds: Feeds) -> None:
                 raise BadValue(f"{at}.{key}", getattr(source, key), "only a simulated feed has one")
 
 
+def _check_timetable(timetable: Mapping[str, Job]) -> None:
+    for name, job in timetable.items():
+        if not re.fullmatch(r"[a-z][a-z0-9-]{0,30}", name):
+            raise BadValue(f"timetable.{name}", name, "a name of small letters, digits and -, at most 31")
+        if job.do not in COMMANDS:
+            raise BadValue(f"timetable.{name}.do", job.do, f"one of {', '.join(COMMANDS)}")
+
+
 def _first(where: str, given: dict[str, Any], wrong: ValidationError) -> BadSetting:
     """One error of many: a key that nobody knows before all others, for it explains the rest; else the deepest."""
     errors = [(e["type"], e["msg"], e["loc"], *_place(given, e["loc"])) for e in wrong.errors(include_url=False)]
@@ -330,6 +359,8 @@ def _first(where: str, given: dict[str, Any], wrong: ValidationError) -> BadSett
     record, allowed = _allowed(path)
     if kind == "extra_forbidden":
         return stranger(at, path[-1], _keys(record))
+    if kind == "value_error" and isinstance(value, dict):
+        allowed = message.removeprefix("Value error, ")
     return BadSetting(at, shown(value), allowed or message)
 
 

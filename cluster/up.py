@@ -44,7 +44,7 @@ def up(settings: Settings, say: Say, tape: Tape | None = None, ready: Callable[[
         signal.signal(signal.SIGTERM, _stop)  # Ray has put its own in
         signal.signal(signal.SIGINT, _stop)
         say("Ray is up")
-        wiring = _wiring(instance, tape)
+        wiring = _wiring(instance, tape, say)
         parts = wiring.parts()
         instance.supervise(wiring.supervisor(), parts)
         size = settings.gateway
@@ -88,20 +88,26 @@ def replayed(settings: Settings, recording: Path, day: date) -> Settings:
     return settings.model_copy(update={"stores": stores})
 
 
-def _wiring(instance: Instance, tape: Tape | None) -> Wiring:
-    from cluster.broker import listed
+def _wiring(instance: Instance, tape: Tape | None, say: Say) -> Wiring:
+    from cluster.broker import LISTS, opening
     from cluster.wiring import Wiring, account
 
     settings = instance.settings
     if tape is not None:
-        days = nse_sessions(tape.day - timedelta(days=10), tape.day + timedelta(days=10))
+        days = nse_sessions(*_around(tape.day))
         instruments = recordings.universe(recordings.read(tape.recording, tape.day))
         return Wiring(settings, instance.stores, instance.run, instruments=instruments, sessions=list(days), tape=tape)
-    source = settings.feeds.sources[settings.feeds.primary]
-    if source.kind == "kite":
-        instruments = listed(list(settings.instruments()), source, *account(settings))
-        return Wiring(settings, instance.stores, instance.run, instruments=instruments)
-    return Wiring(settings, instance.stores, instance.run)
+    instruments, sessions = list(settings.instruments()), nse_sessions(*_around(date.today()))
+    for source in settings.feeds.sources.values():
+        if source.kind in LISTS:
+            mine = account(settings, source.kind)
+            instruments, line = opening(instruments, source, mine, instance.stores.bus, sessions)
+            say(line)
+    return Wiring(settings, instance.stores, instance.run, instruments=instruments)
+
+
+def _around(day: date) -> tuple[date, date]:
+    return day - timedelta(days=10), day + timedelta(days=10)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from datetime import date, timedelta
 from pathlib import Path
@@ -17,22 +18,30 @@ from actors.market import Market
 from actors.plans import ArchivePlan, CandlesPlan, FeedPlan, MarketPlan, SwitchPlan
 from actors.supervisor import Part, SupervisorPlan
 from actors.switch import Switch
+from actors.timetable import Timetable, TimetablePlan
 from adapters import logs
+from adapters.jobs import READER
+from adapters.logins import Credentials
+from cluster.broker import root
+from cluster.jobs import commands
 from cluster.settings import Settings, Source
 from cluster.stores import Stores
 from cluster.tapes import Tape
-from market.errors import AuthRequired
+from market.accounts import login
+from market.codecs import Account
 from market.failover import Rule, order
 from market.holidays import nse_sessions
 from market.instruments import Instrument
 from market.sessions import SECOND, Session
-from market.vendors.kite import Kite
+from market.vendors import VENDORS
 from serve_app.follow import GatewayPlan
 
 DEMO_KEY = "demo"
 DEMO_TOKEN = "demo-access-token"  # noqa: S105  (of the simulated exchange, on loopback)
-LOGIN = "set KITE_API_KEY and KITE_ACCESS_TOKEN to those of today's login and start again"
+LOGIN = "start the demo again: its exchange takes only the demo's own token"
 HORIZON_DAYS = 400
+RECORDS_SECONDS = 30 * 86_400.0
+"""So long alerts and the ledger of jobs stay on the bus."""
 CALENDAR = date(2000, 1, 1)
 """From here on the gateway knows which days were sessions, and says which of them it has no candles of."""
 
@@ -64,7 +73,8 @@ class Wiring:
         # A recorded day waits for one reader, the primary; a live market has all of them.
         self.feeds = {primary: settings.feeds.sources[primary]} if tape else dict(settings.feeds.sources)
         """The feeds that run; a feed's number in the log is its place here."""
-        own = [name for name, source in self.feeds.items() if source.kind == "simulated" and source.url is None]
+        simulated = [name for name, source in self.feeds.items() if source.kind == "simulated"]
+        own = [name for name in simulated if tape or self.feeds[name].url is None]
         ports = [self._port, *range(*settings.ports.exchanges)]
         self._exchanges = dict(zip(own, ports, strict=False))
 
@@ -77,9 +87,10 @@ class Wiring:
             parts.append(
                 Part(name="market", make=Market, plan=MarketPlan(**self._bus()), environment=self._environment())
             )
-        if read_model:
             parts.append(self._switch())
         parts += [self._feed(number, name, source) for number, (name, source) in enumerate(self.feeds.items())]
+        if read_model and self._tape is None:
+            parts.append(self._timetable())
         return parts
 
     def supervisor(self) -> SupervisorPlan:
@@ -90,8 +101,18 @@ class Wiring:
             cache=self.stores.cache,
             partitions=self.settings.partitions,
             bus_folder=str(self.settings.bus_folder) if self.settings.bus_folder else None,
-            readers={"ticks": ("candles", "archive-ticks"), "candles": ("archive-candles",)},
-            keep_seconds={"ticks": keep.ticks_minutes * 60.0, "candles": keep.candles_days * 86_400.0},
+            readers={
+                "ticks": ("candles", "archive-ticks"),
+                "candles": ("archive-candles",),
+                "alerts": (),
+                "jobs": (READER,),
+            },
+            keep_seconds={
+                "ticks": keep.ticks_minutes * 60.0,
+                "candles": keep.candles_days * 86_400.0,
+                "alerts": RECORDS_SECONDS,
+                "jobs": RECORDS_SECONDS,
+            },
             log_level=self.settings.log_level,
         )
 
@@ -137,16 +158,23 @@ class Wiring:
 
     def _feed(self, number: int, name: str, source: Source) -> Part:
         simulated = source.kind == "simulated"
-        key, token = (SecretStr(DEMO_KEY), SecretStr(DEMO_TOKEN)) if simulated else account(self.settings)
+        key, token = SecretStr(DEMO_KEY), SecretStr(DEMO_TOKEN)
+        if not simulated:
+            mine = account(self.settings, source.kind)
+            key, token = mine.api_key, mine.access_token
         plan = FeedPlan(
             **self._bus(),
             name=name,
             source=number,
             vendor=source.dialect if simulated else source.kind,
-            url=source.url or (f"ws://127.0.0.1:{self._exchanges[name]}/" if simulated else Kite.stream),
+            url=self._url(name, source),
+            user="" if simulated else mine.user,
             api_key=key,
             access_token=token,
-            login=LOGIN,
+            account="" if simulated else source.kind,
+            credentials=None if simulated else unattended(self.settings, source.kind),
+            root="" if simulated or source.url is None else root(source),
+            login=LOGIN if simulated else login(source.kind).how,
             mode=source.mode,
             grace=int(self.settings.feeds.grace_seconds * SECOND),
             mute_after=int(source.mute_after_seconds * SECOND),
@@ -164,6 +192,11 @@ class Wiring:
             memory=share.memory,
             environment=self._environment(),
         )
+
+    def _url(self, name: str, source: Source) -> str:
+        if name in self._exchanges:
+            return f"ws://127.0.0.1:{self._exchanges[name]}/"
+        return source.url or VENDORS[source.kind].stream
 
     def _candles(self) -> list[Part]:
         share = self.settings.actors.candles
@@ -225,10 +258,36 @@ class Wiring:
             environment=self._environment(),
         )
 
+    def _timetable(self) -> Part:
+        plan = TimetablePlan(
+            bus=self.stores.bus,
+            partitions=self.settings.partitions,
+            jobs=self.settings.timetable,
+            commands=commands(self.settings.file),
+            calendars={"NSE": self.sessions},
+            dashboard=f"http://127.0.0.1:{self.settings.ports.dashboard}",
+            cluster=secrets.token_hex(8),
+            tape=self.settings.feeds.sources[self.settings.feeds.primary].kind == "simulated",
+            log_level=self.settings.log_level,
+        )
+        return Part(name="timetable", make=Timetable, plan=plan, environment=self._environment())
 
-def account(settings: Settings) -> tuple[SecretStr, SecretStr]:
-    """API key and access token of the broker account, from the environment. Raises AuthRequired."""
-    key, token = settings.secrets.kite_api_key, settings.secrets.kite_access_token
-    if key is None or token is None:
-        raise AuthRequired("kite", LOGIN)
-    return key, token
+
+def account(settings: Settings, vendor: str) -> Account:
+    """What the environment says of our account with a vendor; what it leaves out is empty."""
+    mine = {name: settings.secrets.of(vendor, name) for name in ("api_key", "access_token")}
+    return Account(user=settings.secrets.of(vendor, "user").get_secret_value(), **mine)
+
+
+def credentials(settings: Settings, vendor: str, code: SecretStr | None = None) -> Credentials:
+    """What the environment gives for a login. `code`: what the vendor's page gave."""
+    named = ("api_key", "api_secret", "password", "totp_secret")
+    mine = {name: settings.secrets.of(vendor, name) for name in named}
+    user = settings.secrets.of(vendor, "user").get_secret_value()
+    return Credentials(user=user, code=code or SecretStr(""), **mine)
+
+
+def unattended(settings: Settings, vendor: str) -> Credentials | None:
+    """What a feed needs to log in by itself, where the vendor lets it and the secret of its TOTP is configured."""
+    given = credentials(settings, vendor)
+    return given if given.totp_secret.get_secret_value() else None

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import structlog
+from pydantic import ValidationError
 
+from adapters.alerts import RECENT
+from adapters.alerts import TOPIC as ALERTS
 from adapters.bus import SEQUENCE_BITS, START, Bus, Entry, EntryId
-from adapters.entries import Rows, decode
+from adapters.entries import Rows, decode, decode_records
 from adapters.lines import Backoff
 from adapters.switches import Switches
+from market.alerts import OperatorAlert, still_open
 from market.candles import CANDLE, INTERVALS, Candles
 from market.errors import BadPayload, LineDown, LogWentBack
 from market.instruments import Instrument
@@ -59,6 +64,9 @@ class Follower:
         self.lock = threading.RLock()
         self.quotes = Quotes(len(plan.instruments), sessions.table())
         self.window = CandleWindow(len(plan.instruments), sessions)
+        self.alerts: deque[OperatorAlert] = deque(maxlen=RECENT)
+        """The last operator alerts, oldest first."""
+        self._alerts_after = START
         self.trouble = "starting"
         self.lag_seconds = 0.0
         self.entries = 0
@@ -86,6 +94,8 @@ class Follower:
                 self._log.error("log_went_back", stream=e.stream)
                 with self.lock:
                     self.window.clear()
+                    self.alerts.clear()
+                self._alerts_after = START
                 self._stopped.wait(self._pauses.pause())
             except LineDown as e:
                 self.trouble = e.reason
@@ -105,6 +115,11 @@ class Follower:
         """The window's candles of one instrument that start in [first, last), oldest first."""
         with self.lock:
             return self.window.read(instrument, seconds, first, last)
+
+    def told(self, *, everything: bool) -> list[OperatorAlert]:
+        """The operator alerts that are open, or all of late, oldest first."""
+        with self.lock:
+            return list(self.alerts) if everything else still_open(self.alerts)
 
     def counts(self) -> npt.NDArray[np.int64]:
         """How many one-minute candles of the newest session each instrument has, (n,)."""
@@ -143,6 +158,8 @@ class Follower:
         candles = dict.fromkeys(self._partitions, START)
         while self._read_candles(candles):
             pass
+        while self._read_alerts():
+            pass
         ticks = {p: self._bus.last("ticks", p) for p in self._partitions}
         if (seam := Switches(self._bus).newest()) is not None:
             with self.lock:
@@ -166,6 +183,8 @@ class Follower:
                 self.lag_seconds = round(max(0.0, time.time() - (read[-1].id >> SEQUENCE_BITS) / 1000), 3)
             if time.monotonic() - checked > 1.0:
                 checked = time.monotonic()
+                self._read_alerts()
+                self._bus.check(ALERTS, 0, self._alerts_after)
                 for p in self._partitions:
                     self._bus.check("ticks", p, ticks[p])
 
@@ -176,6 +195,20 @@ class Follower:
             self.bad += 1
             self._log.error("entry_unreadable", entry=entry.id, partition=entry.partition, reason=e.reason)
             return np.zeros(0, dtype)
+
+    def _read_alerts(self) -> bool:
+        read = self._bus.read(ALERTS, {0: self._alerts_after}, count=READ_ENTRIES)
+        for entry in read:
+            try:
+                found = [OperatorAlert.model_validate(record) for record in decode_records(entry.payload)]
+            except (BadPayload, ValidationError) as e:
+                self.bad += 1
+                self._log.error("entry_unreadable", entry=entry.id, topic=ALERTS, reason=str(e))
+                found = []
+            with self.lock:
+                self.alerts += found
+            self._alerts_after = entry.id
+        return bool(read)
 
     def _read_candles(self, after: dict[int, EntryId]) -> bool:
         read = self._bus.read("candles", after, count=READ_ENTRIES)

@@ -68,10 +68,15 @@ class Desk:
             record = {"parts": [], "trouble": f"cache: {e.reason}"}
         record["candles_today"] = int(self.follower.counts().sum())
         record["gateway"] = self.follower.health()
+        record["alerts"] = self.alerts(everything=False)
         return record
 
+    def alerts(self, *, everything: bool) -> list[dict[str, Any]]:
+        """Operator alerts: the open ones, or all of late."""
+        return shapes.alerts(self.follower.told(everything=everything), self.follower.told(everything=False))
+
     def health(self) -> dict[str, Any]:
-        """Each part: up, lag, state; and one word for all."""
+        """Each part: up, lag, state; open alerts; and one word for all, which a critical alert makes "degraded"."""
         record = self.status()
         parts = {
             p["actor"]: {k: p.get(k) for k in ("up", "state", "lag_seconds", "trouble", "restarts") if k in p}
@@ -80,8 +85,10 @@ class Desk:
         parts["gateway"] = record["gateway"]
         well = all(p["up"] and p.get("state") not in DOWN and not p.get("trouble") for p in parts.values())
         well = well and bool(record["parts"]) and not record.get("held_back")
+        well = well and not any(a["severity"] == "critical" for a in record["alerts"])
         status = "ok" if well else "down" if self.follower.trouble else "degraded"
-        told = {"status": status, "parts": parts, "bus": record.get("bus"), "trouble": record.get("trouble", "")}
+        said = {name: record.get(name) for name in ("bus", "alerts")}
+        told = {"status": status, "parts": parts, **said, "trouble": record.get("trouble", "")}
         return told | {"feeds": _breakers(record)}
 
     def feeds(self) -> dict[str, Any]:
@@ -207,6 +214,12 @@ def _state_routes(app: FastAPI, desk: Desk) -> None:
         """Each feed, its breaker and which one is active; the last switches: from, to, at, since, reason."""
         _only(request)
         return desk.feeds()
+
+    @app.get("/api/v1/alerts")
+    def alerts(request: Request, everything: Annotated[bool, Query(alias="all")] = False) -> dict[str, Any]:
+        """What an operator should know: alerts that are open; with `all`, those that are over too, oldest first."""
+        _only(request, "all")
+        return {"alerts": desk.alerts(everything=everything)}
 
     @app.get("/api/market/status")
     @app.get("/api/v1/market/status", include_in_schema=False)

@@ -5,11 +5,12 @@ unknown.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
+from market.alerts import OperatorAlert
 from market.candles import Candles, Provenance
 from market.failover import Seam
 from market.instruments import Instrument
@@ -106,6 +107,11 @@ def candles(rows: Candles) -> list[dict[str, Any]]:
             starts.tolist(), rows[CANDLE_FIELDS].tolist(), strict=True
         )
     ]
+
+
+def alerts(told: Iterable[OperatorAlert], still: Collection[OperatorAlert]) -> list[dict[str, Any]]:
+    """Operator alerts in their order; `open`: nobody has called it over yet."""
+    return [{**one.model_dump(), "at": stamp(one.at), "open": one in still} for one in told]
 
 
 def coverage(

@@ -33,15 +33,17 @@ def blocks(language: str) -> list[str]:
 
 
 COMMANDS = sorted({line for block in blocks("sh") for line in block.splitlines() if line.strip()})
-ALONE = {c for c in COMMANDS if re.match(r"\.venv/bin/bourse (check|doctor|replay)\b", c)}
-RUNNING = {c for c in COMMANDS if re.match(r"(curl -s |\.venv/bin/bourse (status|watch|down|feed)\b)", c)}
+ALONE = {c for c in COMMANDS if re.match(r"\.venv/bin/bourse (check|compact|doctor|replay|login|instruments)\b", c)}
+RUNNING = {
+    c for c in COMMANDS if re.match(r"(curl -s |\.venv/bin/bourse (alerts|status|timetable|watch|down|feed)\b)", c)
+}
 
 
 def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
     words = shlex.split(command)
     if words[0] == ".venv/bin/bourse":
         words = [*BOURSE, *words[1:]]
-    known = {**os.environ, "PYTHONPATH": str(ROOT)}
+    known = {**os.environ, "PYTHONPATH": str(ROOT), "KITE_API_KEY": "demo"}
     return subprocess.run(words, cwd=folder, env=known, capture_output=True, text=True, timeout=110)
 
 

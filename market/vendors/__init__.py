@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from market.codecs import TickCodec, Token
+from market.vendors.finnhub import Finnhub
 from market.vendors.kite import Kite
 from market.vendors.mstock import MStock
+from market.vendors.polygon import Polygon
 
 
 class Vendor(Protocol):
@@ -23,4 +25,4 @@ class Vendor(Protocol):
         ...
 
 
-VENDORS: dict[str, Vendor] = {"kite": Kite, "mstock": MStock}
+VENDORS: dict[str, Vendor] = {"kite": Kite, "mstock": MStock, "polygon": Polygon, "finnhub": Finnhub}

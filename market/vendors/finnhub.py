@@ -54,7 +54,7 @@ class Finnhub:
     sockets = 1
     silence = timedelta(seconds=75)
     waits = False
-    pulse = None
+    pulse: tuple[str, float] | None = None
 
     def __init__(self, tokens: Mapping[Token, int], source: int = 0) -> None:
         """`tokens`: the symbol, `AAPL` -> our instrument id."""

@@ -58,7 +58,7 @@ class Polygon:
     sockets = 1
     silence = timedelta(seconds=30)
     waits = True
-    pulse = None
+    pulse: tuple[str, float] | None = None
 
     def __init__(self, tokens: Mapping[Token, int], source: int = 0) -> None:
         """`tokens`: the ticker, `AAPL` -> our instrument id."""

@@ -23,7 +23,7 @@ from adapters.bus import END, START, Bus, Entry
 from adapters.exchange import Exchange
 from market.candles import CANDLE
 from market.instruments import Instrument, Kind
-from market.sessions import MINUTE, SECOND, session
+from market.sessions import MINUTE, SECOND, Session, session
 from market.tape import BAR, Bars, Tape, from_bars
 from market.ticks import TICK, Ticks
 from market.ticks import Kind as Row
@@ -60,12 +60,12 @@ def instruments(count: int = len(NAMES)) -> tuple[Instrument, ...]:
     )
 
 
-def bars(of: tuple[Instrument, ...]) -> Bars:
+def bars(of: tuple[Instrument, ...], day: Session = SESSION) -> Bars:
     """Every minute of the session of each instrument, seeded."""
-    rng = np.random.default_rng(20160825)
-    rows = np.zeros((len(of), SESSION.minutes), BAR)
+    rng = np.random.default_rng(int(day.date.strftime("%Y%m%d")))
+    rows = np.zeros((len(of), day.minutes), BAR)
     rows["instrument"] = np.array([i.id for i in of])[:, None]
-    rows["start"] = SESSION.open + np.arange(SESSION.minutes) * MINUTE
+    rows["start"] = day.open + np.arange(day.minutes) * MINUTE
     prices = rng.integers(100_00, 120_00, (4, *rows.shape)) * 100
     rows["open"], rows["close"] = prices[:2]
     rows["low"], rows["high"] = prices.min(axis=0), prices.max(axis=0)
@@ -181,9 +181,9 @@ def caught_up(candles: Candles, bus: Bus) -> bool:
     return bool(read) and all(cursor == bus.last("ticks", p) for p, cursor in read.items())
 
 
-def fold_everything(bus: Bus, url: str, partitions: int) -> None:
+def fold_everything(bus: Bus, url: str, partitions: int, **more: Any) -> None:
     """One Candles actor from where the snapshots stand to the end of the log."""
-    candles = Candles(candles_plan(url, partitions))
+    candles = Candles(candles_plan(url, partitions, **more))
     one = Running(candles)
     one.wait(lambda: caught_up(candles, bus))
     one.stop()

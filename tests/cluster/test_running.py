@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import re
+from datetime import date
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
+from adapters.lake import Lake, candle_table
 from cluster.instance import free_base
 from cluster.main import app
 from cluster.running import speed_of, tables
+from cluster.tending import jobs_table
+from market.candles import CANDLE
+from market.sessions import MINUTE, day_number
 
 CONFIG = """
 cluster_name: bourse
@@ -51,6 +57,9 @@ def bourse(*words: str | Path) -> tuple[int, str, str]:
         ("status", ["lag", "--json"]),
         ("watch", ["live table", "symbols", "--seconds"]),
         ("replay", ["compare the candles with the file", "Exit code 0", "--lake", "--speed", "--session"]),
+        ("timetable", ["when it runs next", "--json", "run"]),
+        ("alerts", ["still open", "--all", "--json"]),
+        ("compact", ["small files", "--session"]),
         ("check", ["what the config comes to"]),
         ("doctor", ["wrong with this machine"]),
     ],
@@ -101,7 +110,9 @@ def test_a_recording_or_a_day_that_is_none_is_refused(config: Path, recording: P
     assert "Traceback" not in empty[2]
 
 
-@pytest.mark.parametrize("words", [("status",), ("status", "--json"), ("watch", "RELIANCE")])
+@pytest.mark.parametrize(
+    "words", [("status",), ("status", "--json"), ("watch", "RELIANCE"), ("timetable",), ("alerts", "--all")]
+)
 def test_without_a_gateway_there_is_one_line(words: tuple[str, ...], config: Path) -> None:
     code, out, error = bourse(*words, "-c", config)
 
@@ -157,3 +168,56 @@ def test_a_status_without_parts_is_still_shown() -> None:
 
     assert "archive" in shown.get()
     assert "candles today" not in shown.get()
+
+
+def test_a_job_that_is_not_in_the_timetable_is_one_line(config: Path) -> None:
+    code, _, error = bourse("timetable", "run", "dance", "-c", config)
+
+    assert code == 2
+    assert error.strip().startswith("job: 'dance' is not allowed; one of instruments, repair,")
+
+
+def test_the_timetable_is_shown_in_indias_time() -> None:
+    last = {"at": 1472097300000000000, "by_hand": False, "attempt": 2, "state": "failed", "reason": "no [bond]"}
+    jobs = [
+        {"job": "repair", "at": "every 10 min while open", "next": 1472097900000000000, "last": last},
+        {"job": "compact", "at": "cron 0 2 * * *", "next": None, "last": None},
+    ]
+    console = Console(width=200)
+
+    with console.capture() as shown:
+        console.print(jobs_table(jobs))
+
+    lines = COLOUR.sub("", shown.get()).splitlines()
+    assert re.search(
+        r"repair +every 10 min.* +Thu 25 Aug 09:35:00 +Thu 25 Aug 09:25:00 +failed \(try 2\) +no \[bond\]", lines[1]
+    )
+    assert lines[2].split() == ["compact", "cron", "0", "2", "*", "*", "*"]
+
+
+def test_open_alerts_stand_under_the_status() -> None:
+    alert = {"severity": "critical", "text": "log in [kite]", "at": "2016-08-25T03:55:00Z"}
+    console = Console(width=200)
+
+    with console.capture() as shown:
+        console.print(tables({"alerts": [alert]}))
+
+    assert "critical: log in [kite] (since 2016-08-25 09:25:00)" in COLOUR.sub("", shown.get()).splitlines()
+
+
+def test_compacting_joins_the_files_of_a_session_and_keeps_its_rows(config: Path) -> None:
+    lake, before = Lake(str(config.parent / "data" / "lake")), np.zeros(1, CANDLE)
+    before["session"], before["interval"] = day_number(date(2016, 8, 25)), 60
+    for number in range(1, 4):
+        before["start"] = number * MINUTE
+        lake.append("candles", candle_table(before, ["NSE:TCS"]), {"candles:0": number})
+
+    none, newest, other = (
+        bourse("compact", "-c", config, *words)
+        for words in (["--session", "2016-08-24"], [], ["--session", "2016-08-25"])
+    )
+
+    assert (none[0], none[1].splitlines()) == (0, ["ticks: nothing of 2016-08-24", "candles: nothing of 2016-08-24"])
+    assert newest[1].splitlines() == ["ticks: nothing of any session", "candles: 2 files fewer for 2016-08-25"]
+    assert "candles: 0 files fewer for 2016-08-25" in other[1]
+    assert lake.read_candles(None, None, date(2016, 8, 25), date(2016, 8, 25)).num_rows == 3

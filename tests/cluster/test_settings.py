@@ -117,6 +117,7 @@ def test_a_file_that_says_nothing_of_us_is_a_file_of_defaults(tmp_path: Path, ou
 
 
 SIM = "feeds: {sources: {sim: {kind: simulated, %s}}}"
+JOB = "timetable: {a: {%s}}"
 KITE = "feeds: {primary: k, sources: {k: {kind: kite, %s}}}"
 
 
@@ -143,8 +144,8 @@ KITE = "feeds: {primary: k, sources: {k: {kind: kite, %s}}}"
         ("feeds: {primary: kite}", "feeds.primary", "'kite' is not allowed; a feed under sources: sim"),
         ("feeds: {sources: {}}", "feeds.sources", "1 to 15 feeds"),
         ("feeds: {sources: {sim: simulated}}", "feeds.sources.sim", "a mapping of kind, url, fallback"),
-        ("feeds: {sources: {sim: {}}}", "feeds.sources.sim.kind", "'nothing' is not allowed; simulated or kite"),
-        ("feeds: {sources: {sim: {kind: replay}}}", "feeds.sources.sim.kind", "simulated or kite"),
+        ("feeds: {sources: {sim: {}}}", "feeds.sources.sim.kind", "'nothing' is not allowed; simulated, kite"),
+        ("feeds: {sources: {sim: {kind: replay}}}", "feeds.sources.sim.kind", "simulated, kite, flattrade"),
         ("feeds: {sources: {Sim 1: {kind: kite}}, primary: Sim 1}", "feeds.sources.Sim 1", "small letters"),
         ("feeds: {grace_seconds: 60}", "feeds.grace_seconds", "0 to below 60"),
         ("feeds: {grace_seconds: .nan}", "feeds.grace_seconds", "0 to below 60"),
@@ -170,6 +171,18 @@ KITE = "feeds: {primary: k, sources: {k: {kind: kite, %s}}}"
         ("retention: {ticks_minutes: 0}", "retention.ticks_minutes", "1 to 10080"),
         ("archive: {commit_seconds: 0}", "archive.commit_seconds", "0.1 to 3600"),
         ("snapshots: 5", "snapshots", "a mapping of seconds"),
+        (JOB % "at: noon, do: compact", "timetable.a.at", "'noon' is not allowed; like 08:30 on session days"),
+        (JOB % "cron: 61 * * * *, do: compact", "timetable.a.cron", "'61 * * * *' is not allowed; five fields of cron"),
+        (JOB % "do: compact", "timetable.a", "'a mapping' is not allowed; one of at and cron"),
+        (JOB % "at: 08:30 on session days", "timetable.a.do", "'nothing' is not allowed; the name of a job"),
+        (JOB % "at: 08:30 on session days, do: dance", "timetable.a.do", "'dance' is not allowed; one of instruments"),
+        (JOB % "at: 08:30 on session days, do: compact, misfire: run", "timetable.a.misfire", "catch_up or skip"),
+        (JOB % "at: 08:30 on session days, do: compact, exchange: LSE", "timetable.a.exchange", "NSE"),
+        (JOB % "at: 08:30 on session days, do: compact, tries: 0", "timetable.a.tries", "1 to 20"),
+        (JOB % "att: 08:30 on session days", "timetable.a.att", "did you mean at?"),
+        ("timetable: {A b: {at: 08:30 on session days, do: compact}}", "timetable.A b", "small letters"),
+        ("timetable: {a: compact}", "timetable.a", "a mapping of at, cron, exchange, do"),
+        ("timetable: compact", "timetable", "jobs by name"),
         ("object_store: 1 MiB", "object_store", "at least 80 MiB"),
         ("log_level: loud", "log_level", "debug, info, warning or error"),
         ("file: /etc/passwd", "file", "known keys here: universe"),

@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 from starlette.testclient import TestClient
 
+from adapters.alerts import Alerts
 from adapters.bus import Bus
 from adapters.entries import encode
 from adapters.lake import Lake, candle_table
 from adapters.readmodel import ReadModel
 from adapters.redis_server import RedisServer
+from market.alerts import OperatorAlert
 from market.candles import CANDLE, Candles, Provenance
 from market.instruments import Instrument, partition_of
 from market.money import SCALE, UNKNOWN
@@ -105,6 +107,13 @@ class House:
         self._lake_writes += 1
         table = candle_table(np.concatenate(rows), [i.symbol for i in INSTRUMENTS])
         self.lake.append("candles", table, {"test": self._lake_writes})
+
+    def alert(self, *alerts: OperatorAlert) -> None:
+        """Tell operators something, and wait until the gateway has heard."""
+        for one in alerts:
+            Alerts(self.bus).tell(one)
+        if hasattr(self, "follower"):
+            wait(lambda: set(alerts) <= set(self.follower.told(everything=True)))
 
     def get(self, path: str, **query: Any) -> dict[str, Any]:
         """The body of a good answer."""

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from adapters.switches import Switches
+from market.alerts import OperatorAlert
 from market.failover import Seam
 from serve_app.gateway import CANDLES
 from tests.serve_app.house import (
@@ -68,6 +69,63 @@ def test_one_part_in_trouble_degrades_health(house: House, said: dict[str, Any])
     house.model.put("status", {"parts": [part("feed-main", **said), part("candles-0")], "bus": {}}, 60)
 
     assert house.get("/health")["status"] == "degraded"
+
+
+def bad(number: int, *, over: bool = False, severity: str = "warning") -> OperatorAlert:
+    """An alert about a job, begun so many minutes after the open."""
+    what = {"kind": "job", "subject": "repair", "text": "repair did not end well", "severity": severity}
+    return OperatorAlert.model_validate({**what, "at": after(TODAY, number), "over": over})
+
+
+def test_open_alerts_stand_in_the_status_and_in_health(house: House) -> None:
+    house.model.put("status", {"parts": [part("feed-main")], "bus": {}}, 60)
+    house.alert(bad(10))
+
+    health, status, alerts = (house.get(path) for path in ("/health", "/api/v1/status", "/api/v1/alerts"))
+
+    assert health["alerts"] == status["alerts"] == alerts["alerts"]
+    assert health["status"] == "ok"
+    assert alerts["alerts"] == [
+        {
+            "kind": "job",
+            "subject": "repair",
+            "at": "2016-08-25T03:55:00Z",
+            "severity": "warning",
+            "text": "repair did not end well",
+            "over": False,
+            "open": True,
+        }
+    ]
+
+
+def test_an_alert_that_is_over_is_shown_to_who_asks_for_all(house: House) -> None:
+    house.alert(bad(10), bad(10, over=True), bad(20))
+
+    assert [a["at"] for a in house.get("/api/v1/alerts")["alerts"]] == ["2016-08-25T04:05:00Z"]
+    everything = house.get("/api/v1/alerts", all="true")["alerts"]
+    assert [(a["over"], a["open"]) for a in everything] == [(False, False), (True, False), (False, True)]
+
+
+def test_a_critical_alert_degrades_health_until_it_is_over(house: House) -> None:
+    house.model.put("status", {"parts": [part("feed-main")], "bus": {}}, 60)
+    house.alert(bad(10, severity="critical"))
+    during = house.get("/health")["status"]
+    house.alert(bad(10, severity="critical", over=True))
+
+    assert (during, house.get("/health")["status"]) == ("degraded", "ok")
+
+
+@pytest.mark.parametrize("query", [{"all": "perhaps"}, {"everything": "true"}])
+def test_alerts_are_asked_for_in_its_own_words(house: House, query: dict[str, str]) -> None:
+    assert house.client.get("/api/v1/alerts", params=query).status_code == 422
+
+
+def test_an_alert_nobody_can_read_is_counted_and_passed_over(house: House) -> None:
+    house.bus.append("alerts", "somebody", [(0, 1, b"garbage")])
+    house.alert(bad(10))
+
+    assert len(house.get("/api/v1/alerts")["alerts"]) == 1
+    assert house.get("/health")["parts"]["gateway"]["bad_entries"] == 1
 
 
 def test_the_market_status_names_phase_clock_and_feeds(house: House) -> None:

@@ -1,0 +1,29 @@
+"""Jobs: what the timetable may do, each a command of ours by name, and what it does unless cluster.yaml says else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from market.timetable import SESSION, Job
+
+COMMANDS: Mapping[str, tuple[str, ...]] = {
+    "instruments": ("instruments", "refresh"),
+    "repair": ("repair", "--session", SESSION),
+    "reconcile": ("reconcile", "--session", SESSION),
+    "compact": ("compact", "--session", SESSION),
+}
+"""The words behind `bourse`; SESSION stands for the session the run belongs to."""
+
+TIMETABLE: Mapping[str, Job] = {
+    "instruments": Job(at="08:30 on session days", do="instruments"),
+    "repair": Job(at="every 10 min while open", do="repair", misfire="skip"),
+    "repair-day": Job(at="20 min after close", do="repair"),
+    "reconcile": Job(at="19:30 on session days", do="reconcile", retry_seconds=900),
+    "compact": Job(at="23:00 on session days", do="compact"),
+}
+
+
+def commands(config: Path) -> dict[str, tuple[str, ...]]:
+    """The words of each job, with the file that says what they are about."""
+    return {name: (*words, "--config", str(config)) for name, words in COMMANDS.items()}
