@@ -370,21 +370,11 @@ def _fold(
             if world[ACTIVE] != active or feeds[active].state != _LIVE:
                 held = world[WAITING]
                 world[WAITING] = 0
+                first, everyone = np.int64(0), np.bool_(True)  # as literals Numba would compile it all a second time
                 _ticks(
-                    waiting[:held],
-                    0,
-                    True,
-                    slots,
-                    sessions,
-                    last,
-                    minutes,
-                    feeds,
-                    world,
-                    counts,
-                    prints,
-                    shown,
-                    waiting,
-                )
+                    waiting[:held], first, everyone, slots, sessions, last, minutes, feeds, world, counts, prints,
+                    shown, waiting,
+                )  # fmt: skip
                 counts[TICKS] -= held
             elif row.source == active:
                 _let_go(row.at - WAIT, waiting, slots, shown, world, counts)
