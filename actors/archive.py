@@ -21,9 +21,8 @@ from adapters.bus import Bus, EntryId
 from adapters.lines import Backoff
 from market.candles import CANDLE
 from market.errors import LineDown, LogWentBack
-from market.ticks import TICK, Kind
+from market.ticks import Kind
 
-DTYPES = {"ticks": TICK, "candles": CANDLE}
 READ_ENTRIES = 256
 BLOCK_SECONDS = 0.2
 COMMIT_ROWS = 1_000_000
@@ -138,9 +137,11 @@ class Archive:
         for entry in read:
             if entry.id > safe:
                 continue
-            rows = entries.decode(entry.payload, DTYPES[shelf.topic])
             if shelf.topic == "ticks":
+                rows = entries.ticks_of(entry.payload)
                 rows = rows[rows["kind"] == Kind.TICK]
+            else:
+                rows = entries.decode(entry.payload, CANDLE)
             if len(rows):
                 shelf.rows.append(rows)
             shelf.cursors[entry.partition] = entry.id

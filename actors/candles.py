@@ -2,7 +2,8 @@
 
 Exactly once: an output entry carries the id of the input entry that closed it, so whatever is folded again after a
 restart is refused by the bus as known. Whenever the bus goes away the state is thrown away and read anew from the
-last snapshot: one way of recovery, used for everything.
+last snapshot: one way of recovery, used for everything. A repair is an entry of candles among the ticks; what it comes
+to depends on it, on the fold and on the candles under the ids before its own, so it comes out the same however often.
 """
 
 from __future__ import annotations
@@ -18,17 +19,21 @@ import structlog
 from actors.measures import Counts, gauge, milliseconds, resident_bytes
 from actors.plans import CandlesPlan, ids
 from adapters import entries, logs
+from adapters.alerts import Alerts
 from adapters.bus import START, Bus, Entry, EntryId, Lease
 from adapters.lines import Backoff
 from adapters.readmodel import ReadModel
+from market.candles import CANDLE, NO_CANDLES, Provenance
 from market.candles import Candles as CandleRows
+from market.coverage import gap_alert, gaps_begun
 from market.errors import LeaseLost, LineDown
 from market.instruments import Universe
 from market.sessions import Sessions
-from market.ticks import TICK, FeedState, Kind, mark
+from market.ticks import FeedState, Kind, mark
 
 READER = "candles"
 READ_ENTRIES = 64
+KNOWN_ENTRIES = 512
 BLOCK_SECONDS = 0.2
 SHOWN_SECONDS = 1.0
 
@@ -49,7 +54,7 @@ class Partition:
     def health(self) -> dict[str, Any]:
         """Its cursor, its market time and how many rows met which rule."""
         time_and_counts = {"market_time": self.builder.market_time, **self.builder.counts}
-        return {"cursor": self.cursor, "candles": self.candles, **time_and_counts}
+        return {"cursor": self.cursor, "candles": self.candles, **time_and_counts, "refused": self.builder.refused}
 
 
 class Candles:
@@ -63,6 +68,7 @@ class Candles:
         self._plan = plan
         self._log = structlog.get_logger()
         self._bus = Bus(plan.bus)
+        self._alerts = Alerts(self._bus)
         self._model = ReadModel(plan.cache)
         self._universe = Universe(plan.instruments)
         CandleBuilder([0], Sessions(plan.sessions).table()).step(
@@ -79,6 +85,7 @@ class Candles:
         self._fold_ms = milliseconds("bourse_candles_step_ms", "one read, folded and written", "partitions")
         self._tags = {"partitions": name}
         self._refolded = 0
+        self._recalled: dict[int, tuple[EntryId, list[CandleRows]]] = {}
         self._closing: deque[float] = deque(maxlen=4096)
 
     def run(self) -> None:
@@ -120,6 +127,7 @@ class Candles:
 
     def _own(self) -> None:
         """Take the partitions over from whoever had them: lease, snapshot, cursor."""
+        self._recalled.clear()
         for number in self._plan.mine:
             self._take_lease(number)
             part = Partition(number, self._plan, self._universe)
@@ -149,8 +157,18 @@ class Candles:
         read = self._bus.read("ticks", after, count=READ_ENTRIES, block=BLOCK_SECONDS)
         if read:
             started = time.monotonic()
-            closed = [(e, rows) for e in read if len(rows := self._fold(e))]
+            closed: list[tuple[Entry, CandleRows]] = []
+            repairs = False
+            for entry in read:
+                if entries.is_repair(entry.payload):
+                    self._publish(closed)  # what it corrects may be among them
+                    self._publish([(entry, self._repair(entry))])
+                    closed, repairs = [], True
+                elif len(rows := self._fold(entry)):
+                    closed.append((entry, rows))
             self._publish(closed)
+            if not repairs:
+                self._recalled.clear()  # repairs come in bursts; what they needed to know is large
             for entry in read:
                 self._parts[entry.partition].cursor = entry.id
             self._time(closed)
@@ -167,10 +185,35 @@ class Candles:
             self._shown = began
 
     def _fold(self, entry: Entry) -> CandleRows:
-        return self._parts[entry.partition].builder.step(entries.decode(entry.payload, TICK))
+        builder = self._parts[entry.partition].builder
+        running = builder.gap_since
+        rows = builder.step(entries.ticks_of(entry.payload))
+        if len(rows) and (rows["provenance"] == Provenance.GAP).any():
+            for start in gaps_begun(rows, running):
+                self._alerts.tell(gap_alert(start))
+        return rows
+
+    def _repair(self, entry: Entry) -> CandleRows:
+        """What a repair comes to, given everything published under the ids before its own."""
+        rows = entries.decode(entry.payload, CANDLE)
+        out = self._parts[entry.partition].builder.repair(rows, self._known(entry, rows))
+        self._log.info("repaired", partition=entry.partition, entry=entry.id, proposed=len(rows), changed=len(out))
+        return out
+
+    def _known(self, entry: Entry, rows: CandleRows) -> CandleRows:
+        """The candles of a repair's instruments and sessions that the bus holds under the ids before its own."""
+        after, held = self._recalled.setdefault(entry.partition, (START, []))
+        while found := self._bus.range("candles", entry.partition, after + 1, entry.id - 1, KNOWN_ENTRIES):
+            held += [entries.decode(one.payload, CANDLE) for one in found]
+            after = found[-1].id
+        self._recalled[entry.partition] = after, held
+        of = np.unique(rows["session"]), np.unique(rows["instrument"])
+        mine = [c[np.isin(c["session"], of[0]) & np.isin(c["instrument"], of[1])] for c in held]
+        return np.concatenate([NO_CANDLES, *mine])
 
     def _publish(self, closed: list[tuple[Entry, CandleRows]]) -> None:
-        """Write what the entries of one read closed, each under its entry's id."""
+        """Write what each entry closed or corrected, if anything, under its id."""
+        closed = [(entry, rows) for entry, rows in closed if len(rows)]
         new = self._bus.write_all("candles", [(e.partition, e.id, entries.encode(rows)) for e, rows in closed])
         for (entry, rows), written in zip(closed, new, strict=True):
             self._parts[entry.partition].candles += len(rows)
@@ -180,7 +223,7 @@ class Candles:
         """From the mark that closed a minute, as the feed made it, to its candles on the bus."""
         now = time.time_ns()
         for entry, _ in closed:
-            ticks = entries.decode(entry.payload, TICK)
+            ticks = entries.ticks_of(entry.payload)
             made = int(ticks["received"][ticks["kind"] == Kind.MARK][-1])
             self._closing.append((now - made) / 1e6)
 

@@ -12,14 +12,14 @@ from typing import Any
 from actors.measures import resident_bytes
 from adapters import logs
 from adapters.bus import SEQUENCE_BITS, Bus
-from adapters.entries import decode
+from adapters.entries import ticks_of
 from adapters.exchange import Exchange as Server
 from market import generator
 from market.instruments import Instrument
 from market.records import Record
 from market.sessions import SECOND, Session, Sessions
 from market.tape import TAIL, Tape
-from market.ticks import TICK, Kind
+from market.ticks import Kind
 from market.universes import LISTINGS
 
 RUNNING_SECONDS = 3.0
@@ -119,13 +119,14 @@ def market_time(bus: Bus, partitions: int, speed: float = 0.0) -> int:
     """
     newest = 0
     for partition in range(partitions):
-        last = bus.last("ticks", partition)
-        for entry in bus.range("ticks", partition, last, last, 1):
-            rows = decode(entry.payload, TICK)
-            age = max(0.0, time.time() - (entry.id >> SEQUENCE_BITS) / 1000)
-            since = int(age * speed * SECOND) if age < RUNNING_SECONDS else 0
+        for entry in bus.backwards("ticks", partition):
+            rows = ticks_of(entry.payload)
             marks = rows["at"][rows["kind"] == Kind.MARK]
-            newest = max([newest, *(marks + since).tolist()])
+            if len(marks):
+                age = max(0.0, time.time() - (entry.id >> SEQUENCE_BITS) / 1000)
+                since = int(age * speed * SECOND) if age < RUNNING_SECONDS else 0
+                newest = max(newest, int(marks.max()) + since)
+                break
     return newest
 
 

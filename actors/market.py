@@ -18,7 +18,6 @@ from adapters.readmodel import ReadModel
 from adapters.switches import Switches
 from market.errors import LineDown
 from market.quotes import Quotes
-from market.ticks import TICK
 
 READ_ENTRIES = 256
 BLOCK_SECONDS = 0.2
@@ -77,7 +76,7 @@ class Market:
         due = time.monotonic()
         while not self._stopped:
             for entry in self._bus.read("ticks", after, count=READ_ENTRIES, block=BLOCK_SECONDS):
-                self._quotes.update(entries.decode(entry.payload, TICK))
+                self._quotes.update(entries.ticks_of(entry.payload))
                 after[entry.partition] = entry.id
             if time.monotonic() >= due:
                 self._refresh()

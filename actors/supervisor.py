@@ -30,6 +30,8 @@ NAMESPACE = "bourse"
 TURN_SECONDS = 1.0
 ANSWER_SECONDS = 5.0
 SILENT_SECONDS = 30.0
+START_SECONDS = 300.0
+"""A process that has not answered yet may be compiling on a busy machine; ended for that, it would begin anew."""
 STATUS_EXPIRY = 15
 DYING_SECONDS = 15.0
 """A part whose run broke less than this ago is not well, whatever it says of itself."""
@@ -81,6 +83,7 @@ class Supervised:
         self.asked: ray.ObjectRef | None = None
         self.asked_at = 0.0
         self.answered_at = time.monotonic()
+        self.patience = START_SECONDS
         self.health: dict[str, Any] = {"part": part.name, "name": part.name, "trouble": "starting"}
         self.restarts = 0
         self.died_at = -DYING_SECONDS
@@ -158,6 +161,7 @@ class Supervisor:
                 return
             except RayError as e:
                 one.restarts += 1
+                one.patience = START_SECONDS
                 one.died_at = time.monotonic()
                 one.died_of = str(e).strip().splitlines()[-1][:200]
                 self._log.error(
@@ -172,15 +176,17 @@ class Supervisor:
                 try:
                     one.health = ray.get(one.asked)
                     one.answered_at = now
+                    one.patience = SILENT_SECONDS
                 except RayError as e:
                     one.health = {**one.health, "trouble": str(e).strip().splitlines()[0][:200]}
                 one.asked = None
             elif now - one.asked_at > ANSWER_SECONDS:
                 one.health = {**one.health, "trouble": f"no answer for {now - one.answered_at:.0f} s"}
-                if now - one.answered_at > SILENT_SECONDS:
+                if now - one.answered_at > one.patience:
                     self._log.error("part_silent", part=one.part.name)
                     ray.kill(one.handle, no_restart=False)
                     one.answered_at = now
+                    one.patience = START_SECONDS
                     one.asked = None
         if one.asked is None:
             one.asked, one.asked_at = one.call("health"), now

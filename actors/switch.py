@@ -23,7 +23,6 @@ from adapters.switches import Switches
 from market.errors import BadPayload, LeaseLost, LineDown, LogWentBack
 from market.failover import Breaker, Failover, Seam, State
 from market.sessions import Sessions
-from market.ticks import TICK
 
 READER = "switch"
 PARTITION = 0
@@ -157,10 +156,10 @@ class Switch:
         read = self._bus.read("ticks", {PARTITION: self._cursor}, count=READ_ENTRIES, block=BLOCK_SECONDS)
         for entry in read:
             try:
-                self._failover.step(entries.decode(entry.payload, TICK))
-            except BadPayload as e:  # candles of a repair stand there, too
+                self._failover.step(entries.ticks_of(entry.payload))
+            except BadPayload as e:
                 self._unreadable += 1
-                self._log.debug("entry_passed_over", entry=entry.id, reason=e.reason)
+                self._log.error("entry_unreadable", entry=entry.id, reason=e.reason)
             self._cursor = entry.id
         if began - self._heard > HEAR_SECONDS:
             self._hear()

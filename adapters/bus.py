@@ -39,6 +39,7 @@ STOP = 0.80
 BEHIND_SECONDS = 3.0
 LARGEST_NUMBER = (1 << 53) - 1
 CURSOR_DIGITS = 20
+BACKWARDS = 8
 
 Pressure = Literal["ok", "alarm", "stop"]
 
@@ -212,6 +213,16 @@ class Bus:
         """Up to `count` entries with first <= id <= last, in id order."""
         reply = self._line.call("XRANGE", _stream(topic, partition), unpack(first), unpack(last), "COUNT", count)
         return [_entry(partition, item) for item in reply]
+
+    def backwards(self, topic: str, partition: int) -> Iterator[Entry]:
+        """The entries there are, newest first, a few in each round trip."""
+        last = END
+        while True:
+            reply = self._line.call("XREVRANGE", _stream(topic, partition), unpack(last), "-", "COUNT", BACKWARDS)
+            yield from (_entry(partition, item) for item in reply)
+            if len(reply) < BACKWARDS:
+                return
+            last = pack(reply[-1][0]) - 1
 
     def first(self, topic: str, partition: int) -> EntryId:
         """The oldest entry that is still there; 0 if there is none."""

@@ -85,6 +85,16 @@ def decode(payload: bytes, dtype: np.dtype[Any]) -> Rows:
     return _READERS[payload[1]](payload, body, count, dtype)
 
 
+def ticks_of(payload: bytes) -> Rows:
+    """The `TICK` rows of an entry of the ticks topic; none of one that holds a repair's candles. Raises BadPayload."""
+    return np.zeros(0, TICK) if is_repair(payload) else decode(payload, TICK)
+
+
+def is_repair(payload: bytes) -> bool:
+    """Whether an entry of the ticks topic holds candles, which `market.corrections` explains. Raises BadPayload."""
+    return KINDS.get(_opened(payload)[0]) == CANDLE
+
+
 def encode_records(records: list[dict[str, Any]]) -> bytes:
     """Records, as plain dicts, as one entry."""
     return HEADER.pack(MAGIC, VERSION, RECORDS, 0, len(records)) + _compressor().compress(msgpack.packb(records))

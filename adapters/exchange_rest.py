@@ -313,7 +313,7 @@ class Desk:
             raise Refusal("InputException", f"interval exceeds max limit: {days} days")
         who = self._wire.ids[int(token)]
         candles = []
-        for tape in [*self._past, self._hall.tape]:
+        for tape in dict.fromkeys([*self._past, self._hall.tape]):  # one that has ended and is the last is both
             candles += _candles(tape, self._bars(tape, who), minutes, first, last, request.query.get("oi") == "1")
         return _answer({"candles": candles})
 

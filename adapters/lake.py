@@ -12,6 +12,8 @@ import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import date
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +28,11 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from market.candles import CANDLE, INTERVAL_NAMES, INTERVALS, Candles, Provenance
 from market.errors import BadValue, LeaseLost, LineDown, StoreRefused
 from market.money import DECIMALS, UNKNOWN
-from market.sessions import DAY, MINUTE
+from market.sessions import DAY, MINUTE, Session, instant
 from market.ticks import Ticks
 
 PRICE = pa.decimal128(18, DECIMALS)
+OFFICIAL = Provenance.OFFICIAL.name
 INSTANT = pa.timestamp("us", "UTC")
 
 CANDLES = pa.schema(
@@ -68,8 +71,11 @@ TICKS = pa.schema(
 Of a print (`flags` as `market.ticks.Flag`) `day_volume` is its own size and `sequence` the vendor's number of it.
 """
 
-SCHEMAS = {"ticks": TICKS, "candles": CANDLES}
-INDEXED = {"ticks": "symbol,at", "candles": "symbol,interval,start"}
+LACKING = pa.schema([("symbol", pa.string()), ("start", INSTANT), ("vendor", pa.string()), ("session", pa.date32())])
+"""The table `lacking`: minutes that a vendor was asked for, to repair them, and does not have."""
+
+SCHEMAS = {"ticks": TICKS, "candles": CANDLES, "lacking": LACKING}
+INDEXED = {"ticks": "symbol,at", "candles": "symbol,interval,start", "lacking": "symbol,start"}
 
 CHECKPOINT_COMMITS = 50
 COMPACTED_COMMITS = 25
@@ -148,17 +154,52 @@ class Lake:
             return int(done["numFilesRemoved"]) - int(done["numFilesAdded"])
 
     def read_candles(self, symbols: Collection[str] | None, interval: str | None, first: date, last: date) -> pa.Table:
-        """The newest revisions of the candles of sessions `first` to `last`, both inclusive.
+        """The newest revisions of our own candles of sessions `first` to `last`, both inclusive.
 
         Ordered by symbol, interval, start; None stands for all symbols, or all intervals. Raises LineDown and
         StoreRefused.
         """
-        wanted = (ds.field("session") >= pa.scalar(first)) & (ds.field("session") <= pa.scalar(last))
+        return self._read_candles(symbols, interval, (first, last), ds.field("provenance") != OFFICIAL)
+
+    def read_daily(self, symbols: Collection[str], sessions: Sequence[Session]) -> pa.Table:
+        """The newest revisions of our own daily candles of these sessions.
+
+        A daily candle begins at its session's open: told so, the store skips nearly all that is not one.
+        """
+        if not sessions:
+            return CANDLES.empty_table()
+        opens = [
+            (ds.field("session") == pa.scalar(s.date)) & (ds.field("start") == pa.scalar(instant(s.open), INSTANT))
+            for s in sessions
+        ]
+        wanted = reduce(or_, opens) & (ds.field("provenance") != OFFICIAL)
+        return self._read_candles(symbols, "1d", (sessions[0].date, sessions[-1].date), wanted)
+
+    def read_official(self, symbols: Collection[str] | None, first: date, last: date) -> pa.Table:
+        """The newest revisions of the exchange's own daily candles, as `read_candles`."""
+        return self._read_candles(symbols, "1d", (first, last), ds.field("provenance") == OFFICIAL)
+
+    def read_lacking(self, symbols: Collection[str], first: date, last: date) -> list[tuple[str, int]]:
+        """Symbol and start, ns UTC, of the minutes of these sessions that a vendor does not have either."""
+        with self._lock, self._trouble("lacking"):
+            try:
+                dataset = self._current("lacking").to_pyarrow_dataset()
+            except TableNotFoundError:
+                return []
+            of = (ds.field("session") >= pa.scalar(first)) & (ds.field("session") <= pa.scalar(last))
+            rows = dataset.to_table(filter=of & ds.field("symbol").isin(pa.array(list(symbols), pa.string())))
+        return list(zip(rows["symbol"].to_pylist(), (_whole(rows["start"]) * 1000).tolist(), strict=True))
+
+    def _read_candles(
+        self, symbols: Collection[str] | None, interval: str | None, days: tuple[date, date], wanted: ds.Expression
+    ) -> pa.Table:
+        first, last = days
+        wanted &= (ds.field("session") >= pa.scalar(first)) & (ds.field("session") <= pa.scalar(last))
         files = f"session >= '{first.isoformat()}' AND session <= '{last.isoformat()}'"
         if interval is not None:
             wanted &= ds.field("interval") == interval
         if symbols is not None:
-            wanted &= ds.field("symbol").isin(list(symbols))
+            wanted &= ds.field("symbol").isin(pa.array(list(symbols), pa.string()))
         with self._trouble("candles"):
             try:
                 with self._lock:
@@ -317,6 +358,17 @@ def candle_rows(table: pa.Table, ids: Mapping[str, int]) -> Candles:
     rows["revision"] = _whole(table["revision"])
     rows["provenance"] = _coded(table["provenance"], {p.name: int(p) for p in Provenance})
     return rows
+
+
+def lacking_table(rows: Sequence[tuple[str, int, date]], vendor: str) -> pa.Table:
+    """(symbol, start in ns UTC, session) as rows of the lake's `lacking`."""
+    columns = {
+        "symbol": pa.array([symbol for symbol, _, _ in rows], pa.string()),
+        "start": _instants(np.array([start for _, start, _ in rows], np.int64)),
+        "vendor": pa.array([vendor] * len(rows), pa.string()),
+        "session": pa.array([session for _, _, session in rows], pa.date32()),
+    }
+    return pa.table(columns, schema=LACKING)
 
 
 def tick_table(ticks: Ticks, symbols: Sequence[str], feeds: Sequence[str]) -> pa.Table:

@@ -21,7 +21,7 @@ import numpy as np
 from pydantic import SecretStr
 
 from actors.exchange import Exchange, ExchangePlan
-from actors.plans import ArchivePlan, CandlesPlan, FeedPlan
+from actors.plans import ArchivePlan, CandlesPlan, FeedPlan, MarketPlan
 from adapters import entries, logs
 from adapters.bus import Bus
 from adapters.redis_server import RedisServer
@@ -79,6 +79,29 @@ def run_candles(plan: CandlesPlan, out: Any) -> None:
     candles.stop()
 
 
+def run_archive(plan: ArchivePlan, out: Any) -> None:
+    """An Archive until it is told to stop; its health goes to `out` once a second."""
+    from actors.archive import Archive
+
+    _until_told(Archive(plan), "archive", out)
+
+
+def run_market(plan: MarketPlan, out: Any) -> None:
+    """A Market until it is told to stop."""
+    from actors.market import Market
+
+    _until_told(Market(plan), "market", out)
+
+
+def _until_told(actor: Any, name: str, out: Any) -> None:
+    working = threading.Thread(target=actor.run, daemon=True)
+    working.start()
+    while not out["stop_candles"].wait(1.0):
+        out[name] = actor.health()
+    actor.stop()
+    working.join(30)
+
+
 class Spine:
     """Bus, Feed and Candles over one storm; a context manager that ends what it started."""
 
@@ -90,6 +113,7 @@ class Spine:
         port: int,
         rate: float = 0.0,
         seconds: float = 30.0,
+        cut_every: float = 0.0,
         exchange: ExchangePlan | None = None,
     ) -> None:
         self._exchange = exchange
@@ -128,8 +152,10 @@ class Spine:
             quarantine=str(folder / "quarantine"),
         )
         self.candles_plan = CandlesPlan(**common, mine=tuple(range(partitions)), grace=2 * SECOND)
+        self.archive_plan = ArchivePlan(**common, lake=str(folder / "lake"), feeds=("storm",))
+        self.market_plan = MarketPlan(**common)
         self.gateway_plan = GatewayPlan(**common, lake=str(folder / "lake"), feeds=("storm",))
-        self._storm_arguments = [str(port), str(count), str(seconds), str(rate)]
+        self._storm_arguments = [str(port), str(count), str(seconds), str(rate), str(cut_every)]
         self.processes: dict[str, int] = {}
         self._children: list[mp.Process] = []
         self._bus = Bus(self.servers[0].url)
@@ -175,6 +201,13 @@ class Spine:
         context = mp.get_context("spawn")
         self._start(context.Process(target=run_gateway, args=(self.gateway_plan, port), daemon=True), "gateway")
 
+    def keepers(self) -> None:
+        """Start the Archive and the Market beside the rest."""
+        context = mp.get_context("spawn")
+        for name, run, plan in (("archive", run_archive, self.archive_plan), ("market", run_market, self.market_plan)):
+            self._start(context.Process(target=run, args=(plan, self.out), daemon=True), name)
+        self.processes |= {"bus": self.servers[0].pid or 0, "cache": self.servers[1].pid or 0}
+
     def wait(self, until: Callable[[], bool], seconds: float = 60.0) -> None:
         """Until something holds. Raises TimeoutError."""
         end = time.monotonic() + seconds
@@ -198,17 +231,21 @@ class Spine:
             self._sent = json.loads(self.storm.stdout.readline())
         return self._sent
 
-    def trim(self) -> None:
-        """What the Supervisor does once a second: nothing that every durable reader has read stays."""
+    def trim(self, readers: tuple[str, ...] = ("candles",), seconds: float = KEEP_SECONDS) -> None:
+        """What the Supervisor does once a second: what every durable reader has read stays for so many seconds."""
         for partition in range(self.feed_plan.partitions):
-            keep = int((time.time() - KEEP_SECONDS) * 1000) << 20
-            self._bus.retire("ticks", partition, ("candles",), keep)
+            keep = int((time.time() - seconds) * 1000) << 20
+            self._bus.retire("ticks", partition, readers, keep)
 
     def behind_ms(self) -> float:
         """How far Candles is behind the head of the ticks, in ms of the bus's clock."""
         ends = {p: self._bus.last("ticks", p) for p in range(self.feed_plan.partitions)}
         read = self.out["candles"]["partitions"]
         return max((ends[int(p)] >> 20) - (state["cursor"] >> 20) for p, state in read.items())
+
+    def last(self, topic: str, partition: int) -> int:
+        """The newest entry of a topic's partition."""
+        return self._bus.last(topic, partition)
 
     def bus_bytes(self) -> int:
         """Payload bytes of all tick entries ever written."""

@@ -53,9 +53,10 @@ def frames(instruments: int, count: int) -> np.ndarray:
     return out
 
 
-def serve(port: int, instruments: int, seconds: float, rate: float) -> None:
-    """Accept one client and send for so long; `rate` in ticks a second, 0 for no limit. Prints what was sent as
-    JSON.
+def serve(port: int, instruments: int, seconds: float, rate: float, every: float = 0.0) -> None:
+    """Accept one client and send for so long; `rate` in ticks a second, 0 for no limit; `every`: after so many seconds
+    cut the line and wait for the client to come back, 0 for never. Prints what was sent as JSON, with the Unix times
+    from a cut to the next client.
     """
     count = max(6000, 2 * instruments // PACKETS)
     made = frames(instruments, count)
@@ -71,7 +72,15 @@ def serve(port: int, instruments: int, seconds: float, rate: float) -> None:
     step = np.resize(step, count * PACKETS).reshape(count, PACKETS)
     burst = BURST if not rate else 1
     sent, turn, at = 0, 0, 0
+    cuts: list[tuple[float, float]] = []
     while time.perf_counter() - began < seconds:
+        if every and time.perf_counter() - began > every * (len(cuts) + 1):
+            cut = time.time()
+            client.shutdown(socket.SHUT_RDWR)
+            client.close()
+            client, _ = listener.accept()
+            _shake_hands(client)
+            cuts.append((cut, time.time()))
         chunk = slice(at, at + burst)
         turn += 1
         for offset in STAMPS:
@@ -86,7 +95,7 @@ def serve(port: int, instruments: int, seconds: float, rate: float) -> None:
             if pause > 0:
                 time.sleep(pause)
     took = time.perf_counter() - began
-    print(json.dumps({"ticks": sent, "seconds": took}), flush=True)
+    print(json.dumps({"ticks": sent, "seconds": took, "cuts": cuts}), flush=True)
     while client.recv(65536):  # until the receiver hangs up
         pass
 
@@ -109,4 +118,4 @@ def _shake_hands(client: socket.socket) -> None:
 
 
 if __name__ == "__main__":
-    serve(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), float(sys.argv[4]))
+    serve(int(sys.argv[1]), int(sys.argv[2]), *map(float, sys.argv[3:]))

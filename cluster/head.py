@@ -27,7 +27,7 @@ from market.errors import LineDown
 
 NAMESPACE = "bourse"
 LOOPBACK = "127.0.0.1"
-START_SECONDS = 60.0
+START_SECONDS = 120.0
 END_SECONDS, LEAVE_SECONDS = 15.0, 3.0
 PROXY = "proxy"
 """HAProxy's folder in the run folder. Ray puts a node's id of 56 letters into the path of its sockets, which HAProxy

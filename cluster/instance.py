@@ -28,7 +28,7 @@ from cluster.settings import Settings, private_folder
 from cluster.stores import Stores
 from market.errors import BadValue, LineDown, StoreRefused
 
-READY_SECONDS = 60.0
+READY_SECONDS = 180.0
 SUPERVISOR = "supervisor"
 LOCK = "pid"
 FREE_SECONDS = 30.0

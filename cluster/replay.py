@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
 import time
@@ -142,6 +143,36 @@ def until_archived(
             last, moved = marker, time.monotonic()
         elif time.monotonic() - moved > STALLED_SECONDS:
             raise LineDown("replay", f"nothing moved for {STALLED_SECONDS:.0f} s ({trouble or 'no part says why'})")
+        time.sleep(0.2)
+
+
+def until_committed(
+    instance: Instance, opens: int, until: int, progress: Progress, each: Callable[[float], None]
+) -> None:
+    """Until every candle that was closed by this market time, ns UTC, is in the lake, while the market goes on.
+
+    Raises LineDown when that does not come about.
+    """
+    bus = Bus(instance.stores.bus)
+    ends: dict[int, int] = {}
+    furthest, moved = 0, time.monotonic()
+    while True:
+        instance.ensure()
+        parts = {p["actor"]: p for p in instance.status().get("parts", [])}
+        folded = min((p.get("market_time", 0) for n, p in parts.items() if n.startswith("candles")), default=0)
+        done = max(0.0, min(1.0, (folded - opens) / (until - opens)))
+        progress(done, next((p["trouble"] for p in parts.values() if p.get("trouble")), ""))
+        each(done)
+        if folded >= until + MINUTE and not ends:
+            with contextlib.suppress(LineDown):
+                ends = {p: bus.last("candles", p) for p in range(instance.settings.partitions)}
+        committed = parts.get("archive", {}).get("tables", {}).get("candles", {}).get("committed", {})
+        if ends and all(committed.get(str(p), -1) >= end for p, end in ends.items()):
+            return
+        if folded > furthest:
+            furthest, moved = folded, time.monotonic()
+        if time.monotonic() - moved > STALLED_SECONDS:
+            raise LineDown("replay", f"nothing moved for {STALLED_SECONDS:.0f} s")
         time.sleep(0.2)
 
 

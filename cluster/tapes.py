@@ -9,8 +9,12 @@ from market.records import Record
 
 
 class Tape(Record):
-    """A recording, the day in it, and how many times faster than it was; None: as fast as it goes."""
+    """A recording, the day in it, and how many times faster than it was; None: as fast as it goes.
+
+    `hold`: the market waits for its listeners; else it goes on without them, as a real one does.
+    """
 
     recording: Path
     day: date
     speed: float | None
+    hold: bool = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Sequence
 from datetime import date, timedelta
@@ -24,7 +25,7 @@ from adapters.jobs import READER
 from adapters.logins import Credentials
 from cluster.broker import root
 from cluster.jobs import commands
-from cluster.settings import Settings, Source
+from cluster.settings import Settings, Source, private_folder, temporary
 from cluster.stores import Stores
 from cluster.tapes import Tape
 from market.accounts import login
@@ -149,7 +150,7 @@ class Wiring:
             bus=self.stores.bus,
             partitions=self.settings.partitions,
             speed=speed,
-            hold=tape is not None,
+            hold=tape is not None and tape.hold,
             log_level=self.settings.log_level,
         )
         return Part(
@@ -179,7 +180,7 @@ class Wiring:
             grace=int(self.settings.feeds.grace_seconds * SECOND),
             mute_after=int(source.mute_after_seconds * SECOND),
             tape=simulated,
-            hold=self._tape is not None,
+            hold=self._tape is not None and self._tape.hold,
             quarantine=str(self.settings.quarantine),
         )
         share = self.settings.actors.feed
@@ -200,7 +201,7 @@ class Wiring:
 
     def _candles(self) -> list[Part]:
         share = self.settings.actors.candles
-        numba = self._environment(NUMBA_CACHE_DIR=str(self._run / "numba"))
+        numba = self._environment(NUMBA_CACHE_DIR=str(private_folder(temporary() / f"bourse-{os.getuid()}-numba")))
         parts = []
         for k in range(share.count):
             mine = tuple(range(k, self.settings.partitions, share.count))

@@ -28,6 +28,8 @@ batches. The rules, in the order in which a tick meets them:
   number equal one of the instrument's last `HEARD` prints of the session; one stamped before all that are still
   remembered may be either, and is *late*. One that counts for volume only sets no price and is no trade of the candle;
   a minute that had no others carries the last price. The feeds of one universe send all prints, or all totals.
+- The first volume behind a stretch in which no feed was LIVE holds what was traded in that stretch: its minute is
+  incomplete, however long the feed has been back.
 
 Nothing that any feed told in time is lost, wherever the switch stands in the log: it moves the frontier to another feed
 and changes no candle, if both tell one instrument's packets in one order and not further apart than the grace, less the
@@ -35,6 +37,10 @@ second between two marks.
 
 A minute closes when the active feed's mark, less the grace, has passed its end. A session that one mark jumps over from
 before its open to behind its close leaves no rows: nobody was there to see it.
+
+A repair (`market.corrections`) comes through the same log. It makes new revisions of minutes and of the longer candles
+that were closed with them; those still open are rolled again, so that they close as if the minutes had been so before.
+A repaired minute may not know its trades or its vwap; what is rolled from it does not know them either.
 """
 
 from __future__ import annotations
@@ -46,6 +52,7 @@ import numba as nb
 import numpy as np
 import numpy.typing as npt
 
+from market import corrections
 from market.candles import CANDLE, INTERVALS, Candles, Provenance
 from market.errors import BadPayload, BadValue
 from market.money import UNKNOWN
@@ -60,6 +67,8 @@ WAIT = 5 * SECOND
 """A feed that dies has vouched for at most a second too much; the rest is for a standby that is quicker or slower."""
 MOST_WAITING = 1 << 19
 """Of more ticks than these the older half is let go."""
+MARKS_APART = 2 * SECOND
+"""The longest a feed that is LIVE says nothing."""
 
 COUNTS = ("ticks", "late", "duplicate", "unchanged", "off_session", "early", "unpriced", "foreign", "standby", "marks")
 TICKS, LATE, DUPLICATE, UNCHANGED, OFF_SESSION, EARLY, UNPRICED, FOREIGN, STANDBY, MARKS = range(len(COUNTS))
@@ -88,25 +97,27 @@ _LAST = np.dtype(
         ("instrument", "i8"),
         ("minute", "i8"),
         ("source", "i8"),
+        ("hole", "i8"),
     ]
 )
 _SHOWN = np.dtype([("at", "i8"), ("volume", "i8"), ("price", "i8")])
 _MINUTE = np.dtype([("start", "i8"), ("open_at", "i8"), ("close_at", "i8"), ("known_from", "i8"), *_OHLC])
-_BUCKET = np.dtype([("start", "i8"), ("minutes", "i8"), ("gaps", "i8"), ("covered", "f8"), *_OHLC])
-_FEED = np.dtype([("state", "i8"), ("live_from", "i8"), ("whole_from", "i8"), ("mark", "i8"), ("incarnation", "i8")])
+_BUCKET = np.dtype([("start", "i8"), ("minutes", "i8"), ("gaps", "i8"), ("repaired", "i8"), ("covered", "f8"), *_OHLC])
+_FEED = np.dtype([("state", "i8"), ("live_from", "i8"), ("mark", "i8"), ("incarnation", "i8")])
 
-# What the whole partition shares, as an int64 vector.
-SESSION, NEXT, ACTIVE, PASTS, STARTED, FRONTIER, WAITING = range(7)
-_WORLD = 7
+# What the whole partition shares, as an int64 vector. HOLE: the end of the newest stretch in which no feed was LIVE;
+# GAP_SINCE: the start of the first of the GAP minutes that were closed last, 0 when the last one was none.
+SESSION, NEXT, ACTIVE, PASTS, STARTED, FRONTIER, HOLE, GAP_SINCE, WAITING = range(9)
+_WORLD = 9
 
 _DONE, _FULL, _REVISE, _ROOM = 0, 1, 2, 3
 _NOTHING, _BEHIND, _NEW = 0, 1, 2
 _NEVER = np.iinfo(np.int64).max
-_VERSION = 2
+_VERSION = 4
 
 _LIVE, _CLOSED, _ACTIVE = int(FeedState.LIVE), int(FeedState.CLOSED), int(FeedState.ACTIVE)
 _TICK, _MARK = int(Kind.TICK), int(Kind.MARK)
-_P_LIVE, _P_GAP = int(Provenance.LIVE), int(Provenance.GAP)
+_P_LIVE, _P_GAP, _P_REPAIRED = int(Provenance.LIVE), int(Provenance.GAP), int(Provenance.REPAIRED)
 _PRINT, _VOLUME_ONLY, _RANGE_ONLY = int(Flag.PRINT), int(Flag.VOLUME_ONLY), int(Flag.RANGE_ONLY)
 
 # The prints an instrument remembers, as an int64 vector: the session they are of, where the next one goes, the newest
@@ -159,6 +170,8 @@ class CandleBuilder:
         self._shown = _nothing_shown(n, 0)
         self._waiting = np.zeros(0, TICK)
         self._prints = np.zeros((0, _H_WIDTH), np.int64)  # most feeds send none: made when the first one comes
+        self.refused = 0
+        """Proposals of repairs that were no closed minute of a session, or no candle."""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -174,6 +187,11 @@ class CandleBuilder:
     def market_time(self) -> int:
         """ns UTC of the active feed's newest mark; 0 before the first."""
         return int(self._world[FRONTIER]) + self._grace if self._world[STARTED] else 0
+
+    @property
+    def gap_since(self) -> int:
+        """ns UTC at which the GAP minutes that were closed last begin; 0 when the last minute was none."""
+        return int(self._world[GAP_SINCE])
 
     def step(self, ticks: Ticks) -> Candles:
         """Fold in `TICK` rows, (n,), marks in their place; return the `CANDLE` rows they closed, (k,).
@@ -203,6 +221,59 @@ class CandleBuilder:
                 break
             room = self._room()
         return np.concatenate(closed) if closed else np.zeros(0, CANDLE)
+
+    def repair(self, entry: Candles, known: Candles) -> Candles:
+        """Take in a repair entry's `CANDLE` rows, (n,); return the rows of higher revisions it comes to, (k,).
+
+        `known`: all candles of its instruments and sessions that were published before it, (m,), as far as anybody has
+        them. The result depends on nothing but these and the rows folded before.
+        """
+        seen = np.concatenate([known, entry[entry["revision"] != corrections.PROPOSED]])
+        entry = entry[np.isin(entry["instrument"], self._ids)]
+        patched, refused = corrections.patches(entry, known, self._sessions, self.frontier)
+        self.refused += refused
+        parts = [corrections.official(entry, seen)]
+        for patch in patched:
+            parts += [patch.rows[patch.changed], corrections.revised(self._roll_again(patch), seen)]
+        out = np.concatenate(parts)
+        self._recent = _replaced(self._recent, out)
+        return out
+
+    def _roll_again(self, patch: corrections.Patch) -> Candles:
+        """The closed longer candles of a patched session that hold a changed minute; renews those still open."""
+        session = self._sessions[patch.session]
+        last = self._newest_session()
+        rolled: list[Candles] = []
+        for rows, changed in zip(patch.rows, patch.changed, strict=True):
+            if not changed.any():
+                continue
+            buckets = np.zeros(len(ROLLUPS), _BUCKET)
+            buckets["start"] = -1
+            out = np.empty(len(rows) * len(ROLLUPS), CANDLE)
+            out = out[: _roll_all(rows, session, buckets, out)]
+            first = (out["start"] - session[2]) // MINUTE
+            until = np.minimum(first + out["interval"] // INTERVALS["1m"], len(rows))
+            before = np.append(0, np.cumsum(changed))
+            rolled.append(out[before[until] > before[first]])
+            if patch.session == last:
+                self._renew(int(self._slots[rows["instrument"][0]]), rows, changed, buckets)
+        return np.concatenate(rolled) if rolled else np.zeros(0, CANDLE)
+
+    def _renew(self, i: int, rows: Candles, changed: npt.NDArray[np.bool_], buckets: npt.NDArray[Any]) -> None:
+        """One instrument of the newest session: its open longer candles, and the price its quiet minutes carry."""
+        for r in range(len(ROLLUPS)):
+            start = buckets[r]["start"]
+            if start >= 0 and start == self._buckets[i, r]["start"] and changed[rows["start"] >= start].any():
+                self._buckets[i, r] = buckets[r]
+        known = rows["close"][rows["close"] != UNKNOWN]
+        if len(known):
+            self._last[i]["carry"] = known[-1]
+
+    def _newest_session(self) -> int:
+        """The session of the minute that was closed last."""
+        s = int(self._world[SESSION])
+        begun = s < len(self._sessions) and self._world[NEXT] > self._sessions[s, 2]
+        return s if begun else s - 1
 
     def open_candles(self) -> Candles:
         """The unfinished one-minute candles that have prices, newest minute of each instrument, (k,)."""
@@ -313,6 +384,7 @@ class CandleBuilder:
         start = int(minute["start"][0])
         covered = _coverage(start, start + MINUTE, self._feeds, self._past, self._world)
         lost = np.maximum(minute["completeness"] - covered, 0.0)
+        lost[minute["provenance"] == Provenance.REPAIRED] = 0.0
         if not lost.any():
             return np.zeros(0, CANDLE)
         loss = np.zeros(len(self._slots))
@@ -345,6 +417,16 @@ def _nothing_shown(instruments: int, feeds: int) -> npt.NDArray[Any]:
     for name in ("at", "volume", "price"):
         shown[name] = UNKNOWN
     return shown
+
+
+def _replaced(rows: Candles, newer: Candles) -> Candles:
+    """`rows` with the newer revisions of the same candles in their places."""
+    key = ["instrument", "interval", "start"]
+    place = {k: i for i, k in enumerate(newer[key].tolist())}
+    at = np.array([place.get(k, -1) for k in rows[key].tolist()], np.int64)
+    out = rows.copy()
+    out[at >= 0] = newer[at[at >= 0]]
+    return out
 
 
 @nb.njit(cache=True)
@@ -467,15 +549,20 @@ def _ticks(ticks, begin, together, slots, sessions, last, minutes, feeds, world,
         old = False
         if volume != UNKNOWN:
             if me.base == UNKNOWN:
-                if _whole(feeds, sessions[me.session, 2]):
+                if _whole(feeds, world, sessions[me.session, 2]):
                     me.base = 0
                 else:
                     me.base = volume
                     candle.known_from = max(candle.known_from, at, start + SECOND)
+                me.hole = world[HOLE]
             old = volume < me.base
             if volume > me.base:
                 added = volume - me.base
                 me.base = volume
+                if me.hole < world[HOLE] <= start:
+                    candle.known_from = max(candle.known_from, at, start + SECOND)
+            if not old:
+                me.hole = world[HOLE]
         if row.open_interest != UNKNOWN:
             candle.oi = row.open_interest
         if not (added > 0 or price != me.price or (volume == UNKNOWN and at != me.at)):
@@ -653,6 +740,7 @@ def _place(at, volume, me, sessions, world, counts):
         if at >= sessions[s, 1] and volume != UNKNOWN:
             _enter(me, s)
             me.base = max(me.base, volume)
+            me.hole = world[HOLE]
         counts[OFF_SESSION] += 1
         return -1
     if at >= sessions[s, 3]:
@@ -660,6 +748,8 @@ def _place(at, volume, me, sessions, world, counts):
         return -1
     if at < world[NEXT]:
         counts[LATE] += 1
+        if volume == me.base and volume != UNKNOWN:
+            me.hole = world[HOLE]
         return -1
     start = at - (at - sessions[s, 2]) % MINUTE
     if start >= world[NEXT] + OPEN_MINUTES * MINUTE:
@@ -690,11 +780,9 @@ def _note(row, feeds, past, world):
         if feed.state != _LIVE:
             feed.state = _LIVE
             feed.live_from = row.quoted
-            feed.whole_from = row.quoted
+            if not _seen(row.quoted, row.source, feeds, past, world):
+                world[HOLE] = max(world[HOLE], row.quoted)
         feed.mark = max(feed.mark, row.at)
-        for f in range(len(feeds)):
-            if feeds[f].state == _LIVE:
-                _join(feeds[f], feeds)
         feed.incarnation = np.int64(row.sequence)
         return False
     revise = False
@@ -725,21 +813,24 @@ def _note(row, feeds, past, world):
 
 
 @nb.njit(cache=True)
-def _join(feed, feeds):
-    """A feed that came while others were LIVE goes on with what they had watched."""
+def _whole(feeds, world, opened):
+    """Whether the feeds together have been LIVE since before a session's open."""
+    live = False
     for f in range(len(feeds)):
-        other = feeds[f]
-        if other.state == _LIVE and other.live_from <= feed.live_from <= other.mark:
-            feed.whole_from = min(feed.whole_from, other.whole_from)
+        live |= feeds[f].state == _LIVE
+    return live and world[HOLE] <= opened
 
 
 @nb.njit(cache=True)
-def _whole(feeds, opened):
-    """Whether the feeds together have been LIVE since before a session's open."""
-    whole = False
+def _seen(moment, source, feeds, past, world):
+    """Whether another feed than the one that comes back was LIVE up to this moment, or some feed until just then."""
+    seen = False
     for f in range(len(feeds)):
-        whole |= feeds[f].state == _LIVE and feeds[f].whole_from <= opened
-    return whole
+        feed = feeds[f]
+        seen |= f != source and feed.state == _LIVE and feed.live_from < moment <= feed.mark + MARKS_APART
+    for j in range(world[PASTS]):
+        seen |= past[j, 0] < moment <= past[j, 1]
+    return seen
 
 
 @nb.njit(cache=True)
@@ -808,6 +899,10 @@ def _close(out, wrote, sessions, last, minutes, buckets, feeds, past, world):
     end = start + MINUTE
     session = np.int32((sessions[s, 0] + DAY // 2) // DAY)
     coverage = _coverage(start, end, feeds, past, world)
+    if coverage > 0:
+        world[GAP_SINCE] = 0
+    elif world[GAP_SINCE] == 0 or start == sessions[s, 2]:
+        world[GAP_SINCE] = start
     for i in range(len(last)):
         me = last[i]
         candle = minutes[i, (start // MINUTE) % OPEN_MINUTES]
@@ -875,6 +970,7 @@ def _roll(bucket, row, turnover, start):
         bucket.start = start
         bucket.minutes = 0
         bucket.gaps = 0
+        bucket.repaired = 0
         bucket.covered = 0.0
         bucket.open = UNKNOWN
         bucket.high = UNKNOWN
@@ -889,12 +985,14 @@ def _roll(bucket, row, turnover, start):
     bucket.oi = row.open_interest
     if row.provenance == _P_GAP:
         bucket.gaps += 1
+    if row.provenance == _P_REPAIRED:
+        bucket.repaired += 1
     bucket.volume += row.volume
-    bucket.turnover += turnover
+    bucket.turnover = _sum(bucket.turnover, turnover)
     if row.open == UNKNOWN:
         return
     # A quiet minute gives a longer candle its price only while no trade has: it never widens a traded range.
-    if row.trades > 0:
+    if row.trades != 0:
         if bucket.trades == 0:
             bucket.open = row.open
             bucket.high = row.high
@@ -908,7 +1006,30 @@ def _roll(bucket, row, turnover, start):
         bucket.high = row.open
         bucket.low = row.open
         bucket.close = row.open
-    bucket.trades += row.trades
+    bucket.trades = _sum(bucket.trades, row.trades)
+
+
+@nb.njit(cache=True)
+def _sum(one, other):
+    return UNKNOWN if one == UNKNOWN or other == UNKNOWN else one + other
+
+
+@nb.njit(cache=True)
+def _roll_all(rows, session, buckets, out):
+    """Roll one instrument's minutes of a session from its open; returns how many longer candles they closed."""
+    wrote = 0
+    for k in range(len(rows)):
+        row = rows[k]
+        turnover = 0
+        if row.volume > 0:
+            turnover = UNKNOWN if row.vwap == UNKNOWN else row.vwap * row.volume
+        end = row.start + MINUTE
+        for r in range(len(ROLLUPS)):
+            _roll(buckets[r], row, turnover, row.start - (row.start - session[2]) % ROLLUPS[r])
+            if end == buckets[r].start + ROLLUPS[r] or end >= session[3]:
+                _emit(out[wrote], buckets[r], row, ROLLUPS[r], row.session)
+                wrote += 1
+    return wrote
 
 
 @nb.njit(cache=True)
@@ -922,11 +1043,16 @@ def _emit(out, bucket, row, interval, session):
     out.close = bucket.close
     out.volume = bucket.volume
     out.trades = bucket.trades
-    out.vwap = (bucket.turnover + bucket.volume // 2) // bucket.volume if bucket.volume > 0 else UNKNOWN
+    known = bucket.volume > 0 and bucket.turnover != UNKNOWN
+    out.vwap = (bucket.turnover + bucket.volume // 2) // bucket.volume if known else UNKNOWN
     out.open_interest = bucket.oi
     out.completeness = bucket.covered / bucket.minutes
     out.session = session
     out.revision = 0
-    out.provenance = _P_GAP if bucket.gaps == bucket.minutes else _P_LIVE
+    out.provenance = _P_LIVE
+    if bucket.gaps == bucket.minutes:
+        out.provenance = _P_GAP
+    elif bucket.repaired > 0:
+        out.provenance = _P_REPAIRED
     out.padding[:] = 0
     bucket.start = -1

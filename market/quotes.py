@@ -70,6 +70,7 @@ class Quotes:
         for name in (*_TAKEN[2:], *_BOOK, *_DAY, "close"):
             self._rows[name] = UNKNOWN
         self._stated = np.full(count, -1, np.int64)
+        self._opened = np.full(count, _FOREVER, np.int64)
         self._hours = sessions
         self._prints = PrintTotals(count)
         self.feeds: dict[int, Said] = {}
@@ -110,12 +111,12 @@ class Quotes:
         Open, high and low of the quote's session; the price, where no tick came since that minute; the previous close,
         where no vendor stated it.
         """
-        rows = candles[(candles["interval"] == 60) & ((candles["trades"] > 0) | (candles["volume"] > 0))]
+        rows = candles[(candles["interval"] == 60) & ((candles["trades"] != 0) | (candles["volume"] > 0))]
         rows = rows[np.argsort(rows["start"], kind="stable")]
         self.version += 1
         for day in np.unique(rows["session"]):
             today = rows[rows["session"] == day]
-            self._learn(today[today["trades"] > 0], int(day))
+            self._learn(today[today["trades"] != 0], int(day))
             for instrument in self._prints.learn(today, int(day)).tolist():
                 self._rows["day_volume"][instrument] = self._prints.total(instrument)
                 self._rows["version"][instrument] = self.version
@@ -187,7 +188,10 @@ class Quotes:
             rows[name][who] = last[name]
         rows["version"][who] = self.version
         counted = ticks[self._continuous(ticks["at"])]
-        self._widen(counted["instrument"], counted["price"], counted["price"], counted["price"])
+        price = counted["price"]
+        firsts = counted[_first_of_each(counted["instrument"], len(rows))]
+        self._open(firsts[rows["open"][firsts["instrument"]] == UNKNOWN], "price", "at")
+        self._widen(counted["instrument"], price, price)
         self._stretch(ranging)
 
     def _sum(self, ticks: Ticks, day: int) -> tuple[Ticks, Ticks]:
@@ -221,6 +225,7 @@ class Quotes:
         self._rows["session"][who] = day
         for name in _DAY:
             self._rows[name][who] = UNKNOWN
+        self._opened[who] = _FOREVER
 
     def _close(self, ticks: Ticks) -> None:
         stated = ticks[(ticks["kind"] == Kind.CLOSE) & (ticks["instrument"] < len(self._rows))]
@@ -245,14 +250,18 @@ class Quotes:
         rows["at"][missed["instrument"]] = rows["received"][missed["instrument"]] = missed["start"] + MINUTE - 1
         rows["version"][who] = self.version
         today = candles[rows["session"][candles["instrument"]] == day]
-        self._widen(today["instrument"], today["open"], today["high"], today["low"], earlier=True)
+        firsts = today[_first_of_each(today["instrument"], len(rows))]
+        sooner = firsts["start"] // MINUTE <= self._opened[firsts["instrument"]] // MINUTE
+        self._open(firsts[sooner], "open", "start")
+        self._widen(today["instrument"], today["high"], today["low"])
 
-    def _widen(self, who: npt.NDArray[np.int32], opens: Ints, highs: Ints, lows: Ints, earlier: bool = False) -> None:
+    def _open(self, firsts: npt.NDArray[np.void], price: str, at: str) -> None:
+        who = firsts["instrument"]
+        self._rows["open"][who] = firsts[price]
+        self._opened[who] = firsts[at]
+
+    def _widen(self, who: npt.NDArray[np.int32], highs: Ints, lows: Ints) -> None:
         rows = self._rows
-        first = _last_of_each(who[::-1], len(rows))
-        starts = who[::-1][first]
-        unset = np.ones(len(starts), np.bool_) if earlier else rows["open"][starts] == UNKNOWN
-        rows["open"][starts[unset]] = opens[::-1][first][unset]
         bare = np.unique(who[rows["low"][who] == UNKNOWN])
         rows["low"][bare] = np.iinfo(np.int64).max
         np.maximum.at(rows["high"], who, highs)
@@ -284,3 +293,7 @@ def _last_of_each(who: npt.NDArray[np.int32], count: int) -> Ints:
     place = np.full(count, -1, np.int64)
     place[who] = np.arange(len(who))
     return place[place >= 0]
+
+
+def _first_of_each(who: npt.NDArray[np.int32], count: int) -> Ints:
+    return len(who) - 1 - _last_of_each(who[::-1], count)

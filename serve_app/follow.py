@@ -16,11 +16,11 @@ from pydantic import ValidationError
 from adapters.alerts import RECENT
 from adapters.alerts import TOPIC as ALERTS
 from adapters.bus import SEQUENCE_BITS, START, Bus, Entry, EntryId
-from adapters.entries import Rows, decode, decode_records
+from adapters.entries import Rows, decode, decode_records, ticks_of
 from adapters.lines import Backoff
 from adapters.switches import Switches
 from market.alerts import OperatorAlert, still_open
-from market.candles import CANDLE, INTERVALS, Candles
+from market.candles import CANDLE, INTERVALS, Candles, Provenance
 from market.errors import BadPayload, LineDown, LogWentBack
 from market.instruments import Instrument
 from market.quotes import QuoteRows, Quotes
@@ -134,7 +134,8 @@ class Follower:
             self.version = self.quotes.version
 
     def put_candles(self, rows: Candles) -> None:
-        """Take `CANDLE` rows in any order."""
+        """Take `CANDLE` rows in any order; official ones are the lake's alone."""
+        rows = rows[rows["provenance"] != Provenance.OFFICIAL]
         with self.lock:
             self.window.add(rows)
             self.quotes.learn(rows)
@@ -190,7 +191,7 @@ class Follower:
 
     def _rows(self, entry: Entry, dtype: np.dtype[Any]) -> Rows:
         try:
-            return decode(entry.payload, dtype)
+            return ticks_of(entry.payload) if dtype == TICK else decode(entry.payload, dtype)
         except BadPayload as e:
             self.bad += 1
             self._log.error("entry_unreadable", entry=entry.id, partition=entry.partition, reason=e.reason)

@@ -8,6 +8,7 @@ window, older ones from the lake, in one answer that says what it is short of. `
 from __future__ import annotations
 
 import asyncio
+import time
 from datetime import date, datetime, timedelta
 from typing import Annotated, Any
 
@@ -27,7 +28,7 @@ from market.candles import NO_CANDLES, Candles, interval, newest_revisions
 from market.errors import BadValue, LineDown
 from market.instruments import Universe
 from market.sessions import DAY, IST, SECOND, Session, Sessions, nanoseconds
-from serve_app import problems, shapes
+from serve_app import ledger, problems, shapes
 from serve_app.follow import Follower, GatewayPlan
 from serve_app.requests import Requests
 from serve_app.stream import Screen
@@ -126,6 +127,11 @@ class Desk:
     def _feed_name(self, source: int) -> str | None:
         return self.plan.feeds[source] if source < len(self.plan.feeds) else None
 
+    def now(self) -> int:
+        """Market time, ns UTC; before the first mark the close of the last session that is known to be over."""
+        known = [s.close for s in self.sessions if s.close < time.time_ns()]
+        return self.follower.quotes.market_time or max(known, default=0)
+
     def horizon(self) -> int:
         """Where a range without a `to` ends: a day behind the market's clock or, before its first mark, behind the last
         session.
@@ -190,6 +196,7 @@ def build(plan: GatewayPlan, *, names_requests: bool = True) -> FastAPI:
     app.state.desk = desk
     _market_routes(app, desk)
     _state_routes(app, desk)
+    ledger.install(app, desk, _only)
     return app
 
 

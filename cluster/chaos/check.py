@@ -10,15 +10,27 @@ from deltalake import DeltaTable
 from cluster.chaos.market import KEY, PRICES
 
 SHOWN = 5
+MINUTE = pd.Timedelta(minutes=1)
+SKEWS = [pd.Timedelta(seconds=s) for s in (0, 2, -2)]
+"""How far a vendor's clock may have been off."""
+EDGE = pd.Timedelta(seconds=1)
 TICK = ["symbol", "at", "price", "day_volume"]
 
 
 class Finding:
-    """How many rows of which table were compared, and every kind of difference in a sentence."""
+    """How many rows of which table were compared, every kind of difference in a sentence, and how many rows differ for
+    a reason that is known.
+    """
 
     def __init__(self) -> None:
         self.rows: dict[str, int] = {}
         self.differences: list[str] = []
+        self.explained: dict[str, int] = {}
+
+    def explain(self, why: str, count: int) -> None:
+        """Note rows that are not as sent, and why."""
+        if count:
+            self.explained[why] = self.explained.get(why, 0) + count
 
     def differ(self, what: str, rows: pd.DataFrame) -> None:
         """Note rows that are wrong in one way, the first few by name."""
@@ -69,3 +81,110 @@ def check_ticks(lake: Path, truth: pd.DataFrame, finding: Finding) -> None:
     sent, stored = counts[0].align(counts[1], fill_value=0)
     for what, wrong in (("lost", stored < sent), ("doubled or invented", stored > sent)):
         finding.differ(f"ticks {what}", sent[wrong].reset_index()[TICK])
+
+
+class Outages:
+    """When a feed was not LIVE, as its own marks on the bus say: `spans`, (n, 2) instants, sorted."""
+
+    def __init__(self, spans: list[tuple[pd.Timestamp, pd.Timestamp]]) -> None:
+        self.spans = spans
+
+    def touch(self, starts: pd.Series) -> pd.Series:
+        """Of each minute, whether an outage touches it."""
+        hit = pd.Series(False, index=starts.index)
+        for since, until in self.spans:
+            hit |= (starts < until + EDGE) & (starts + MINUTE > since - EDGE)
+        return hit
+
+
+def check_received(
+    lake: Path, sent: pd.DataFrame, first: pd.Timestamp, minutes: int, grace: pd.Timedelta, outages: Outages,
+    injected: dict[str, int], finding: Finding,
+) -> None:  # fmt: skip
+    """A market that does not wait: what was taken in is folded right, what was not is owned up to.
+
+    Every minute of every share stands there exactly once. A whole one equals the fold of the ticks in the lake; one
+    that is not whole lies in an outage of the feed. A tick in the lake was sent; one that was sent in a whole minute
+    and is not there was dropped or damaged on the wire, which the exchange counted.
+    """
+    ticks, candles = table(lake, "ticks"), table(lake, "candles")
+    finding.rows |= {"ticks": len(ticks), "candles": len(candles)}
+    if ticks.empty or candles.empty:
+        finding.differences.append("nothing in the lake")
+        return
+    finding.differ("candles that stand there twice", candles[candles.duplicated([*KEY, "revision"])][KEY])
+    finding.differ("candles corrected without a cause", candles[candles["revision"] != 0][KEY])
+    last = first + minutes * MINUTE
+    found = (
+        candles[(candles["interval"] == "1m") & (candles["start"] < last)].set_index(["symbol", "start"]).sort_index()
+    )
+    ticks = ticks.drop_duplicates([*TICK]).sort_values(["symbol", "at", "sequence"])
+    ticks = ticks.assign(start=ticks["at"].dt.floor("min"))
+    ticks = ticks[(ticks["start"] >= first) & (ticks["start"] < last)]
+    _check_whole(found, ticks, grace, finding)
+    _check_holes(found, ticks, first, minutes, outages, finding)
+    _check_sent(found, ticks, sent[(sent["at"] >= first) & (sent["at"] < last)], injected, finding)
+
+
+def _check_whole(found: pd.DataFrame, ticks: pd.DataFrame, grace: pd.Timedelta, finding: Finding) -> None:
+    closing = ticks["start"] + MINUTE + grace
+    late = ticks["received"] > closing - EDGE
+    fold = ticks[~late].groupby(["symbol", "start"]).agg(
+        open=("price", "first"), high=("price", "max"), low=("price", "min"), close=("price", "last"),
+        total=("day_volume", "max"),
+    )  # fmt: skip
+    whole = found[(found["completeness"] == 1.0) & (found["trades"] > 0)]
+    before = found.groupby(level="symbol")["completeness"].shift(1).reindex(whole.index).fillna(1.0)
+    both = whole[before == 1.0].join(fold, how="left", rsuffix="_true")
+    touched = set(ticks[late].set_index(["symbol", "start"]).index)
+    near = both.index.isin(touched | {(s, at + MINUTE) for s, at in touched})
+    finding.explain("minutes with a tick at the edge of its time", int(near.sum()))
+    both = both[~near]
+    finding.rows["minutes folded again"] = len(both)
+    for name in PRICES:
+        wrong = both[(both[name] != both[f"{name}_true"]).fillna(True)].reset_index()
+        finding.differ(
+            f"candles with another {name} than their ticks", wrong[["symbol", "start", f"{name}_true", name]]
+        )
+    volume = fold.groupby(level="symbol")["total"].cummax()
+    grown = (volume - volume.groupby(level="symbol").shift(1).fillna(0)).reindex(both.index)
+    wrong = both.assign(grown=grown)[lambda t: (t["volume"] != t["grown"]).fillna(True)].reset_index()
+    finding.differ("candles with another volume than their ticks", wrong[["symbol", "start", "grown", "volume"]])
+
+
+def _check_holes(
+    found: pd.DataFrame, ticks: pd.DataFrame, first: pd.Timestamp, minutes: int, outages: Outages, finding: Finding
+) -> None:
+    heard = ticks.groupby("symbol")["start"].min()
+    must = [
+        (s, first + k * MINUTE) for s, since in heard.items() for k in range(minutes) if first + k * MINUTE >= since
+    ]
+    missing = pd.MultiIndex.from_tuples(must, names=["symbol", "start"]).difference(found.index)
+    finding.differ("minutes missing", missing.to_frame(index=False))
+    holed = found[(found["completeness"] < 1.0) | (found["provenance"] == "GAP")].reset_index()
+    owned = outages.touch(holed["start"])
+    finding.explain("minutes that are not whole, in an outage of the feed", int(owned.sum()))
+    finding.differ("minutes that are not whole without an outage", holed[~owned][["symbol", "start"]])
+
+
+def _check_sent(
+    found: pd.DataFrame, ticks: pd.DataFrame, sent: pd.DataFrame, injected: dict[str, int], finding: Finding
+) -> None:
+    shifted = pd.concat([sent.assign(at=sent["at"] + s, sent_at=sent["at"]) for s in SKEWS])
+    both = ticks[TICK].merge(shifted, on=TICK, how="left")
+    strange = both[both["sent_at"].isna()]
+    damaged = injected.get("corrupt", 0)
+    if len(strange) <= damaged * sent["symbol"].nunique():
+        finding.explain("ticks damaged on the wire so that nobody can see it", len(strange))
+    else:
+        finding.differ("ticks invented", strange[TICK])
+    came = both.dropna(subset=["sent_at"]).set_index(["symbol", "sent_at", "price", "day_volume"]).index
+    missing = sent[~sent.set_index(["symbol", "at", "price", "day_volume"]).index.isin(came)]
+    whole = found[found["completeness"] == 1.0].index
+    missing = missing.assign(start=missing["at"].dt.floor("min")).set_index(["symbol", "start"])
+    unowned = missing[missing.index.isin(whole)]
+    frames, lost = unowned["at"].nunique(), damaged + injected.get("drop", 0)
+    finding.explain("ticks never sent or damaged, in minutes that look whole", len(unowned))
+    finding.explain("ticks missing in minutes that are not whole", len(missing) - len(unowned))
+    if frames > lost:
+        finding.differ(f"ticks of {frames} moments lost, where {lost} frames were", unowned.reset_index()[TICK])

@@ -6,8 +6,9 @@ import contextlib
 import random
 import resource
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
@@ -266,9 +267,58 @@ class KillSentinel(Injury):
         return "a sentinel killed"
 
 
-def drawn(rng: random.Random, pair: bool) -> Injury:
-    """The next injury of a run; `pair`: the bus is a pair behind Sentinel."""
-    kills = [k for k in KILLED if not (pair and k == "bus")]
+class Rough(Injury):
+    """The vendor's wire: mute, cut, refusing, late, doubled, out of order, damaged, or under another clock."""
+
+    def __init__(self, kind: str, order: Mapping[str, Any], seconds: float) -> None:
+        self.kind, self._order, self._seconds = kind, dict(order), seconds
+        self._until = 0.0
+
+    def begin(self, house: House, rng: random.Random) -> str:
+        """Order it of the simulated exchange."""
+        self._until = time.monotonic() + self._seconds
+        return (
+            f"{self._order} for {self._seconds:.1f} s"
+            if house.order({**self._order, "seed": rng.randrange(99)})
+            else ""
+        )
+
+    def over(self, house: House) -> bool:
+        """The wire is well again."""
+        return time.monotonic() >= self._until and house.order(WELL)
+
+    def end(self, house: House) -> None:
+        """Make it well, if the exchange is there to hear it."""
+        house.order(WELL)
+
+
+WELL = {
+    "mute": False, "refuse": False, "skew_seconds": 0.0, "drop": 0.0, "duplicate": 0.0, "delay": 0.0, "reorder": 0.0,
+    "corrupt": 0.0, "too_many": 0.0, "broken": 0.0,
+}  # fmt: skip
+ROUGH: dict[str, dict[str, Any]] = {
+    "mute line": {"mute": True},
+    "cut lines": {"cut": True},
+    "refused lines": {"refuse": True, "cut": 1011},
+    "dropped frames": {"drop": 0.1},
+    "doubled frames": {"duplicate": 0.5},
+    "delayed frames": {"delay": 0.2, "delay_steps": 1},
+    "late frames": {"delay": 0.1, "delay_steps": 8},
+    "frames out of order": {"reorder": 0.2},
+    "damaged frames": {"corrupt": 0.1},
+    "a clock 2 s ahead": {"skew_seconds": 2.0},
+    "a clock 2 s behind": {"skew_seconds": -2.0},
+}
+
+
+def drawn(rng: random.Random, pair: bool, waits: bool = True) -> Injury:
+    """The next injury of a run; `pair`: the bus is a pair behind Sentinel; `waits`: the market waits for us, so that
+    nothing may be missing, and its wire is left alone.
+    """
+    if not waits and rng.random() < 0.7:
+        kind = rng.choice(list(ROUGH))
+        return Rough(kind, ROUGH[kind], rng.uniform(0.3, 2.0))
+    kills = [k for k in KILLED if not (pair and k == "bus") and (waits or k != "exchange")]
     draw = rng.random()
     if draw < 0.5:
         return Kill(rng.choice(kills))

@@ -17,15 +17,16 @@ from pydantic import SecretStr
 from adapters import recordings
 from adapters.redis_pair import RedisPair
 from cluster.chaos import market
-from cluster.chaos.check import Finding, check_candles, check_ticks
+from cluster.chaos.check import Finding, check_candles, check_received, check_ticks
 from cluster.chaos.injuries import Injury, Kill, drawn
 from cluster.chaos.victims import House, back_after, commits
 from cluster.instance import Instance
-from cluster.replay import Progress, private, sessions_around, until_archived
+from cluster.replay import Progress, private, sessions_around, until_archived, until_committed
 from cluster.settings import Settings, temporary
 from cluster.tapes import Tape
 from market.instruments import Instrument
 from market.records import Record
+from market.sessions import MINUTE
 from market.tape import Tape as Packets
 
 FIRST, LAST = 0.01, 0.97
@@ -40,19 +41,26 @@ PATIENCE_SECONDS = 30.0
 """After the last candle of the day none comes."""
 PAIRED = 0.25
 """The share of runs in which the bus is a pair behind Sentinel."""
+WAITING = 0.5
+"""The share of runs in which the market waits for its listeners; in the others the wire is rough too."""
+PACE = 20.0
+"""Times real time, of a market that does not wait: at this pace 3 s of silence are 150 ms."""
 BUS_MEMORY = 256 << 20
 
 
 class Outcome(Record):
-    """What a run came to. `faults` by kind; `recoveries`: seconds from a kill to the next committed candle, by victim;
-    `rows` compared, by table.
+    """What a run came to. `waits`: the market waited for us, so nothing may be missing. `faults` by kind; `recoveries`:
+    seconds from a kill to the next committed candle, by victim; `rows` compared, by table; `explained`: rows that are
+    not as sent, by reason.
     """
 
     seed: int
     paired: bool
+    waits: bool
     faults: dict[str, int]
     recoveries: dict[str, tuple[float, ...]]
     rows: dict[str, int]
+    explained: dict[str, int]
     differences: tuple[str, ...]
     seconds: float
 
@@ -60,8 +68,8 @@ class Outcome(Record):
 class Tormentor:
     """Begins an injury every now and then, up to `AT_ONCE` at a time, and sees that they end."""
 
-    def __init__(self, house: House, rng: random.Random, say: Callable[[str], None], most: int) -> None:
-        self._house, self._rng, self._say, self._most = house, rng, say, most
+    def __init__(self, house: House, rng: random.Random, say: Callable[[str], None], most: int, waits: bool) -> None:
+        self._house, self._rng, self._say, self._most, self._waits = house, rng, say, most, waits
         self._lasting: list[Injury] = []
         self._next = 0.0
         self._watched: tuple[str, float] | None = None
@@ -77,7 +85,7 @@ class Tormentor:
         due = time.monotonic() >= self._next and len(self._lasting) < AT_ONCE
         if due and not enough and FIRST < done < LAST:
             self._next = time.monotonic() + self._rng.uniform(SHORTEST, LONGEST)
-            self._hurt(drawn(self._rng, self._house.pair is not None), done)
+            self._hurt(drawn(self._rng, self._house.pair is not None, self._waits), done)
 
     def end(self) -> None:
         """Undo what still lasts."""
@@ -120,7 +128,7 @@ def run(
     """
     most = math.ceil(minutes * FAULTS_A_MINUTE) if most is None else most
     rng = random.Random(seed)  # noqa: S311  (a draw that can be repeated, not a secret)
-    paired = rng.random() < PAIRED
+    paired, waits = rng.random() < PAIRED, rng.random() < WAITING
     folder = Path(tempfile.mkdtemp(prefix="bourse-", dir=temporary()))
     began = time.monotonic()
     pair = RedisPair(folder / "pair", BUS_MEMORY) if paired else None
@@ -128,7 +136,8 @@ def run(
         bars = market.bars(seed)
         market.record(folder / "bars.parquet", bars)
         session, sessions = sessions_around(market.DAY)
-        tape = Tape(recording=folder / "bars.parquet", day=market.DAY, speed=market.MINUTES / minutes)
+        speed = market.MINUTES / minutes if waits else PACE
+        tape = Tape(recording=folder / "bars.parquet", day=market.DAY, speed=speed, hold=waits)
         settings = private(settings, folder, folder / "lake")
         if pair is not None:
             pair.start()
@@ -146,15 +155,25 @@ def run(
             wiring = Wiring(settings, instance.stores, folder / "run", **given)
             parts = wiring.parts()
             instance.supervise(wiring.supervisor(), parts)
-            tormentor = Tormentor(House(instance, parts, pair), rng, say, most)
-            until_archived(instance, session.open, session.close, progress, tormentor.turn)
+            house = House(instance, parts, pair)
+            tormentor = Tormentor(house, rng, say, most, waits)
+            if waits:
+                until_archived(instance, session.open, session.close, progress, tormentor.turn)
+            else:
+                told = 1 + int(minutes * PACE)
+                until_committed(instance, session.open, session.open + told * MINUTE, progress, tormentor.turn)
+                outages, injected = house.outages(), house.injected()
         finally:
             if tormentor is not None:
                 tormentor.end()
             instance.close()
-        finding = Finding()
-        check_candles(folder / "lake", market.candles(bars), finding)
-        check_ticks(folder / "lake", packets(recordings.tape(tape.recording, session), instruments), finding)
+        finding, sent = Finding(), packets(recordings.tape(tape.recording, session), instruments)
+        if waits:
+            check_candles(folder / "lake", market.candles(bars), finding)
+            check_ticks(folder / "lake", sent, finding)
+        else:
+            grace = pd.Timedelta(seconds=settings.feeds.grace_seconds)
+            check_received(folder / "lake", sent, market.OPEN, told, grace, outages, injected, finding)
     finally:
         if pair is not None:
             pair.stop()
@@ -162,9 +181,11 @@ def run(
     return Outcome(
         seed=seed,
         paired=paired,
+        waits=waits,
         faults=tormentor.faults,
         recoveries={k: tuple(v) for k, v in tormentor.recoveries.items()},
         rows=finding.rows,
+        explained=finding.explained,
         differences=tuple(finding.differences),
         seconds=time.monotonic() - began,
     )

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import httpx
+import pandas as pd
 import psutil
 
+from adapters import entries
+from adapters.bus import END, START, Bus
+from adapters.exchange import FAULTS
 from adapters.redis_pair import RedisPair
+from cluster.chaos.check import Outages
 from cluster.instance import Instance
+from market.ticks import TICK, FeedState, Kind
 
 if TYPE_CHECKING:
     from ray.actor import ActorHandle
@@ -24,6 +31,7 @@ SIGNS = {
 }  # fmt: skip
 """What the command line of each kind of process says."""
 
+LARGEST = 1_000_000
 SEQUENCE_BITS = 20
 """The low bits of a bus entry's packed id; above them stand the milliseconds of its server's clock."""
 
@@ -37,6 +45,38 @@ class House:
         self.instance, self.pair = instance, pair
         self.data, self.lake = instance.settings.data, Path(instance.settings.lake)
         self._parts = {p.name.partition("-")[0]: p for p in parts}
+
+    def order(self, faults: Mapping[str, Any]) -> bool:
+        """Ask the simulated exchange for faults; False when it is not there."""
+        url = f"http://127.0.0.1:{self.instance.settings.ports.exchange}{FAULTS}"
+        try:
+            return httpx.post(url, json=faults, timeout=2.0).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    def injected(self) -> dict[str, int]:
+        """How many frames and calls the exchange has spoiled, by fault."""
+        url = f"http://127.0.0.1:{self.instance.settings.ports.exchange}{FAULTS}"
+        told: dict[str, int] = httpx.get(url, timeout=5.0).json()["injected"]
+        return told
+
+    def outages(self) -> Outages:
+        """When the feed was not LIVE, by the marks on the bus; what it said last lasts for ever."""
+        bus = Bus(self.instance.stores.bus)
+        marks = []
+        for entry in bus.range("ticks", 0, START, END, LARGEST):
+            rows = entries.decode(entry.payload, TICK)
+            marks += rows[rows["kind"] == Kind.MARK][["flags", "at", "quoted"]].tolist()
+        spans, since = [], None
+        for state, at, began in marks:
+            if state == FeedState.LIVE and since is not None:
+                spans.append((pd.Timestamp(since, tz="UTC"), pd.Timestamp(at, tz="UTC")))
+                since = None
+            elif state in (FeedState.MUTE, FeedState.DOWN):
+                since = began if since is None else min(since, began)
+        if since is not None:
+            spans.append((pd.Timestamp(since, tz="UTC"), pd.Timestamp.max.tz_localize("UTC") - pd.Timedelta(days=1)))
+        return Outages(spans)
 
     def rival(self, kind: str) -> ActorHandle:
         """A second actor with the plan of the first, at work."""

@@ -177,8 +177,10 @@ def candles_plan(bus: str, partitions: int, **more: Any) -> CandlesPlan:
 
 def caught_up(candles: Candles, bus: Bus) -> bool:
     """Whether it has read all ticks there are."""
-    read = {int(p): v["cursor"] for p, v in candles.health()["partitions"].items()}
-    return bool(read) and all(cursor == bus.last("ticks", p) for p, cursor in read.items())
+    said = candles.health()
+    read = {int(p): v["cursor"] for p, v in said["partitions"].items()}
+    owned = sorted(read) == sorted(map(int, said["name"].split("-")))
+    return owned and all(cursor == bus.last("ticks", p) for p, cursor in read.items())
 
 
 def fold_everything(bus: Bus, url: str, partitions: int, **more: Any) -> None:

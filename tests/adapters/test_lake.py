@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
-from datetime import date
+from datetime import date, time
 from decimal import Decimal
 from pathlib import Path
 
@@ -18,11 +18,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from adapters.lake import CANDLES, TICKS, Lake, candle_rows, candle_table, decimals, tick_table, units
+from adapters.lake import CANDLES, TICKS, Lake, candle_rows, candle_table, decimals, lacking_table, tick_table, units
 from market.candles import CANDLE, Provenance
 from market.errors import BadValue, LeaseLost, LineDown, StoreRefused
 from market.money import UNKNOWN
-from market.sessions import MINUTE, day_number, session
+from market.sessions import MINUTE, at, day_number, session
 from market.ticks import blank
 
 DAY = date(2016, 8, 25)
@@ -270,6 +270,36 @@ def test_a_read_takes_the_asked_symbols_intervals_and_sessions_only(lake):
     ]
     assert len(lake.read_candles(None, None, DAY, later)) == 4
     assert lake.sessions("candles") == [DAY, later]
+
+
+def test_nobodys_candles_are_none(lake):
+    lake.append("candles", entry(1), {"a": 1})
+
+    assert len(lake.read_candles([], "1m", DAY, DAY)) == 0
+
+
+def test_the_official_daily_candle_stands_apart_from_ours(lake):
+    ours, official = minute(0), minute(0)
+    ours["interval"] = official["interval"] = 86_400
+    official["start"], official["provenance"] = at(DAY, time(0)), Provenance.OFFICIAL
+    rows = np.concatenate([ours, official, minute(0), minute(0, instrument=1)])
+    lake.append("candles", candle_table(rows, SYMBOLS), {"a": 1})
+
+    daily = [lake.read_candles(None, "1d", DAY, DAY), lake.read_daily(SYMBOLS, [session(DAY)])]
+
+    assert [t["provenance"].to_pylist() for t in daily] == [["LIVE"], ["LIVE"]]
+    assert lake.read_official(None, DAY, DAY)["provenance"].to_pylist() == ["OFFICIAL"]
+    assert lake.read_daily(SYMBOLS, []).num_rows == 0
+
+
+def test_minutes_that_a_vendor_lacks_are_remembered(lake):
+    start = session(DAY).open
+    assert lake.read_lacking(SYMBOLS, DAY, DAY) == []
+    short = [("NSE:TCS", start, DAY), ("NSE:TCS", start + MINUTE, date(2016, 8, 26))]
+    lake.append("lacking", lacking_table(short, "kite"), {"repair": 1})
+
+    assert lake.read_lacking(SYMBOLS, DAY, DAY) == [("NSE:TCS", start)]
+    assert lake.read_lacking(["NSE:RELIANCE"], DAY, date(2016, 8, 26)) == []
 
 
 def test_a_reader_follows_what_a_writer_adds_and_needs_no_table_to_start(lake):

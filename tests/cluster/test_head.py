@@ -20,7 +20,7 @@ from cluster.settings import DEEPEST, read
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE = free_base()
-WAIT = 110.0
+WAIT = 240.0
 NODE = "f" * 56
 """What Ray puts into the path of HAProxy's sockets: a node's id."""
 CHOSEN_BY_RAY = 1

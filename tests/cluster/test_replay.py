@@ -30,7 +30,7 @@ OPEN = datetime(2016, 8, 25, 3, 45, tzinfo=UTC)
 SYMBOLS = ("NSE:AAA", "NSE:BBB", "NSE:CCC", "NSE:DDD", "NSE:INDEX ONE")
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-c", "from cluster.main import app; app(prog_name='bourse')"]
-WAIT = 100.0
+WAIT = 280.0
 PACE = 900
 """Times real time: the whole session in 25 s."""
 

@@ -147,6 +147,17 @@ def test_candles_stand_in_for_a_quote_nobody_ticked():
     assert (row["price"], row["at"], row["high"], row["close"]) == (4, TODAY.open + MINUTE - 1, 5, 2)
 
 
+def test_the_open_is_the_first_minutes_however_many_follow_and_whatever_is_repaired():
+    held = Quotes(1, HOURS)
+    for k, price in enumerate((10, 11, 12)):
+        held.learn(candle(0, TODAY.open + k * MINUTE, (price, price, price, price)))
+    held.learn(candle(0, TODAY.open + MINUTE, (15, 16, 9, 15)))
+
+    row = held.read([0])[0]
+
+    assert (row["open"], row["high"], row["low"], row["price"]) == (10, 16, 9, 12)
+
+
 ROWS = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3 * 86400), st.integers(1, 10**6)), max_size=40)
 
 

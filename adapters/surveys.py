@@ -1,0 +1,46 @@
+"""Surveys: the lake's view of which sessions are whole, and of how near they come to the exchange's own figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from adapters.lake import Lake, candle_rows
+from market.agreement import Agreement, agreement
+from market.candles import Candles
+from market.coverage import Else, Survey
+from market.instruments import Instrument
+from market.sessions import Sessions
+
+
+def survey(lake: Lake, symbols: Sequence[str], sessions: Sessions, span: tuple[date, date], now: int) -> Survey:
+    """The coverage of some symbols from the first to the last day of the span. Raises LineDown, StoreRefused."""
+    found = Survey(symbols, sessions, span, now)
+    places = {symbol: i for i, symbol in enumerate(symbols)}
+    found.settle(candle_rows(lake.read_daily(symbols, found.sessions), places))
+    left = list(found.open())
+    if not left:
+        return found
+    recorded = set(lake.sessions("candles"))
+    official = lake.read_official(symbols, *span)
+    lacking = lake.read_lacking(symbols, *span)
+    for session, who in left:
+        rows = candle_rows(lake.read_candles(who, "1m", session.date, session.date), places)
+        theirs = official.filter(pc.equal(official["session"], pa.scalar(session.date)))
+        has = {places[s] for s in theirs["symbol"].to_pylist()}
+        more = Else(session.date in recorded, has, {(places[s], start) for s, start in lacking})
+        found.look(session, rows, more)
+    return found
+
+
+def compare(lake: Lake, instruments: Sequence[Instrument], day: date, official: Candles) -> Agreement:
+    """Our daily candles of a session against official ones, (n,); of the exchanges these are of."""
+    exchanges = {instruments[i].exchange for i in official["instrument"].tolist()}
+    ids = {i.symbol: i.id for i in instruments if i.exchange in exchanges}
+    ours = candle_rows(lake.read_candles(list(ids), "1d", day, day), ids)
+    ticks = np.array([i.tick_size for i in instruments], np.int64)
+    return agreement(day, ours, official, [i.symbol for i in instruments], ticks)

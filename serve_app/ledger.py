@@ -1,0 +1,93 @@
+"""Ledger: what the lake holds of each session, and how near it comes to the exchange's own figures, over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from typing import Annotated, Any, Protocol
+
+from fastapi import FastAPI, Query, Request
+from fastapi.responses import JSONResponse
+
+from adapters.lake import Lake, candle_rows
+from adapters.surveys import compare, survey
+from market.errors import BadValue
+from market.instruments import Instrument, Universe
+from market.sessions import IST, Sessions, instant
+
+LONGEST_DAYS = 366 * 2
+SHORTFALLS = 1000
+MOST_SESSIONS = 60
+
+
+class Held(Protocol):
+    """What the ledger asks of the gateway's desk."""
+
+    universe: Universe
+    instruments: Sequence[Instrument]
+    sessions: Sessions
+    lake: Lake
+
+    def now(self) -> int:
+        """Market time, ns UTC."""
+        ...
+
+
+def install(app: FastAPI, desk: Held, only: Any) -> None:
+    """Add the paths; `only` refuses parameters nobody knows."""
+
+    @app.get("/api/v1/coverage")
+    def coverage(
+        request: Request,
+        symbols: str = "",
+        since: Annotated[str | None, Query(alias="from")] = None,
+        until: Annotated[str | None, Query(alias="to")] = None,
+    ) -> JSONResponse:
+        """Of every symbol and session from `from` to `to` (dates, both included): complete, gap, holiday, halted or not
+        listed.
+
+        Without symbols the whole universe, without dates the newest session. A session that is not among a symbol's
+        `shortfalls`, or `halted`, is complete; minutes that are missing or incomplete come in spans with their cause.
+        """
+        only(request, "symbols", "from", "to")
+        chosen = [desk.universe.find(s).symbol for s in symbols.split(",") if s.strip()]
+        last = _day("to", until) or _newest(desk)
+        first = _day("from", since) or last
+        if last < first or (last - first).days > LONGEST_DAYS:
+            raise BadValue("from", first.isoformat(), f"a day not after `to`, at most {LONGEST_DAYS} days before it")
+        wanted = list(dict.fromkeys(chosen)) or [i.symbol for i in desk.instruments]
+        found = survey(desk.lake, wanted, desk.sessions, (first, last), desk.now())
+        return JSONResponse(found.record(SHORTFALLS))
+
+    @app.get("/api/v1/agreement")
+    def agreements(request: Request, session: str | None = None) -> JSONResponse:
+        """How near our daily candles of a session come to the exchange's own; without a session, of the newest ones
+        that have been reconciled.
+        """
+        only(request, "session")
+        day = _day("session", session)
+        held = [day] if day else desk.lake.sessions("candles")[-MOST_SESSIONS:]
+        found = [one for d in held if (one := _agreement(desk, d)) is not None]
+        return JSONResponse({"sessions": found})
+
+
+def _agreement(desk: Held, day: date) -> dict[str, Any] | None:
+    ids = {i.symbol: i.id for i in desk.instruments}
+    theirs = candle_rows(desk.lake.read_official(list(ids), day, day), ids)
+    if not len(theirs):
+        return None
+    return compare(desk.lake, desk.instruments, day, theirs).model_dump(mode="json")
+
+
+def _newest(desk: Held) -> date:
+    return instant(desk.now()).astimezone(IST).date()
+
+
+def _day(name: str, text: str | None) -> date | None:
+    """A date as the query names it. Raises BadValue."""
+    if text is None:
+        return None
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise BadValue(name, text[:40], "a date, like 2016-08-25") from None
