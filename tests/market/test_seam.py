@@ -124,8 +124,8 @@ def test_prints_of_a_standby_wait_and_count_once_too() -> None:
 
 def test_the_first_trade_of_the_day_counts_whole_if_the_feeds_together_watched_from_the_open() -> None:
     rows = fold(
-        live(-15), live(-15, 1), say(FeedState.DOWN, 5, since=4), active(5, 1), live(9, 1), live(20), live(20, 1),
-        say(FeedState.DOWN, 30, 1, since=29), active(30, 0), tick(31, 100, 7), live(62),
+        live(-15), live(-15, 1), say(FeedState.DOWN, 5, since=4), active(5, 1), *[live(k, 1) for k in range(5, 20)],
+        live(20), live(20, 1), say(FeedState.DOWN, 30, 1, since=29), active(30, 0), tick(31, 100, 7), live(62),
     )  # fmt: skip
 
     assert of(rows)[["volume", "completeness"]].tolist() == [(7, 1.0)]
