@@ -11,30 +11,28 @@ import asyncio
 import os
 import time
 from collections import deque
+from contextlib import suppress
+from math import ceil
 from typing import Any
 
 import numpy as np
 import structlog
-from pydantic import SecretStr
 
+from actors.admission import Admission
 from actors.measures import Counts, resident_bytes
+from actors.outbox import Batch, Outbox
 from actors.plans import FeedPlan
 from actors.wires import Step, Wire
 from adapters import entries, logs
-from adapters.accounts import Accounts
 from adapters.alerts import Alerts
 from adapters.bus import Bus
-from adapters.control import Control
-from adapters.lines import Backoff
 from adapters.listings import Listings
-from adapters.logins import login
 from adapters.quarantine import Quarantine
 from adapters.readmodel import ReadModel
 from market import lives
-from market.accounts import LOGINS, entitled
 from market.alerts import OperatorAlert
 from market.codecs import Account, Event
-from market.errors import AuthRequired, BadPayload, LineDown
+from market.errors import BadPayload, LineDown
 from market.feeds import FeedWatch, by_partition, canary, shares
 from market.instruments import partition_of
 from market.listings import Listing
@@ -44,19 +42,12 @@ from market.troubles import Health, Troubles
 from market.vendors import VENDORS
 
 ENTRY_FRAMES = 20
-KEPT_SECONDS = 3.0
 TICK_SECONDS = 0.25
 SHOWN_SECONDS = 1.0
 LARGEST_SKEW = 30 * SECOND
 """Further than this our clock is not the exchange's; `bourse doctor` looks at that."""
 
-FIRST_LOGIN_SECONDS, LONGEST_LOGIN_SECONDS = 30.0, 900.0
-"""Between two unattended logins that nobody answered; one that is refused is not tried again: accounts get locked."""
-
 BY_HAND = "closed by hand"
-
-Batch = tuple[str, list[tuple[int, int, bytes]]]
-"""A writer's name and, a partition each, the entry it writes: partition, number, payload."""
 
 
 class Feed:
@@ -67,10 +58,11 @@ class Feed:
         self._plan = plan
         self._log = structlog.get_logger()
         self._bus = Bus(plan.bus)
+        self._outbox = Outbox(self._bus)
         self._model = ReadModel(plan.cache)
         self._keep = Quarantine(plan.quarantine)
-        self._accounts, self._listings = Accounts(plan.bus), Listings(plan.bus)
-        self._control, self._alerts = Control(self._bus), Alerts(self._bus)
+        self._admission = Admission(plan, self._bus)
+        self._listings, self._alerts = Listings(plan.bus), Alerts(self._bus)
         self._partition = np.array([partition_of(i, plan.partitions) for i in plan.instruments] + [-1], np.int64)
         self._sessions = Sessions(plan.sessions)
         # Judged a beat early, so that MUTE is said within `mute_after` and not a beat later.
@@ -81,37 +73,29 @@ class Feed:
         carried, cut = shares(plan.instruments, plan.vendor, vendor.socket_instruments, vendor.sockets)
         if cut:
             self._log.warning("universe_cut", feed=plan.name, left_out=len(cut), first=cut[0])
+        # As many wires as the whole universe may need: a later list may name more of it than today's.
+        most = min(vendor.sockets, ceil(len(plan.instruments) / (vendor.socket_instruments - 1)))
+        carried += [{}] * (most - len(carried))
         self._wires = [Wire(f"{plan.name}/{k}", plan, share, mute_after, self) for k, share in enumerate(carried)]
-        self._account = Account(user=plan.user, api_key=plan.api_key, access_token=plan.access_token)
-        self._refused: Account | None = None
-        self._remedy = ""
-        self._unattended = plan.credentials
-        self._login_at, self._login_pauses = 0.0, Backoff(FIRST_LOGIN_SECONDS, LONGEST_LOGIN_SECONDS)
         self._listing_stamp = 0
         self._listing: Listing | None = None
         self._pending: Listing | None = None
         self._troubles = Troubles(plan.name)
         self._untold: deque[OperatorAlert] = deque()
-        self._closed = False
-        self._wake, self._admitted = asyncio.Event(), asyncio.Event()
+        self._wake = asyncio.Event()
         self._writing = asyncio.Lock()
         self._running: asyncio.Future[None] | None = None
-        self._kept: deque[tuple[float, Batch]] = deque()
         self._skew: int | None = None
         self._clock_heard = (0, time.monotonic_ns())
         self._began = False
         self._stopped = self._done = False
         self._trouble = self._held_back = ""
-        self._ticks = self._bad = self._entries = self._bytes = self._reconnects = 0
-        self._lag = 0.0
+        self._ticks = self._bad = self._reconnects = 0
         self._counts = Counts(
             "bourse_feed",
             ("frames", "ticks", "bad_frames", "unknown", "unpriced", "reconnects"),
             {"feed": plan.name},
         )
-        if plan.account and not entitled(plan.vendor, self._account):
-            self.refused(self._account, plan.login)
-        self._admit()
 
     async def run(self) -> None:
         """Hold the lines and write what they bring, until stopped or (a held tape) until its end is on the bus."""
@@ -121,6 +105,8 @@ class Feed:
 
     async def _run(self) -> None:
         await self._catch_up()
+        with suppress(LineDown, BadPayload):  # `_look` asks again
+            await self._admission.look()
         work = (self._beat(), self._look(), *(wire.hold() for wire in self._wires))
         tasks = [asyncio.create_task(one) for one in work]
         for task in tasks:
@@ -152,7 +138,7 @@ class Feed:
 
     async def authenticate(self, access_token: str) -> None:
         """Go on with a new token after AUTH_REQUIRED."""
-        self._take_account(self._account.model_copy(update={"access_token": SecretStr(access_token)}))
+        self._admission.take(access_token)
 
     async def health(self) -> dict[str, Any]:
         """What `status` shows of this feed."""
@@ -168,9 +154,9 @@ class Feed:
             "frames": self._frames(),
             "ticks": self._ticks,
             "bad": self._bad,
-            "entries": self._entries,
-            "bytes": self._bytes,
-            "lag_ms": round(self._lag * 1000, 2),
+            "entries": self._outbox.entries,
+            "bytes": self._outbox.bytes,
+            "lag_ms": round(self._outbox.lag * 1000, 2),
             "reconnects": self._reconnects,
             "listing": str(self._listing.session) if self._listing else "",
             "ended": self._done,
@@ -184,19 +170,24 @@ class Feed:
         return {"unknown": sum(w.unknown for w in self._wires), "unpriced": sum(w.unpriced for w in self._wires)}
 
     def _state(self) -> str:
-        return "AUTH_REQUIRED" if self._refused and not self._closed else self._watch.state.name
+        return "AUTH_REQUIRED" if self._admission.needed and not self._admission.closed else self._watch.state.name
 
     def _said(self) -> str:
-        if self._closed:
+        if self._admission.closed:
             return BY_HAND
-        return self._held_back or (f"login needed: {self._remedy}" if self._refused else self._trouble)
+        ours = f"login needed: {self._admission.remedy}" if self._admission.needed else self._trouble
+        return self._held_back or self._outbox.trouble or ours
+
+    def _busy(self) -> list[Wire]:
+        """The wires that have something to subscribe; the first where none has."""
+        return [w for w in self._wires if w.tokens] or self._wires[:1]
 
     def _finished(self) -> bool:
-        return self._plan.hold and all(w.ended and not w.steps for w in self._wires)
+        return self._plan.hold and all(w.ended and not w.steps for w in self._busy())
 
     def _now(self) -> int:
         if self._plan.tape:
-            return min(w.clock for w in self._wires)
+            return min(w.clock for w in self._busy())
         return time.time_ns() - (self._skew or 0)
 
     def _alert_time(self) -> int:
@@ -212,8 +203,7 @@ class Feed:
 
     async def admission(self) -> Account:
         """Wait until this feed may hold lines; the account to log in with."""
-        await self._admitted.wait()
-        return self._account
+        return await self._admission.account()
 
     def awake(self) -> int | None:
         """How long lines may still rest, ns. A tape's day begins whenever it is played."""
@@ -221,7 +211,7 @@ class Feed:
 
     def opened(self) -> None:
         """A line is there; the feed's are when all of them are."""
-        if all(w.life.open for w in self._wires):
+        if all(w.life.open for w in self._busy()):
             self._trouble = ""
             if not self._plan.tape:
                 self._watch.opened(self._now())
@@ -242,11 +232,7 @@ class Feed:
 
     def refused(self, account: Account, remedy: str) -> None:
         """The vendor does not take this account: no line tries again before somebody has logged in."""
-        if account != self._account:  # somebody has, meanwhile
-            return
-        self._refused, self._remedy = account, remedy
-        self._log.error("auth_required", feed=self._plan.name, remedy=remedy)
-        self._admit()
+        self._admission.refuse(account, remedy)
 
     def heard(self) -> None:
         """Something waits to be written."""
@@ -261,12 +247,6 @@ class Feed:
         self._bad += 1
         self._keep.keep(payload)
         self._log.warning("bad_payload", feed=self._plan.name, reason=payload.reason, bytes=len(payload.payload))
-
-    def _admit(self) -> None:
-        if self._refused is None and not self._closed:
-            self._admitted.set()
-        else:
-            self._admitted.clear()
 
     # What others want, and hear
 
@@ -306,11 +286,8 @@ class Feed:
                 if told is None:
                     told = await asyncio.to_thread(self._alerts.recent)
                     self._troubles = Troubles(self._plan.name, told)
-                await asyncio.to_thread(self._control.hear)
-                await self._obey(self._plan.name in self._control.wishes.closed)
-                if self._plan.account:
-                    await self._find_account()
-                    await self._log_in()
+                if await self._admission.look() and self._admission.closed:
+                    self._close()
                 await self._find_listing()
                 await self._tell()
             except LineDown as e:
@@ -319,49 +296,11 @@ class Feed:
                 self.bad(e)
             await asyncio.sleep(self._plan.look_seconds)
 
-    async def _obey(self, closed: bool) -> None:
-        if closed == self._closed:
-            return
-        self._closed = closed
-        self._log.warning("closed_by_hand" if closed else "opened_by_hand", feed=self._plan.name)
-        self._admit()
-        if closed:
-            for wire in self._wires:
-                wire.give_up(BY_HAND)
-            if (over := self._troubles.closed()) is not None:
-                self._untold.append(over)
-
-    async def _find_account(self) -> None:
-        found = await asyncio.to_thread(self._accounts.find, self._plan.account)
-        if found is not None and found not in (self._account, self._refused):
-            self._take_account(found)
-
-    async def _log_in(self) -> None:
-        """Where the vendor lets us and somebody gave us the means: log in, for all feeds of this account."""
-        if self._refused is None or self._unattended is None or self._closed or time.monotonic() < self._login_at:
-            return
-        try:
-            account = await asyncio.to_thread(login, self._plan.vendor, self._unattended, self._plan.root)
-        except LineDown as e:
-            self._login_at = time.monotonic() + self._login_pauses.pause()
-            self._log.warning("login_failed", feed=self._plan.name, reason=e.reason)
-            return
-        except (AuthRequired, BadPayload) as e:
-            self._unattended = None
-            self._remedy = f"the unattended login was refused: {e}"
-            self._log.error("login_refused", feed=self._plan.name, reason=str(e))
-            return
-        self._login_pauses.reset()
-        until = LOGINS[self._plan.vendor].until(time.time_ns())
-        await asyncio.to_thread(self._accounts.keep, self._plan.account, account, until)
-        self._login_at = time.monotonic() + FIRST_LOGIN_SECONDS
-        self._take_account(account)
-
-    def _take_account(self, account: Account) -> None:
-        """The lines that are there go on: the account counts from the next login on."""
-        self._account, self._refused, self._remedy = account, None, ""
-        self._log.info("account_taken", feed=self._plan.name)
-        self._admit()
+    def _close(self) -> None:
+        for wire in self._wires:
+            wire.give_up(BY_HAND)
+        if (over := self._troubles.closed()) is not None:
+            self._untold.append(over)
 
     async def _find_listing(self) -> None:
         if self._plan.tape and not self._plan.account:
@@ -402,11 +341,11 @@ class Feed:
 
     def _health(self) -> tuple[Health, str]:
         """How we are, to an operator. An account that is refused is told at once, an outage when it lasts."""
-        if self._closed:
+        if self._admission.closed:
             return Health.RESTING, BY_HAND
-        if self._refused is not None:
-            return Health.REFUSED, self._remedy
-        there = all(w.life.open for w in self._wires)
+        if self._admission.needed:
+            return Health.REFUSED, self._admission.remedy
+        there = all(w.life.open for w in self._busy())
         if any(w.life.evicted for w in self._wires) and not there:
             return Health.EVICTED, self._trouble
         if self._sessions.phase(self._now()) is Phase.CLOSED:
@@ -437,7 +376,7 @@ class Feed:
     async def _say(self, marks: Ticks) -> None:
         if len(marks):
             marks["received"] = time.time_ns()
-            await self._append([self._batch(self._wires[0], -1, marks)])
+            await self._outbox.append([self._batch(self._wires[0], -1, marks)])
 
     async def _write(self) -> bool:
         """Write what is complete, at most a minute of market time; True while there may be more."""
@@ -449,13 +388,13 @@ class Feed:
                 return False
             batch = await asyncio.to_thread(self._decode, taken)
             if batch:
-                await self._append(batch)
+                await self._outbox.append(batch)
             for wire in self._wires:
                 wire.room.set()
             return any(steps for _, steps in taken)
 
     def _take(self) -> list[tuple[Wire, list[Step]]]:
-        until = min((w.clock for w in self._wires), default=0)
+        until = min(w.clock for w in self._busy())
         heads = [w.steps[0] for w in self._wires if w.steps]
         if self._plan.tape and heads:
             until = min(until, min(s.clock for s in heads) + MINUTE // 2)
@@ -536,54 +475,16 @@ class Feed:
         if self._plan.tape:
             self._watch.opened(now)
             self._watch.data(now)
-        elif self._wires:
-            self._watch.data(min(w.data for w in self._wires))
+        else:
+            self._watch.data(min(w.data for w in self._busy()))
         marks = self._watch.step(now)
         if len(marks) and not self._plan.hold:
             marks["received"] = time.time_ns()
         return marks
 
-    async def _append(self, batch: list[Batch]) -> None:
-        """Put rows on the bus, once, however often the bus goes away under it."""
-        began = time.monotonic()
-        self._kept.extend((began, one) for one in batch)
-        while self._kept and self._kept[0][0] < began - KEPT_SECONDS:
-            self._kept.popleft()
-        pauses = Backoff()
-        try:
-            await asyncio.to_thread(self._send, batch)
-        except LineDown as e:
-            self._log.warning("bus_down", reason=e.reason)
-            while not await self._resend():
-                await asyncio.sleep(pauses.pause())
-        self._lag = time.monotonic() - began
-
-    async def _resend(self) -> bool:
-        """After a cut nobody knows what the bus took: offer the last seconds again; it refuses the numbers it has."""
-        try:
-            await asyncio.to_thread(self._send, [one for _, one in self._kept])
-        except LineDown as e:
-            self._trouble = e.reason
-            return False
-        self._trouble = ""
-        return True
-
-    def _send(self, batch: list[Batch]) -> None:
-        for writer, rows in batch:
-            self._bus.append("ticks", writer, rows)
-            self._entries += len(rows)
-            self._bytes += sum(len(payload) for _, _, payload in rows)
-
     async def _catch_up(self) -> None:
         """Learn from the bus what our predecessor wrote: a held tape goes on behind it."""
-        pauses = Backoff()
-        while True:
-            try:
-                for wire in self._wires:
-                    known = self._bus.numbers("ticks", wire.name, range(self._plan.partitions)).values()
-                    wire.known = wire.sent = max(known)
-                    wire.number = min(known)
-                return
-            except LineDown as e:
-                self._log.warning("bus_down", reason=e.reason)
-                await asyncio.sleep(pauses.pause())
+        known = await self._outbox.known([w.name for w in self._wires], self._plan.partitions)
+        for wire in self._wires:
+            wire.known = wire.sent = max(known[wire.name])
+            wire.number = min(known[wire.name])

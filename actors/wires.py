@@ -24,6 +24,7 @@ from market.vendors import VENDORS
 BACKLOG = 400
 """Steps that wait to be written; past them the socket is not read, so that its own flow control slows the vendor."""
 
+IDLE_SECONDS = 1.0
 LOGIN_SECONDS = 4.0
 """A vendor that has not answered a login by then has not heard it."""
 
@@ -133,6 +134,9 @@ class Wire:
                 self.life = LineLife(self._mute_after)
             self._exchange_codec()
             self._given_up = ""
+            if not self.tokens:  # before the first list, or where the list has become shorter
+                await asyncio.sleep(IDLE_SECONDS)
+                continue
             code, reason = None, ""
             try:
                 url = self.codec.address(self._plan.url, account)

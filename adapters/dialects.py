@@ -12,6 +12,7 @@ from typing import Protocol
 
 from aiohttp import web
 
+from adapters import exchange_flattrade as flattrade_desk
 from adapters import exchange_mstock as mstock_desk
 from adapters import exchange_rest as kite_desk
 from adapters.exchange_rest import Hall
@@ -20,7 +21,18 @@ from market.codecs import Conversation, Message
 from market.instruments import Instrument
 from market.records import Record
 from market.tape import Tape
-from market.vendors import finnhub, finnhub_wire, kite, kite_wire, mstock, mstock_wire, polygon, polygon_wire
+from market.vendors import (
+    finnhub,
+    finnhub_wire,
+    flattrade,
+    flattrade_wire,
+    kite,
+    kite_wire,
+    mstock,
+    mstock_wire,
+    polygon,
+    polygon_wire,
+)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -107,6 +119,19 @@ def _kite(instruments: Sequence[Instrument], login: Login, hall: Hall) -> Dialec
     )
 
 
+def _flattrade(instruments: Sequence[Instrument], login: Login, hall: Hall) -> Dialect:
+    wire = flattrade_wire.Wire(instruments)
+    customer = flattrade_desk.Customer(login.user, login.api_key, login.api_secret, login.access_token)
+    return Dialect(
+        paths=("/", "/PiConnectWSAPI/", "/PiConnectWSTp/"),
+        sockets=flattrade.SOCKETS,
+        customer=customer,
+        desk=flattrade_desk.Desk(instruments, wire, customer, hall),
+        conversation=lambda: flattrade_wire.Talk(wire, customer.admits),
+        evicts=True,
+    )
+
+
 def _mstock(instruments: Sequence[Instrument], login: Login, hall: Hall) -> Dialect:
     wire = mstock_wire.Wire(instruments)
     customer = mstock_desk.Customer(
@@ -160,6 +185,7 @@ def _finnhub(instruments: Sequence[Instrument], login: Login, hall: Hall) -> Dia
 
 DIALECTS: dict[str, Callable[[Sequence[Instrument], Login, Hall], Dialect]] = {
     "kite": _kite,
+    "flattrade": _flattrade,
     "mstock": _mstock,
     "polygon": _polygon,
     "finnhub": _finnhub,

@@ -243,7 +243,8 @@ class Exchange:
             for what, rate, status in (("too_many", faults.too_many, 429), ("broken", faults.broken, 503)):
                 if rate and self._dice.random() < rate:
                     self.injected[what] += 1
-                    return web.Response(status=status, text="<html>no</html>", content_type="text/html")
+                    later = {"Retry-After": "1"} if status == 429 else {}
+                    return web.Response(status=status, text="<html>no</html>", content_type="text/html", headers=later)
         return await handler(request)
 
     # The stream
@@ -266,6 +267,8 @@ class Exchange:
         self._opened += 1
         socket = Socket(self._dialect.conversation(), answer, spoiler, self._behind, transport.abort)
         self._sockets[socket] = None
+        if socket.talk.admitted and self._dialect.evicts:
+            await self._evict(socket)
         for greeting in self._dialect.greeting:
             await socket.send(greeting)
         sender = asyncio.create_task(self._send_held(socket) if self._hold else socket.pump())

@@ -17,7 +17,7 @@ from adapters import fetching
 from market.codecs import Account
 from market.errors import AuthRequired, BadPayload, BadValue, Rejected
 from market.records import Record
-from market.vendors import kite_rest, mstock_rest
+from market.vendors import flattrade_rest, kite_rest, mstock_rest
 
 SECONDS = 20.0
 """A login that is not answered by then was not heard."""
@@ -79,6 +79,14 @@ def _kite(secrets: Credentials, root: str, _: Callable[[], float]) -> Account:
     return Account(user=str(user or ""), api_key=secrets.api_key, access_token=SecretStr(token))
 
 
+def _flattrade(secrets: Credentials, root: str, _: Callable[[], float]) -> Account:
+    key, code = secrets.api_key.get_secret_value(), secrets.code.get_secret_value()
+    body = flattrade_rest.session_body(key, code, secrets.api_secret.get_secret_value())
+    answer = _post(f"{root or flattrade_rest.AUTH}{flattrade_rest.TOKEN}", {}, json=body)
+    user, token = flattrade_rest.session(answer.body)
+    return Account(user=user, api_key=secrets.api_key, access_token=SecretStr(token))
+
+
 def _post(url: str, headers: Mapping[str, str], **body: Any) -> fetching.Answer:
     return fetching.ask("POST", url, headers, seconds=SECONDS, **body)
 
@@ -90,5 +98,6 @@ def _said(value: str | SecretStr) -> str:
 VENDORS: dict[str, tuple[Callable[[Credentials, str, Callable[[], float]], Account], tuple[str, ...]]] = {
     "mstock": (_mstock, ("user", "api_key", "password", "totp_secret")),
     "kite": (_kite, ("api_key", "api_secret", "code")),
+    "flattrade": (_flattrade, ("api_key", "api_secret", "code")),
 }
 """How each vendor is entered, and what it needs for that."""

@@ -21,7 +21,7 @@ from market.instruments import Instrument
 from market.listings import Listed, Listing, check
 from market.money import Money
 from market.sessions import IST, Sessions, instant
-from market.vendors import kite_rest, mstock_rest
+from market.vendors import flattrade_rest, kite_rest, mstock_rest
 
 CSV = "text/csv"
 KIND = "listing"
@@ -145,10 +145,20 @@ def _mstock(root: str, account: Account, exchanges: Sequence[str]) -> Iterator[C
     yield from mstock_rest.master(answer.body, answer.status).contracts
 
 
-LISTS: Mapping[str, Callable[[str, Account, Sequence[str]], Iterator[Contract]]] = {"kite": _kite, "mstock": _mstock}
+def _flattrade(root: str, account: Account, exchanges: Sequence[str]) -> Iterator[Contract]:
+    for segment in (name for exchange in exchanges for name in flattrade_rest.SEGMENTS.get(exchange, ())):
+        answer = fetching.ask("GET", root + flattrade_rest.MASTER.format(segment), {})
+        yield from flattrade_rest.master(answer.body).contracts
+
+
+LISTS: Mapping[str, Callable[[str, Account, Sequence[str]], Iterator[Contract]]] = {
+    "kite": _kite,
+    "flattrade": _flattrade,
+    "mstock": _mstock,
+}
 """How each vendor's list of instruments is fetched."""
 
-ROOTS = {"kite": kite_rest.ROOT, "mstock": mstock_rest.ROOT}
+ROOTS = {"kite": kite_rest.ROOT, "flattrade": flattrade_rest.MASTERS, "mstock": mstock_rest.ROOT}
 
 
 def _listed(instrument: Instrument, contract: Contract) -> Listed:

@@ -6,6 +6,7 @@
     │   ├── BadSetting      ... in cluster.yaml, at a path
     │   └── UnknownSymbol   ... a symbol nobody listed
     ├── LineDown        try again later
+    │   └── OutcomeUnknown  ... but look first whether the request was carried out
     ├── Rejected        a vendor will not do what we asked; asking again does not help
     ├── AuthRequired    a person must log in; trying again does not help
     ├── LeaseLost       another owner took over: stop, write nothing more
@@ -68,6 +69,10 @@ class LineDown(BourseError):
 
     def __str__(self) -> str:
         return f"{self.line}: {self.reason}"
+
+
+class OutcomeUnknown(LineDown):
+    """The other side took a request and did not say what became of it."""
 
 
 class Rejected(BourseError):

@@ -168,6 +168,12 @@ SENSEX BSESENSEX SENSEX30 SENSEX50 BANKEX BSEBANKEX BSE100 BSE200 BSE500 BSEMIDC
 """
 
 
+# Kite's number of an index -> NSE's own, which other brokers pass on. Source: contract masters of SmartAPI, 2026-10.
+_NSE_INDICES = {
+    1001: 26000, 1015: 26008, 1016: 26009, 1023: 26021, 1025: 26023, 1029: 26029, 1030: 26030, 1035: 26017,
+}  # fmt: skip
+
+
 def is_index(name: str) -> bool:
     """Whether a name means an NSE or BSE index, however it is spelt: `NIFTY 50`, `NSE:BANKNIFTY`, `india vix`."""
     return re.sub(r"[\s_-]+", "", name.rpartition(":")[2]).upper() in _INDICES_KNOWN
@@ -219,7 +225,7 @@ def _share(number: int, row: tuple[str, str, str, str, int, str, int]) -> Listin
         sector=sector,
         isin=isin,
         tick_size=tick_size(price),
-        tokens={"kite": token * 256 + SHARES, "mstock": f"1|{token}"},
+        tokens={"kite": token * 256 + SHARES, "mstock": f"1|{token}", "flattrade": f"NSE|{token}"},
     )
     return Listing(instrument=instrument, reference_price=price, daily_volume=volume)
 
@@ -231,7 +237,7 @@ def _index(number: int, row: tuple[str, str, int, str]) -> Listing:
         symbol=f"NSE:{ticker}",
         name=name,
         kind=Kind.INDEX,
-        tokens={"kite": token * 256 + INDICES, "mstock": f"1|{token}"},
+        tokens={"kite": token * 256 + INDICES, "mstock": f"1|{token}", "flattrade": f"NSE|{_NSE_INDICES[token]}"},
     )
     return Listing(instrument=instrument, reference_price=money(points), daily_volume=0)
 

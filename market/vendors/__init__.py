@@ -7,6 +7,7 @@ from typing import Protocol
 
 from market.codecs import TickCodec, Token
 from market.vendors.finnhub import Finnhub
+from market.vendors.flattrade import FlatTrade
 from market.vendors.kite import Kite
 from market.vendors.mstock import MStock
 from market.vendors.polygon import Polygon
@@ -25,4 +26,10 @@ class Vendor(Protocol):
         ...
 
 
-VENDORS: dict[str, Vendor] = {"kite": Kite, "mstock": MStock, "polygon": Polygon, "finnhub": Finnhub}
+VENDORS: dict[str, Vendor] = {
+    "kite": Kite,
+    "flattrade": FlatTrade,
+    "mstock": MStock,
+    "polygon": Polygon,
+    "finnhub": Finnhub,
+}

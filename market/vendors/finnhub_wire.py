@@ -1,7 +1,7 @@
 """What Finnhub's server says: its half of a socket, and a tape's packets as trades, for the simulated exchange.
 
-The token was in the address, so a client is admitted with its first word. A ping comes when there is nothing else to
-say.
+The token was in the address, so a client is admitted as soon as it is there. A ping comes when there is nothing else
+to say.
 """
 
 from __future__ import annotations
@@ -40,11 +40,10 @@ class Talk:
         self._wire = wire
         self._asked = Subscriptions(wire, most)
         self.modes = self._asked.modes
-        self.admitted = False
+        self.admitted = True
 
     def hear(self, text: str) -> list[Message]:
         """Subscribe or give back one symbol; nothing is answered, but a complaint."""
-        self.admitted = True
         try:
             asked = json.loads(text)
             kind, symbol = asked["type"], asked["symbol"]

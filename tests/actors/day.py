@@ -54,7 +54,11 @@ def instruments(count: int = len(NAMES)) -> tuple[Instrument, ...]:
             id=k,
             symbol=f"NSE:{name}",
             kind=Kind.INDEX if k == 5 else Kind.EQUITY,
-            tokens={"kite": (1000 + k) * 256 + (9 if k == 5 else 1), "mstock": f"1|{1000 + k}"},
+            tokens={
+                "kite": (1000 + k) * 256 + (9 if k == 5 else 1),
+                "mstock": f"1|{1000 + k}",
+                "flattrade": f"NSE|{1000 + k}",
+            },
         )
         for k, name in enumerate(names)
     )

@@ -252,6 +252,25 @@ def test_a_feed_closed_by_hand_gives_up_its_line_and_is_quiet_until_it_is_opened
     assert 0 < down["quoted"] <= down["at"]
 
 
+def test_a_feed_that_starts_closed_or_with_a_dead_token_looks_before_it_asks(
+    server: RedisServer, bus: Bus, tmp_path: Path
+) -> None:
+    Control(bus).wish(Wish(do="close", feed="primary", at=1, by="a test"))
+    Accounts(server.url).keep(NAME, account("t0"), None)
+
+    async def story() -> tuple[int, int]:
+        async with live(server.url, tmp_path, access_token=SecretStr("dead")) as (vendor, feed, _):
+            async with asyncio.timeout(WAIT):
+                while (await feed.health())["trouble"] != "closed by hand":
+                    await asyncio.sleep(0.01)
+            before = vendor.logins + vendor.refusals
+            Control(bus).wish(Wish(do="open", feed="primary", at=2, by="a test"))
+            await reaches(feed, "LIVE")
+            return before, vendor.refusals
+
+    assert asyncio.run(story()) == (0, 0)
+
+
 def test_another_client_on_the_account_is_told_and_not_fought(server: RedisServer, bus: Bus, tmp_path: Path) -> None:
     async def story() -> int:
         async with live(server.url, tmp_path) as (vendor, feed, run):
@@ -338,3 +357,18 @@ def test_thirty_days_pass_without_a_restart_and_without_a_missed_opening_tick(
     events = [(a.at, a.over) for a in told]
     assert events == sorted(set(events))
     assert {a.severity for a in told if not a.over} == {"critical"}
+
+
+def test_a_feed_that_knows_no_tokens_waits_for_its_list(server: RedisServer, bus: Bus, tmp_path: Path) -> None:
+    strangers = tuple(i.model_copy(update={"tokens": {}}) for i in OF)
+
+    async def story() -> int:
+        async with live(server.url, tmp_path, instruments=strangers) as (vendor, feed, run):
+            await until(lambda: bus.last("ticks", 0), run)
+            before = vendor.logins
+            await asyncio.to_thread(Listings(server.url).keep, listing(OF, date.today()))
+            await reaches(feed, "LIVE")
+            return before
+
+    assert asyncio.run(story()) == 0
+    assert set(marks(bus)["flags"].tolist()) >= {FeedState.DOWN, FeedState.LIVE}

@@ -69,6 +69,30 @@ def test_a_universe_takes_its_tokens_from_the_broker() -> None:
     assert [(i.id, i.symbol, i.tokens["kite"]) for i in found] == [(0, "NSE:S2", 502 * 256 + 1), (1, "NSE:S0", 128001)]
 
 
+def test_flattrade_lists_by_segment_and_asks_for_no_login() -> None:
+    there = [Instrument(id=i, symbol=f"NSE:S{i}", tokens={"flattrade": f"NSE|{500 + i}"}) for i in range(3)]
+    mine = [
+        Instrument(id=0, symbol="NSE:S2", lot=5),
+        Instrument(id=1, symbol="NSE:S0"),
+        Instrument(id=2, symbol="BSE:S1"),
+    ]
+
+    async def run() -> Listing:
+        bars = np.array([(0, DAY.open, 1000, 1000, 1000, 1000, 5)], BAR)
+        exchange = Exchange(there, iter([from_bars(DAY, bars, {})]), dialect="flattrade", hold=True)
+        source = Source(kind="flattrade", url=(await exchange.start()).replace("http", "ws"))
+        try:
+            return await asyncio.to_thread(listing, mine, source, Account(), DAY.date)
+        finally:
+            await exchange.stop()
+
+    found = asyncio.run(run())
+
+    assert [(one.id, one.token) for one in found.listed] == [(0, "NSE|502"), (1, "NSE|500")]
+    assert {one.tick_size for one in found.listed} == {mine[0].tick_size}
+    assert found.missing(mine) == ["BSE:S1"]
+
+
 def test_a_symbol_the_broker_does_not_list_is_missing_and_named() -> None:
     mine = [Instrument(id=0, symbol="NSE:S2"), Instrument(id=1, symbol="NSE:GONE")]
 

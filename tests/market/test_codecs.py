@@ -1,4 +1,4 @@
-"""The contract of every `TickCodec`: one suite over all vendors. A new vendor is one more `Case`."""
+"""The contract of a `TickCodec` whose messages hold several packets; that of all vendors is in `test_vendors.py`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
