@@ -46,7 +46,7 @@ class Partition:
 
         self.number = number
         members = ids(universe.partition(number, plan.partitions))
-        self.builder = CandleBuilder(members, Sessions(plan.sessions).table(), plan.grace)
+        self.builder = CandleBuilder(members, Sessions(plan.sessions).table(), plan.grace, arbitrate=plan.arbitrate)
         self.cursor: EntryId = START
         self.saved: EntryId = START
         self.candles = 0

@@ -15,6 +15,7 @@ from adapters import entries, logs
 from adapters.bus import Bus, EntryId
 from adapters.lines import Backoff
 from adapters.readmodel import ReadModel
+from adapters.switches import Switches
 from market.errors import LineDown
 from market.quotes import Quotes
 
@@ -46,6 +47,8 @@ class Market:
         while not self._stopped:
             try:
                 after = {p: self._bus.last("ticks", p) for p in range(self._plan.partitions)}
+                if (seam := Switches(self._bus).newest()) is not None:
+                    self._quotes.active = seam.source
                 pauses.reset()
                 self._trouble = ""
                 self._follow(after)

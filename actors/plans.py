@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pydantic import SecretStr
 
 from adapters.logins import Credentials
+from market.failover import Rule
 from market.instruments import Instrument
 from market.records import Record
 from market.sessions import Session
@@ -55,8 +56,18 @@ class CandlesPlan(BusPlan):
 
     mine: tuple[int, ...]
     grace: int
+    arbitrate: bool = False
     snapshot_seconds: float = 5.0
     lease_seconds: float = 5.0
+
+
+class SwitchPlan(BusPlan):
+    """The feeds in the order of trust. `return_after`: ns of market time a feed must be well before it is trusted."""
+
+    rules: tuple[Rule, ...]
+    return_after: int
+    snapshot_seconds: float = 2.0
+    lease_seconds: float = 2.0
 
 
 class ArchivePlan(BusPlan):

@@ -34,7 +34,7 @@ def main() -> None:
         parser.error(f"no benchmark is called {unknown[0]}; there are {', '.join(known)}")
     if not asked.names:
         for name, told in known.items():
-            print(f"{name:<6} {told}")
+            print(f"{name:<9} {told}")
     for name in asked.names:
         import_module(f"benchmarks.{name}").run(Report(name.upper(), asked.json))
 

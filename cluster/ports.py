@@ -115,7 +115,12 @@ class Ports(Record):
     @property
     def replica_grpc(self) -> tuple[int, int]:
         """First and last gRPC port of the replicas."""
-        return self.base + 120, self.base + 219
+        return self.base + 120, self.base + 204
+
+    @property
+    def exchanges(self) -> tuple[int, int]:
+        """First and last port of the simulated exchanges of standby feeds."""
+        return self.base + 205, self.base + 219
 
     @property
     def workers(self) -> tuple[int, int]:
@@ -124,7 +129,12 @@ class Ports(Record):
 
     def ranges(self) -> dict[str, tuple[int, int]]:
         """The ranges by name, first and last port included."""
-        return {"replica_http": self.replica_http, "replica_grpc": self.replica_grpc, "workers": self.workers}
+        return {
+            "replica_http": self.replica_http,
+            "replica_grpc": self.replica_grpc,
+            "exchanges": self.exchanges,
+            "workers": self.workers,
+        }
 
     def named(self) -> dict[str, int]:
         """The single ports by name, in order; the ranges are not among them."""

@@ -52,9 +52,6 @@ def up(
         refuse("--replay and --session go together: the file and the day in it")
     if replay is None and speed != "1":
         refuse("--speed goes with --replay; the demo's speed stands in the config, at feeds.sources.NAME.speed")
-    standbys = [name for name in settings.feeds.sources if name != settings.feeds.primary]
-    if standbys:
-        _say(f"standby feeds are not started by this release: {', '.join(standbys)}")
     with told():
         tape = None
         if replay is not None and session is not None:
@@ -199,9 +196,10 @@ def tables(record: dict[str, Any]) -> Group:
         title_justify="left",
         box=None,
     )
+    active = next((p.get("active") for p in record.get("parts", []) if p["part"] == "switch"), None)
     for p in (p for p in record.get("parts", []) if p["part"] == "feed"):
         feeds.add_row(
-            p["name"],
+            f"{p['name']} (active)" if p["name"] == active else p["name"],
             p["state"],
             _clock(p["market_time"]),
             *(f"{p[k]:,}" for k in ("frames", "ticks", "bad", "lag_ms")),

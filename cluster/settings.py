@@ -80,10 +80,15 @@ class Source(Record):
 
 
 class Feeds(Record):
-    """The feeds by name and the one that counts while it lives. `grace_seconds`: so long a minute waits for ticks."""
+    """The feeds by name and the one that counts while it lives. `grace_seconds`: so long a minute waits for ticks;
+    `return_after_seconds`: so long a feed that failed must be LIVE until it is trusted again; `arbitrate`: the ticks of
+    all feeds count, the first to tell wins.
+    """
 
     primary: str = Field(default="sim", description="the name of a feed under sources")
     grace_seconds: float = Field(default=2.0, ge=0, lt=60, description="seconds, 0 to below 60")
+    return_after_seconds: float = Field(default=30.0, gt=0, le=900, description="seconds above 0, at most 900")
+    arbitrate: bool = Field(default=False, description="true or false")
     sources: Mapping[str, Source] = Field(
         default_factory=lambda: {"sim": Source(kind="simulated")}, description=f"1 to {MOST_FEEDS} feeds by name"
     )

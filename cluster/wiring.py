@@ -16,8 +16,9 @@ from actors.candles import Candles
 from actors.exchange import Exchange, ExchangePlan
 from actors.feed import Feed
 from actors.market import Market
-from actors.plans import ArchivePlan, CandlesPlan, FeedPlan, MarketPlan
+from actors.plans import ArchivePlan, CandlesPlan, FeedPlan, MarketPlan, SwitchPlan
 from actors.supervisor import Part, SupervisorPlan
+from actors.switch import Switch
 from actors.timetable import Timetable, TimetablePlan
 from adapters import logs
 from adapters.jobs import READER
@@ -29,6 +30,7 @@ from cluster.stores import Stores
 from cluster.tapes import Tape
 from market.accounts import login
 from market.codecs import Account
+from market.failover import Rule, order
 from market.holidays import nse_sessions
 from market.instruments import Instrument
 from market.sessions import SECOND, Session
@@ -68,17 +70,25 @@ class Wiring:
         self.sessions = tuple(sessions if sessions is not None else span)
         self._begin = max((s.preopen for s in self.sessions if s.date <= today), default=0)
         self._port = exchange_port or settings.ports.exchange
-        self.feeds = {settings.feeds.primary: settings.feeds.sources[settings.feeds.primary]}
+        primary = settings.feeds.primary
+        # A recorded day waits for one reader, the primary; a live market has all of them.
+        self.feeds = {primary: settings.feeds.sources[primary]} if tape else dict(settings.feeds.sources)
+        """The feeds that run; a feed's number in the log is its place here."""
+        simulated = [name for name, source in self.feeds.items() if source.kind == "simulated"]
+        own = [name for name in simulated if tape or self.feeds[name].url is None]
+        ports = [self._port, *range(*settings.ports.exchanges)]
+        self._exchanges = dict(zip(own, ports, strict=False))
 
     def parts(self, *, read_model: bool = True) -> list[Part]:
         """Everything the Supervisor keeps running, in the order in which it starts."""
-        parts = [self._exchange(name, s) for name, s in self.feeds.items() if s.kind == "simulated"]
+        parts = [self._exchange(name, port) for name, port in self._exchanges.items()]
         parts += self._candles()
         parts.append(self._archive())
         if read_model:
             parts.append(
                 Part(name="market", make=Market, plan=MarketPlan(**self._bus()), environment=self._environment())
             )
+            parts.append(self._switch())
         parts += [self._feed(number, name, source) for number, (name, source) in enumerate(self.feeds.items())]
         if read_model and self._tape is None:
             parts.append(self._timetable())
@@ -123,11 +133,11 @@ class Wiring:
     def _environment(self, **more: str) -> dict[str, str]:
         return {logs.FOLDER: str(self.settings.logs), **more}
 
-    def _exchange(self, name: str, source: Source) -> Part:
-        tape = self._tape
+    def _exchange(self, name: str, port: int) -> Part:
+        tape, source = self._tape, self.feeds[name]
         speed = tape.speed if tape else None if source.speed == "max" else float(source.speed)
         plan = ExchangePlan(
-            port=self._port,
+            port=port,
             dialect=source.dialect,
             api_key=DEMO_KEY,
             access_token=DEMO_TOKEN,
@@ -158,7 +168,7 @@ class Wiring:
             name=name,
             source=number,
             vendor=source.dialect if simulated else source.kind,
-            url=f"ws://127.0.0.1:{self._port}/" if simulated else source.url or VENDORS[source.kind].stream,
+            url=self._url(name, source),
             user="" if simulated else mine.user,
             api_key=key,
             access_token=token,
@@ -184,6 +194,11 @@ class Wiring:
             environment=self._environment(),
         )
 
+    def _url(self, name: str, source: Source) -> str:
+        if name in self._exchanges:
+            return f"ws://127.0.0.1:{self._exchanges[name]}/"
+        return source.url or VENDORS[source.kind].stream
+
     def _candles(self) -> list[Part]:
         share = self.settings.actors.candles
         numba = self._environment(NUMBA_CACHE_DIR=str(private_folder(temporary() / f"bourse-{os.getuid()}-numba")))
@@ -194,6 +209,7 @@ class Wiring:
                 **self._bus(),
                 mine=mine,
                 grace=int(self.settings.feeds.grace_seconds * SECOND),
+                arbitrate=self.settings.feeds.arbitrate,
                 snapshot_seconds=self.settings.snapshots.seconds,
             )
             parts.append(
@@ -207,6 +223,24 @@ class Wiring:
                 )
             )
         return parts
+
+    def _switch(self) -> Part:
+        feeds = self.settings.feeds
+        chain = order(feeds.primary, {name: source.fallback for name, source in feeds.sources.items()})
+        chain = [name for name in chain if name in self.feeds]
+        others = [name for name in self.feeds if name not in chain]
+        numbers = {name: number for number, name in enumerate(self.feeds)}
+        rules = tuple(
+            Rule(
+                name=name,
+                source=numbers[name],
+                silent_after=int(self.feeds[name].mute_after_seconds * SECOND),
+                standby=name in chain,
+            )
+            for name in [*chain, *others]
+        )
+        plan = SwitchPlan(**self._bus(), rules=rules, return_after=int(feeds.return_after_seconds * SECOND))
+        return Part(name="switch", make=Switch, plan=plan, environment=self._environment())
 
     def _archive(self) -> Part:
         plan = ArchivePlan(

@@ -3,26 +3,37 @@
 Time moves only with the marks among the ticks, so the result does not depend on the clock or on how a log is cut into
 batches. The rules, in the order in which a tick meets them:
 
-- A tick of a feed that is not the active one is *standby*, one of an instrument of another partition *foreign*, one
-  without a price *unpriced*: counted, left out.
+- One of an instrument of another partition is *foreign*, one without a price *unpriced*: counted, left out.
+- A tick of a feed that is not the active one waits while the active one is LIVE. Once the active one vouches for a time
+  `WAIT` behind the tick's own it is *standby*: counted, left out. When the active one is found MUTE or DOWN, or another
+  becomes the active one, all that wait are folded in the order in which they came. While the active one is not LIVE,
+  and always where feeds `arbitrate`, the ticks of all feeds count as they come.
 - Its session is the one whose day in India holds `at`. Before that session's open it moves the volume base and folds
   into no candle; at or after the close it is *off session*.
 - Behind the frontier (its minute is closed) it is *late*: counted, left out; its volume arrives with the next packet,
   because brokers send the running total. More than `OPEN_MINUTES` ahead of the frontier its stamp is wrong: *early*,
   left out.
 - Equal to the last folded tick in `at`, day volume and price it is a *duplicate*.
+- Where another feed moved the instrument last, it is a *duplicate* too unless it is ahead (its day volume is above the
+  session's highest, or its `at` is later), or its feed has shown that last folded tick before: then its feed is level
+  with the other, and what it says next is new. So overlap counts once, and the first feed to tell a trade wins. One
+  that is behind still widens its minute: a price that was told twice widens nothing.
 - It counts for prices if its volume rose, its price changed, or (instruments without a volume) its `at` is new; else
   it is *unchanged*: a packet that only moved the book.
 - Open is the earliest (at, arrival), close the latest. A volume below the session's highest is old: it adds none and
   sets no close.
-- The first packet of a session has base 0 if its feed was LIVE since before the open; else its own volume is the
-  base, it adds nothing, and the minute is incomplete.
+- The first packet of a session has base 0 if the feeds, one after the other, were LIVE since before the open; else its
+  own volume is the base, it adds nothing, and the minute is incomplete.
 - A print (`Flag.PRINT`) adds its own size, whatever came before it. It is a *duplicate* if its instant, price, size and
   number equal one of the instrument's last `HEARD` prints of the session; one stamped before all that are still
   remembered may be either, and is *late*. One that counts for volume only sets no price and is no trade of the candle;
   a minute that had no others carries the last price. The feeds of one universe send all prints, or all totals.
 - The first volume behind a stretch in which no feed was LIVE holds what was traded in that stretch: its minute is
   incomplete, however long the feed has been back.
+
+Nothing that any feed told in time is lost, wherever the switch stands in the log: it moves the frontier to another feed
+and changes no candle, if both tell one instrument's packets in one order and not further apart than the grace, less the
+second between two marks.
 
 A minute closes when the active feed's mark, less the grace, has passed its end. A session that one mark jumps over from
 before its open to behind its close leaves no rows: nobody was there to see it.
@@ -52,6 +63,10 @@ OPEN_MINUTES = 4
 HEARD = 256
 FEEDS = 16
 PAST = 64
+WAIT = 5 * SECOND
+"""A feed that dies has vouched for at most a second too much; the rest is for a standby that is quicker or slower."""
+MOST_WAITING = 1 << 19
+"""Of more ticks than these the older half is let go."""
 MARKS_APART = 2 * SECOND
 """The longest a feed that is LIVE says nothing."""
 
@@ -81,21 +96,24 @@ _LAST = np.dtype(
         ("carry_oi", "i8"),
         ("instrument", "i8"),
         ("minute", "i8"),
+        ("source", "i8"),
         ("hole", "i8"),
     ]
 )
+_SHOWN = np.dtype([("at", "i8"), ("volume", "i8"), ("price", "i8")])
 _MINUTE = np.dtype([("start", "i8"), ("open_at", "i8"), ("close_at", "i8"), ("known_from", "i8"), *_OHLC])
 _BUCKET = np.dtype([("start", "i8"), ("minutes", "i8"), ("gaps", "i8"), ("repaired", "i8"), ("covered", "f8"), *_OHLC])
 _FEED = np.dtype([("state", "i8"), ("live_from", "i8"), ("mark", "i8"), ("incarnation", "i8")])
 
 # What the whole partition shares, as an int64 vector. HOLE: the end of the newest stretch in which no feed was LIVE;
 # GAP_SINCE: the start of the first of the GAP minutes that were closed last, 0 when the last one was none.
-SESSION, NEXT, ACTIVE, PASTS, STARTED, FRONTIER, HOLE, GAP_SINCE = range(8)
-_WORLD = 8
+SESSION, NEXT, ACTIVE, PASTS, STARTED, FRONTIER, HOLE, GAP_SINCE, WAITING = range(9)
+_WORLD = 9
 
-_DONE, _FULL, _REVISE, _PRINTS = 0, 1, 2, 3
+_DONE, _FULL, _REVISE, _ROOM = 0, 1, 2, 3
+_NOTHING, _BEHIND, _NEW = 0, 1, 2
 _NEVER = np.iinfo(np.int64).max
-_VERSION = 3
+_VERSION = 4
 
 _LIVE, _CLOSED, _ACTIVE = int(FeedState.LIVE), int(FeedState.CLOSED), int(FeedState.ACTIVE)
 _TICK, _MARK = int(Kind.TICK), int(Kind.MARK)
@@ -111,10 +129,17 @@ class CandleBuilder:
     """The open candles of one partition's instruments.
 
     `instruments`: ids, (n,); `sessions`: `Sessions.table()`, (m, 4); `grace`: ns of market time a minute stays open for
-    stragglers, below a minute.
+    stragglers, below a minute; `arbitrate`: every feed's ticks count, the first to tell a trade wins.
     """
 
-    def __init__(self, instruments: Sequence[int], sessions: npt.NDArray[np.int64], grace: int = 2 * SECOND) -> None:
+    def __init__(
+        self,
+        instruments: Sequence[int],
+        sessions: npt.NDArray[np.int64],
+        grace: int = 2 * SECOND,
+        *,
+        arbitrate: bool = False,
+    ) -> None:
         if not 0 <= grace < MINUTE:
             raise BadValue("grace", grace, "0 to 60 s, in ns")
         self._ids = np.array(sorted(instruments), np.int64)
@@ -122,12 +147,13 @@ class CandleBuilder:
         self._slots[self._ids] = np.arange(len(self._ids))
         self._sessions = np.ascontiguousarray(sessions)
         self._grace = grace
+        self._arbitrate = arbitrate
         self._clear()
 
     def _clear(self) -> None:
         n = len(self._ids)
         self._last = np.zeros(n, _LAST)
-        for name in ("session", "volume", "minute"):
+        for name in ("session", "volume", "minute", "source"):
             self._last[name] = -1
         for name in ("at", "price", "base", "carry", "carry_oi"):
             self._last[name] = UNKNOWN
@@ -141,6 +167,8 @@ class CandleBuilder:
         self._world = np.zeros(_WORLD, np.int64)
         self._counts = np.zeros(len(COUNTS), np.int64)
         self._recent = np.zeros(0, CANDLE)
+        self._shown = _nothing_shown(n, 0)
+        self._waiting = np.zeros(0, TICK)
         self._prints = np.zeros((0, _H_WIDTH), np.int64)  # most feeds send none: made when the first one comes
         self.refused = 0
         """Proposals of repairs that were no closed minute of a session, or no candle."""
@@ -178,7 +206,8 @@ class CandleBuilder:
             out = np.empty(room, CANDLE) if begin or self._may_close(ticks) else np.empty(0, CANDLE)
             begin, wrote, recent, status = _fold(
                 ticks, begin, out, self._slots, self._sessions, self._grace, self._last, self._minutes, self._buckets,
-                self._feeds, self._past, self._world, self._counts, self._prints,
+                self._feeds, self._past, self._world, self._counts, self._prints, self._shown, self._waiting,
+                self._arbitrate,
             )  # fmt: skip
             if wrote:
                 closed.append(out[:wrote])
@@ -186,8 +215,8 @@ class CandleBuilder:
             if status == _REVISE:
                 closed.append(self._revise())
                 begin += 1
-            if status == _PRINTS:
-                self._prints = self._no_prints()
+            if status == _ROOM:
+                self._make_room(ticks[begin])
             if status == _DONE:
                 break
             room = self._room()
@@ -282,7 +311,7 @@ class CandleBuilder:
         read = [
             np.frombuffer(state[end - size : end], a.dtype) for a, size, end in zip(arrays, head[4:], ends, strict=True)
         ]
-        last, minutes, buckets, feeds, past, world, counts, recent, prints = read
+        last, minutes, buckets, feeds, past, world, counts, recent, prints, shown, waiting = read
         count = int(head[2])
         self._clear()
         known = np.isin(last["instrument"], self._ids)
@@ -296,6 +325,11 @@ class CandleBuilder:
         if len(prints):
             self._prints = self._no_prints()
             self._prints[mine] = prints.reshape(-1, _H_WIDTH)[:count][known]
+        width = len(shown) // max(count, 1)
+        self._shown = _nothing_shown(len(self._ids), width)
+        self._shown[mine] = shown.reshape(count, width)[known]
+        self._waiting = waiting[np.isin(waiting["instrument"], self._ids)]
+        self._world[WAITING] = len(self._waiting)
         if self._world[STARTED]:  # the calendar may have grown at its front since
             self._world[SESSION] = np.searchsorted(self._sessions[:, 3], self._world[NEXT], side="right")
 
@@ -310,10 +344,26 @@ class CandleBuilder:
             self._counts,
             self._recent,
             self._prints.ravel(),
+            self._shown.ravel(),
+            self._waiting[: self._world[WAITING]],
         ]
 
     def _no_prints(self) -> npt.NDArray[np.int64]:
         return np.full((max(len(self._ids), 1), _H_WIDTH), UNKNOWN)
+
+    def _make_room(self, row: np.void) -> None:
+        """Room for this tick: for prints, for how far a standby has come, or for ticks that wait."""
+        have = self._shown.shape[1]
+        if row["flags"] & _PRINT and not len(self._prints):
+            self._prints = self._no_prints()
+        elif row["source"] >= have:
+            more = _nothing_shown(len(self._ids), int(row["source"]) + 1 - have)
+            self._shown = np.hstack([self._shown, more])
+        elif len(self._waiting) < MOST_WAITING:
+            self._waiting = np.concatenate([self._waiting, np.zeros(max(1024, len(self._waiting)), TICK)])
+        else:
+            until = int(np.partition(self._waiting["at"], MOST_WAITING // 2)[MOST_WAITING // 2])
+            _let_go(until, self._waiting, self._slots, self._shown, self._world, self._counts)
 
     def _room(self) -> int:
         return 8 * max(len(self._ids), 1) * (1 + len(ROLLUPS))
@@ -362,6 +412,13 @@ class CandleBuilder:
         return minutes
 
 
+def _nothing_shown(instruments: int, feeds: int) -> npt.NDArray[Any]:
+    shown = np.zeros((instruments, feeds), _SHOWN)
+    for name in ("at", "volume", "price"):
+        shown[name] = UNKNOWN
+    return shown
+
+
 def _replaced(rows: Candles, newer: Candles) -> Candles:
     """`rows` with the newer revisions of the same candles in their places."""
     key = ["instrument", "interval", "start"]
@@ -373,7 +430,10 @@ def _replaced(rows: Candles, newer: Candles) -> Candles:
 
 
 @nb.njit(cache=True)
-def _fold(ticks, begin, out, slots, sessions, grace, last, minutes, buckets, feeds, past, world, counts, prints):
+def _fold(
+    ticks, begin, out, slots, sessions, grace, last, minutes, buckets, feeds, past, world, counts, prints, shown,
+    waiting, arbitrate,
+):  # fmt: skip
     """Fold rows from `begin`; returns (next row, rows written, where the newest minute's rows begin, status)."""
     wrote = 0
     recent = 0
@@ -381,14 +441,26 @@ def _fold(ticks, begin, out, slots, sessions, grace, last, minutes, buckets, fee
     while k < len(ticks):
         row = ticks[k]
         if row.kind == _TICK:
-            ended = _ticks(ticks, k, slots, sessions, last, minutes, feeds, world, counts, prints)
-            if ended == k:
-                return k, wrote, recent, _PRINTS
-            k = ended
+            together = arbitrate or feeds[world[ACTIVE]].state != _LIVE
+            k = _ticks(ticks, k, together, slots, sessions, last, minutes, feeds, world, counts, prints, shown, waiting)
+            if k < len(ticks) and ticks[k].kind == _TICK:
+                return k, wrote, recent, _ROOM
             continue
         if row.kind == _MARK:
+            active = world[ACTIVE]
             revise = _note(row, feeds, past, world)
-            if row.source == world[ACTIVE]:
+            if world[ACTIVE] != active or feeds[active].state != _LIVE:
+                held = world[WAITING]
+                world[WAITING] = 0
+                first, everyone = np.int64(0), np.bool_(True)  # as literals Numba would compile it all a second time
+                _ticks(
+                    waiting[:held], first, everyone, slots, sessions, last, minutes, feeds, world, counts, prints,
+                    shown, waiting,
+                )  # fmt: skip
+                counts[TICKS] -= held
+            elif row.source == active:
+                _let_go(row.at - WAIT, waiting, slots, shown, world, counts)
+            if row.source == world[ACTIVE] and row.flags != _ACTIVE:
                 frontier = row.at - grace
                 if not world[STARTED]:
                     _begin(row.at, sessions, world, frontier)
@@ -406,9 +478,9 @@ def _fold(ticks, begin, out, slots, sessions, grace, last, minutes, buckets, fee
 
 
 @nb.njit(cache=True)
-def _ticks(ticks, begin, slots, sessions, last, minutes, feeds, world, counts, prints):
-    """Fold the run of ticks that starts at `begin`; returns the index of the first row that is none, or of a print
-    while there is no memory for prints.
+def _ticks(ticks, begin, together, slots, sessions, last, minutes, feeds, world, counts, prints, shown, waiting):
+    """Fold the run of ticks that starts at `begin`; returns the index of the first row that is none, or for which there
+    is no room. `together`: all feeds count.
     """
     active = world[ACTIVE]
     frontier = world[NEXT] if world[STARTED] else _NEVER
@@ -418,13 +490,21 @@ def _ticks(ticks, begin, slots, sessions, last, minutes, feeds, world, counts, p
         if row.flags & _PRINT and len(prints) == 0:
             break
         k += 1
-        if row.source != active:
-            counts[STANDBY] += 1
-            continue
         i = slots[row.instrument] if 0 <= row.instrument < len(slots) else -1
         if i < 0:
             counts[FOREIGN] += 1
             continue
+        if row.source != active:
+            if row.source >= len(feeds):
+                counts[STANDBY] += 1
+                continue
+            if row.source >= shown.shape[1] or (not together and world[WAITING] == len(waiting)):
+                k -= 1
+                break
+            if not together:
+                waiting[world[WAITING]] = row
+                world[WAITING] += 1
+                continue
         price = row.price
         if price == UNKNOWN:
             counts[UNPRICED] += 1
@@ -446,6 +526,18 @@ def _ticks(ticks, begin, slots, sessions, last, minutes, feeds, world, counts, p
             if start < 0:
                 continue
             me.minute = start
+        if row.source != me.source:
+            if row.source >= shown.shape[1]:
+                k -= 1
+                break
+            if me.source >= 0:
+                told = _told(row, me, shown[i])
+                if told != _NEW:
+                    counts[DUPLICATE] += 1
+                    if told == _BEHIND:
+                        _widen(minutes[i, (start // MINUTE) & (OPEN_MINUTES - 1)], start, at, price)
+                    continue
+            me.source = row.source
         if at == me.at and volume == me.volume and price == me.price:
             counts[DUPLICATE] += 1
             continue
@@ -457,8 +549,7 @@ def _ticks(ticks, begin, slots, sessions, last, minutes, feeds, world, counts, p
         old = False
         if volume != UNKNOWN:
             if me.base == UNKNOWN:
-                feed = feeds[row.source]
-                if feed.state == _LIVE and feed.live_from <= sessions[me.session, 2]:
+                if _whole(feeds, world, sessions[me.session, 2]):
                     me.base = 0
                 else:
                     me.base = volume
@@ -511,6 +602,64 @@ def _open(candle, start):
     candle.volume = 0
     candle.turnover = 0
     candle.oi = UNKNOWN
+
+
+@nb.njit(cache=True)
+def _told(row, me, shown):
+    """Whether a tick tells more than the other feed that moved its instrument last, or less, or nothing."""
+    mine = shown[row.source]
+    level = mine.at == me.at and mine.volume == me.volume and mine.price == me.price
+    moved = mine.volume != row.day_volume or mine.price != row.price
+    mine.at = row.at
+    mine.volume = row.day_volume
+    mine.price = row.price
+    if level or row.at > me.at or (row.day_volume > me.base and me.base != UNKNOWN):
+        theirs = shown[me.source]
+        theirs.at = me.at
+        theirs.volume = me.volume
+        theirs.price = me.price
+        return _NEW
+    return _BEHIND if moved else _NOTHING
+
+
+@nb.njit(cache=True)
+def _widen(candle, start, at, price):
+    """A price of a minute that its instrument has left: changes nothing where the other feed told it, too."""
+    if candle.start != start:
+        _open(candle, start)
+    if candle.trades == 0:
+        candle.trades = 1
+        candle.open_at = at
+        candle.open = price
+        candle.high = price
+        candle.low = price
+        candle.close_at = at
+        candle.close = price
+        return
+    if at < candle.open_at:
+        candle.open_at = at
+        candle.open = price
+    candle.high = max(candle.high, price)
+    candle.low = min(candle.low, price)
+
+
+@nb.njit(cache=True)
+def _let_go(until, waiting, slots, shown, world, counts):
+    """Leave out what waits and was stamped at or before `until`; the active feed has told it."""
+    kept = 0
+    for k in range(world[WAITING]):
+        row = waiting[k]
+        if row.at > until:
+            waiting[kept] = row
+            kept += 1
+            continue
+        counts[STANDBY] += 1
+        if row.price != UNKNOWN and not row.flags & _PRINT:
+            mine = shown[slots[row.instrument], row.source]
+            mine.at = row.at
+            mine.volume = row.day_volume
+            mine.price = row.price
+    world[WAITING] = kept
 
 
 @nb.njit(cache=True)
@@ -661,6 +810,15 @@ def _note(row, feeds, past, world):
     feed.mark = max(feed.mark, row.at)
     feed.incarnation = np.int64(row.sequence)
     return revise
+
+
+@nb.njit(cache=True)
+def _whole(feeds, world, opened):
+    """Whether the feeds together have been LIVE since before a session's open."""
+    live = False
+    for f in range(len(feeds)):
+        live |= feeds[f].state == _LIVE
+    return live and world[HOLE] <= opened
 
 
 @nb.njit(cache=True)

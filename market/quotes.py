@@ -1,7 +1,8 @@
 """Quotes: the latest of every instrument, as columns, and what the feeds last said of themselves.
 
-The last row in arrival order is the quote. Ticks of a feed that is not the active one are left out and counted; a tick
-of an earlier session never replaces a later one. Open, high and low are of the ticks seen inside continuous trading, so
+The last row in arrival order is the quote. Ticks of a feed that is not the active one are counted and kept aside, the
+newest of each instrument, until that feed becomes the active one; a tick of an earlier session never replaces a later
+one. Open, high and low are of the ticks seen inside continuous trading, so
 they may miss what went by before we listened: `learn` adds what candles know. The previous close is the vendor's word
 or, until it comes, the last price known of an earlier session. Of prints the day's volume is the sum; those that set no
 price leave the price, and repeats are left out.
@@ -18,7 +19,7 @@ from market.candles import Candles
 from market.money import UNKNOWN
 from market.prints import PrintTotals
 from market.sessions import DAY, MINUTE
-from market.ticks import FeedState, Flag, Kind, Ticks
+from market.ticks import NO_TICKS, TICK, FeedState, Flag, Kind, Ticks
 
 Ints = npt.NDArray[np.int64]
 
@@ -78,6 +79,8 @@ class Quotes:
         self.ticks = 0
         self.standby = 0
         self._limit = _FOREVER
+        self._switches = 0
+        self._aside: dict[int, Ticks] = {}
 
     @property
     def market_time(self) -> int:
@@ -97,7 +100,7 @@ class Quotes:
             self._close(ticks[begin:end])
             self._take(ticks[begin:end])
             if end < len(ticks):
-                self.active = int(ticks["source"][end])
+                self._switch(int(ticks["source"][end]), int(ticks["sequence"][end]))
             begin = end
         for k in marks:
             self._note(int(ticks["source"][k]), int(ticks["flags"][k]), int(ticks["at"][k]), int(ticks["quoted"][k]))
@@ -140,11 +143,33 @@ class Quotes:
         age = self.age(rows)
         return np.asarray((age == UNKNOWN) | (age > beyond))
 
+    def _switch(self, source: int, number: int) -> None:
+        """Another feed is the active one; of two switches, told by two partitions, the later one holds."""
+        if number < self._switches:
+            return
+        self.active, self._switches = source, number
+        kept = self._aside.pop(source, NO_TICKS)
+        kept = kept[kept["instrument"] >= 0]
+        rows = self._rows[kept["instrument"]]
+        self._take(kept[(kept["at"] > rows["at"]) | (kept["day_volume"] > rows["day_volume"])])
+
+    def _put_aside(self, ticks: Ticks) -> None:
+        ticks = ticks[ticks["instrument"] < len(self._rows)]
+        for source in np.unique(ticks["source"]).tolist():
+            if source not in self._aside:
+                self._aside[source] = np.zeros(len(self._rows), TICK)
+                self._aside[source]["instrument"] = -1
+            mine = ticks[ticks["source"] == source]
+            last = mine[_last_of_each(mine["instrument"], len(self._rows))]
+            self._aside[source][last["instrument"]] = last
+
     def _take(self, ticks: Ticks) -> None:
         ticks = ticks[ticks["kind"] == Kind.TICK]
         mine = ticks[(ticks["source"] == self.active) & (ticks["instrument"] < len(self._rows))]
         mine = mine[mine["at"] <= self._limit]
         self.standby += len(ticks) - len(mine)
+        if len(mine) < len(ticks):
+            self._put_aside(ticks[ticks["source"] != self.active])
         self.ticks += len(mine)
         day = (mine["at"] + _INDIA) // DAY
         for run in np.split(mine, np.flatnonzero(np.diff(day)) + 1) if len(mine) else []:

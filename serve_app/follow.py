@@ -18,6 +18,7 @@ from adapters.alerts import TOPIC as ALERTS
 from adapters.bus import SEQUENCE_BITS, START, Bus, Entry, EntryId
 from adapters.entries import Rows, decode, decode_records, ticks_of
 from adapters.lines import Backoff
+from adapters.switches import Switches
 from market.alerts import OperatorAlert, still_open
 from market.candles import CANDLE, INTERVALS, Candles, Provenance
 from market.errors import BadPayload, LineDown, LogWentBack
@@ -161,6 +162,9 @@ class Follower:
         while self._read_alerts():
             pass
         ticks = {p: self._bus.last("ticks", p) for p in self._partitions}
+        if (seam := Switches(self._bus).newest()) is not None:
+            with self.lock:
+                self.quotes.active = seam.source
         tail = TAIL_MS << SEQUENCE_BITS
         return {p: max(START, last - tail) for p, last in ticks.items()}, candles
 

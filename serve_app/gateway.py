@@ -20,8 +20,10 @@ from ray import serve
 from starlette.websockets import WebSocket
 
 from adapters import logs
+from adapters.bus import Bus
 from adapters.lake import Lake, candle_rows
 from adapters.readmodel import ReadModel
+from adapters.switches import Switches
 from market.candles import NO_CANDLES, Candles, interval, newest_revisions
 from market.errors import BadValue, LineDown
 from market.instruments import Universe
@@ -52,6 +54,7 @@ class Desk:
         self.follower = Follower(plan)
         self.model = ReadModel(plan.cache, timeout=1.0)
         self.lake = Lake(plan.lake)
+        self.switches = Switches(Bus(plan.bus, timeout=2.0))
         self.stale = int(plan.stale_seconds * SECOND)
 
     def quotes(self, ids: list[int]) -> list[dict[str, Any]]:
@@ -86,7 +89,24 @@ class Desk:
         well = well and not any(a["severity"] == "critical" for a in record["alerts"])
         status = "ok" if well else "down" if self.follower.trouble else "degraded"
         said = {name: record.get(name) for name in ("bus", "alerts")}
-        return {"status": status, "parts": parts, **said, "trouble": record.get("trouble", "")}
+        told = {"status": status, "parts": parts, **said, "trouble": record.get("trouble", "")}
+        return told | {"feeds": _breakers(record)}
+
+    def feeds(self) -> dict[str, Any]:
+        """Each feed as the switch sees it, and the last switches, newest first."""
+        switch = next((p for p in self.status()["parts"] if p["part"] == "switch"), {})
+        try:
+            seams, trouble = self.switches.recent(), switch.get("trouble", "the switch has said nothing for a while")
+        except LineDown as e:
+            seams, trouble = [], f"bus: {e.reason}"
+        return {
+            "active": switch.get("active"),
+            "forced": switch.get("forced"),
+            "held": switch.get("held", False),
+            "trouble": trouble,
+            "feeds": [shapes.feed(one) for one in switch.get("feeds", ())],
+            "switches": [shapes.seam(one) for one in reversed(seams)],
+        }
 
     def market(self) -> dict[str, Any]:
         """Which phase the market is in, by its own clock."""
@@ -100,8 +120,12 @@ class Desk:
             "opens": shapes.stamp(session.open) if session else None,
             "closes": shapes.stamp(session.close) if session else None,
             "next_open": shapes.stamp(following.open) if following and now else None,
+            "active_feed": self._feed_name(self.follower.quotes.active),
             "feeds": {self.plan.feeds[n]: said.state.name for n, said in feeds.items() if n < len(self.plan.feeds)},
         }
+
+    def _feed_name(self, source: int) -> str | None:
+        return self.plan.feeds[source] if source < len(self.plan.feeds) else None
 
     def now(self) -> int:
         """Market time, ns UTC; before the first mark the close of the last session that is known to be over."""
@@ -192,6 +216,12 @@ def _state_routes(app: FastAPI, desk: Desk) -> None:
         counts = desk.follower.counts().tolist()
         return desk.status() | {"candles_by_symbol": {i.symbol: counts[i.id] for i in desk.instruments}}
 
+    @app.get("/api/v1/feeds")
+    def feeds(request: Request) -> dict[str, Any]:
+        """Each feed, its breaker and which one is active; the last switches: from, to, at, since, reason."""
+        _only(request)
+        return desk.feeds()
+
     @app.get("/api/v1/alerts")
     def alerts(request: Request, everything: Annotated[bool, Query(alias="all")] = False) -> dict[str, Any]:
         """What an operator should know: alerts that are open; with `all`, those that are over too, oldest first."""
@@ -252,6 +282,11 @@ def _market_routes(app: FastAPI, desk: Desk) -> None:
     @app.websocket("/ws/quotes")
     async def stream(socket: WebSocket) -> None:
         await Screen(socket, desk.follower, desk.universe, desk.stale).run()
+
+
+def _breakers(record: dict[str, Any]) -> dict[str, Any]:
+    switch = next((p for p in record["parts"] if p["part"] == "switch"), {})
+    return {"active": switch.get("active"), "breakers": {f["name"]: f["breaker"] for f in switch.get("feeds", ())}}
 
 
 def _only(request: Request, *known: str) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from market.alerts import OperatorAlert
 from market.candles import Candles, Provenance
+from market.failover import Seam
 from market.instruments import Instrument
 from market.money import SCALE, UNKNOWN
 from market.quotes import QuoteRows, Quotes, change
@@ -66,6 +67,23 @@ def quotes(book: Quotes, instruments: Sequence[Instrument], rows: QuoteRows, sta
         }
         for k, (i, row) in enumerate(zip(rows["instrument"].tolist(), rows, strict=True))
     ]
+
+
+def feed(standing: dict[str, Any]) -> dict[str, Any]:
+    """One feed as the switch tells it, its times as instants."""
+    return standing | {name: stamp(standing[name]) for name in ("at", "since")}
+
+
+def seam(one: Seam) -> dict[str, Any]:
+    """One switch of feeds."""
+    return {
+        "number": one.number,
+        "from": one.old or None,
+        "to": one.new,
+        "at": stamp(one.at),
+        "since": stamp(one.since),
+        "reason": one.reason,
+    }
 
 
 def candles(rows: Candles) -> list[dict[str, Any]]:

@@ -35,7 +35,7 @@ def blocks(language: str) -> list[str]:
 COMMANDS = sorted({line for block in blocks("sh") for line in block.splitlines() if line.strip()})
 BY_THEMSELVES = "check|compact|coverage|doctor|replay|login|instruments"
 ALONE = {c for c in COMMANDS if re.match(rf"\.venv/bin/bourse ({BY_THEMSELVES})\b", c)}
-WITH_AN_INSTANCE = "alerts|status|timetable|watch|down|repair|reconcile"
+WITH_AN_INSTANCE = "alerts|status|timetable|watch|down|feed|repair|reconcile"
 RUNNING = {c for c in COMMANDS if re.match(rf"(curl -s |\.venv/bin/bourse ({WITH_AN_INSTANCE})\b)", c)}
 
 

@@ -115,7 +115,7 @@ def test_check_prints_where_everything_is(tmp_path: Path) -> None:
         "redis://cache.example:6379/0",
         "s3://b/l",
         "http://127.0.0.1:21000",
-        "replica_http 21020 to 21119, replica_grpc 21120 to 21219, workers 21220 to 21519",
+        "replica_http 21020 to 21119, replica_grpc 21120 to 21204, exchanges 21205 to 21219, workers 21220 to 21519",
     ):
         assert line in said.output
     assert "hush" not in said.output

@@ -201,6 +201,20 @@ def test_a_tick_stamped_far_ahead_of_market_time_does_not_freeze_the_quote() -> 
     assert quotes.read([0])["price"].tolist() == [100]
 
 
+def test_what_a_standby_told_last_is_the_quote_once_it_is_the_active_feed() -> None:
+    at = TODAY.open
+    held = quotes(tick(0, at, 100, volume=5), tick(1, at + 2, 200, volume=9))
+    held.update(np.concatenate([tick(0, at + 3, 103, 1, 8), tick(1, at + 1, 199, 1, 8)]))
+    before = held.read([0])["price"].tolist()
+
+    held.update(mark(1, FeedState.ACTIVE, at + 4, incarnation=4))
+    taken = held.read([0, 1])["price"].tolist()
+    held.update(mark(0, FeedState.ACTIVE, at + 3, incarnation=3))
+
+    assert (before, taken) == ([100], [103, 200])
+    assert held.active == 1
+
+
 def told(second: float, price: int, size: int, number: int, flags: int = 0, instrument: int = 0) -> np.ndarray:
     row = blank(1)
     row["instrument"], row["flags"], row["sequence"] = instrument, Flag.PRINT | flags, number

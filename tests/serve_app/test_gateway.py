@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from adapters.switches import Switches
 from market.alerts import OperatorAlert
+from market.failover import Seam
 from serve_app.gateway import CANDLES
 from tests.serve_app.house import (
     MAHINDRA,
@@ -136,6 +138,7 @@ def test_the_market_status_names_phase_clock_and_feeds(house: House) -> None:
         "opens": "2016-08-25T03:45:00Z",
         "closes": "2016-08-25T10:00:00Z",
         "next_open": "2016-08-26T03:45:00Z",
+        "active_feed": "main",
         "feeds": {"main": "LIVE"},
     }
 
@@ -616,3 +619,34 @@ def test_what_stood_on_the_bus_before_the_gateway_came_is_known(closed: House) -
 
     assert closed.get("/api/stock/odd")["price"] == 31.0
     assert np.array_equal(closed.follower.quotes.read([MAHINDRA])["price"], [500_000])
+
+
+def test_feeds_shows_each_feed_its_breaker_and_the_last_switches(house: House) -> None:
+    switches = Switches(house.bus)
+    for number, (old, new, reason) in enumerate([("", "main", "start"), ("main", "spare", "mute")]):
+        seam = Seam(
+            number=number, old=old, new=new, source=number, at=after(TODAY, 10), since=TODAY.open, reason=reason
+        )
+        switches.tell(seam)
+    standing = {"name": "spare", "active": True, "state": "LIVE", "breaker": "closed", "at": TODAY.open, "since": 0}
+    part = {"part": "switch", "actor": "switch", "up": True, "active": "spare", "held": True, "feeds": [standing]}
+    house.model.put("status", {"parts": [part]}, 60)
+
+    told = house.get("/api/v1/feeds")
+
+    assert (told["active"], told["held"], told["forced"]) == ("spare", True, None)
+    assert told["feeds"] == [standing | {"at": "2016-08-25T03:45:00Z", "since": None}]
+    assert [(s["from"], s["to"], s["at"], s["reason"]) for s in told["switches"]] == [
+        ("main", "spare", "2016-08-25T03:55:00Z", "mute"),
+        (None, "main", "2016-08-25T03:55:00Z", "start"),
+    ]
+    assert house.get("/health")["feeds"] == {"active": "spare", "breakers": {"spare": "closed"}}
+
+
+def test_a_gateway_that_comes_after_a_switch_knows_the_active_feed(closed: House) -> None:
+    Switches(closed.bus).tell(Seam(number=0, new="spare", source=1, at=1, since=1, reason="start"))
+
+    closed.open()
+    closed.say(live(after(TODAY, 1)))
+
+    assert closed.get("/api/market/status")["active_feed"] == "spare"

@@ -1,0 +1,78 @@
+"""Wiring: every feed of the file runs, under a number of its own, with an exchange of its own unless it shares one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from cluster.settings import read
+from cluster.tapes import Tape
+from cluster.wiring import Wiring
+
+FILE = """
+cluster_name: bourse
+provider: {type: local, head_ip: 127.0.0.1, worker_ips: []}
+metadata:
+  bourse:
+    ports: {base: 21000}
+    feeds:
+      primary: main
+      arbitrate: true
+      return_after_seconds: 12
+      sources:
+        far: {kind: simulated, url: "ws://127.0.0.1:21007/"}
+        main: {kind: simulated, fallback: spare}
+        spare: {kind: simulated, fallback: far, mute_after_seconds: 5}
+        other: {kind: simulated}
+"""
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> dict[str, Any]:
+    """The plans by name."""
+    return {part.name: part.plan for part in wiring(tmp_path).parts()}
+
+
+def wiring(folder: Path, **more: Any) -> Wiring:
+    (folder / "cluster.yaml").write_text(FILE)
+    stores: Any = SimpleNamespace(bus="unix:///bus", cache="unix:///cache")
+    return Wiring(read(folder / "cluster.yaml", {}), stores, folder, **more)
+
+
+def test_every_feed_runs_under_the_number_of_its_place_in_the_file(parts: dict[str, Any]) -> None:
+    feeds = {name: plan.source for name, plan in parts.items() if name.startswith("feed-")}
+
+    assert feeds == {"feed-far": 0, "feed-main": 1, "feed-spare": 2, "feed-other": 3}
+    assert parts["archive"].feeds == ("far", "main", "spare", "other")
+
+
+def test_a_simulated_feed_has_its_own_exchange_unless_it_names_another(parts: dict[str, Any]) -> None:
+    exchanges = {name: plan.port for name, plan in parts.items() if name.startswith("exchange-")}
+
+    assert exchanges == {"exchange-main": 21007, "exchange-spare": 21205, "exchange-other": 21206}
+    assert [parts[f"feed-{name}"].url for name in ("far", "main", "spare")] == [
+        "ws://127.0.0.1:21007/",
+        "ws://127.0.0.1:21007/",
+        "ws://127.0.0.1:21205/",
+    ]
+
+
+def test_the_switch_is_told_the_chain_of_fallbacks_and_the_rest_as_spares(parts: dict[str, Any]) -> None:
+    rules = [(r.name, r.source, r.standby, r.silent_after // 10**9) for r in parts["switch"].rules]
+
+    assert rules == [("main", 1, True, 3), ("spare", 2, True, 5), ("far", 0, True, 3), ("other", 3, False, 3)]
+    assert parts["switch"].return_after == 12 * 10**9
+    assert parts["candles-0"].arbitrate
+
+
+def test_a_recorded_day_is_played_to_the_primary_alone(tmp_path: Path) -> None:
+    from datetime import date
+
+    told = wiring(tmp_path, tape=Tape(recording=tmp_path / "bars", day=date(2016, 8, 25), speed=None))
+
+    names = [part.name for part in told.parts(read_model=False)]
+
+    assert names == ["exchange-main", "candles-0", "archive", "feed-main"]
