@@ -66,14 +66,17 @@ class House:
         marks = []
         for entry in bus.range("ticks", 0, START, END, LARGEST):
             rows = entries.decode(entry.payload, TICK)
-            marks += rows[rows["kind"] == Kind.MARK][["flags", "at", "quoted"]].tolist()
-        spans, since = [], None
-        for state, at, began in marks:
+            marks += rows[rows["kind"] == Kind.MARK][["flags", "at", "quoted", "sequence"]].tolist()
+        spans, since, last, incarnation = [], None, 0, 0
+        for state, at, began, number in marks:
+            if number != incarnation and incarnation:  # what its predecessor claimed ends with its last mark
+                since = last if since is None else since
             if state == FeedState.LIVE and since is not None:
                 spans.append((pd.Timestamp(since, tz="UTC"), pd.Timestamp(at, tz="UTC")))
                 since = None
             elif state in (FeedState.MUTE, FeedState.DOWN):
                 since = began if since is None else min(since, began)
+            last, incarnation = at, number
         if since is not None:
             spans.append((pd.Timestamp(since, tz="UTC"), pd.Timestamp.max.tz_localize("UTC") - pd.Timedelta(days=1)))
         return Outages(spans)

@@ -328,9 +328,8 @@ def _complains(text: str) -> bool:
 
 
 def _in_order(parts: list[tuple[Ints, Ticks]]) -> Ticks:
-    parts = [part for part in parts if len(part[0])]
-    if len(parts) < 2:
-        return parts[0][1] if parts else NO_TICKS
+    if not parts:
+        return NO_TICKS
     keys = np.concatenate([keys for keys, _ in parts])
     rows: Ticks = np.concatenate([rows for _, rows in parts])[keys.argsort(kind="stable")]
     return rows
