@@ -49,11 +49,15 @@ def run(out: Report) -> None:
         screens = Screens()
         screens.start()
         seen: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
+        away: list[float] = []
         before = _cpu(spine)
         began = time.monotonic()
         while (sent := spine.sent()) is None:
             time.sleep(1.0)
-            spine.trim(("candles", "archive-ticks"), KEPT_SECONDS)
+            spine.trim("ticks", ("candles", "archive-ticks"), KEPT_SECONDS)
+            spine.trim("candles", ("archive-candles",), KEPT_SECONDS)
+            if spine.out["feed"]["state"] != "LIVE":
+                away.append(time.time())
             for key, value in _look(spine).items():
                 seen[key].append((time.monotonic() - began, value))
         took = time.monotonic() - began
@@ -62,11 +66,13 @@ def run(out: Report) -> None:
         screens.stop()
         lost = sent["ticks"] - spine.folded()
         _wait_archived(spine)
-        _tell(out, spine, sent, lost, seen, used, took)
+        _tell(out, spine, sent, lost, seen, used, took, away)
         out.add("screens that came and went", "count", screens.served)
 
 
-def _tell(out: Report, spine: Spine, sent: dict, lost: int, seen: dict, used: dict, took: float) -> None:
+def _tell(
+    out: Report, spine: Spine, sent: dict, lost: int, seen: dict, used: dict, took: float, away: list[float]
+) -> None:
     out.add(f"{took / 60:.0f} minutes", "ticks/s", sent["ticks"] / sent["seconds"])
     out.add("ticks sent", "count", sent["ticks"])
     out.add("ticks lost", "count", lost)
@@ -80,9 +86,9 @@ def _tell(out: Report, spine: Spine, sent: dict, lost: int, seen: dict, used: di
         share, mib = SEEDS.get(name, (None, None))
         out.add(f"{name}: CPU", "cores", cores, share, "the seeds' share", True)
         out.add(f"{name}: memory", "MiB", spine.resident()[name], mib, "the seeds' share", True)
-    short, unexplained = _holes(spine, sent["cuts"])
-    out.add("minutes of a share that are not whole, each in a minute with a cut", "count", short)
-    out.add("of them in no such minute", "count", unexplained)
+    short, unexplained = _holes(spine, sent["cuts"], away)
+    out.add("minutes of a share that are not whole", "count", short)
+    out.add("of them in no minute with a cut or a mute line", "count", unexplained)
 
 
 def _look(spine: Spine) -> dict[tuple[str, str], float]:
@@ -118,14 +124,17 @@ def _wait_archived(spine: Spine) -> None:
     spine.wait(committed, 120)
 
 
-def _holes(spine: Spine, cuts: list[tuple[float, float]]) -> tuple[int, int]:
-    """One-minute candles that are not whole; of them, those in whose minute, or just before it, no line was cut."""
+def _holes(spine: Spine, cuts: list[tuple[float, float]], away: list[float]) -> tuple[int, int]:
+    """One-minute candles that are not whole; of them, those in whose minute, or just before it, no line was cut and the
+    feed did not say that it was mute either.
+    """
     today = date.today()
     table = Lake(spine.archive_plan.lake).read_candles(None, "1m", today - timedelta(days=1), today + timedelta(days=1))
     holed = table.filter(pc.less(table["completeness"], 1.0))
     starts = {int(s.timestamp() * 1e9) for s in holed["start"].to_pylist()}
     first = spine.feed_plan.sessions[0].open
-    hurt = {first, *(int(at * 1e9) // MINUTE * MINUTE for span in cuts for at in (*span, span[1] + 2.0))}
+    times = [at for span in cuts for at in (*span, span[1] + 2.0)] + [at + d for at in away for d in (-4.0, 0.0, 2.0)]
+    hurt = {first, *(int(at * 1e9) // MINUTE * MINUTE for at in times)}
     outside = [s for s in holed["start"].to_pylist() if int(s.timestamp() * 1e9) in starts - hurt]
     return holed.num_rows, len(outside)
 

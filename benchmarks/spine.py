@@ -231,11 +231,13 @@ class Spine:
             self._sent = json.loads(self.storm.stdout.readline())
         return self._sent
 
-    def trim(self, readers: tuple[str, ...] = ("candles",), seconds: float = KEEP_SECONDS) -> None:
+    def trim(
+        self, topic: str = "ticks", readers: tuple[str, ...] = ("candles",), seconds: float = KEEP_SECONDS
+    ) -> None:
         """What the Supervisor does once a second: what every durable reader has read stays for so many seconds."""
         for partition in range(self.feed_plan.partitions):
             keep = int((time.time() - seconds) * 1000) << 20
-            self._bus.retire("ticks", partition, readers, keep)
+            self._bus.retire(topic, partition, readers, keep)
 
     def behind_ms(self) -> float:
         """How far Candles is behind the head of the ticks, in ms of the bus's clock."""
