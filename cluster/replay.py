@@ -70,7 +70,6 @@ def replay(
         wiring = Wiring(
             settings,
             instance.stores,
-            folder / "run",
             instruments=instruments,
             sessions=list(sessions),
             tape=Tape(recording=recording, day=day, speed=speed),

@@ -96,14 +96,14 @@ def _wiring(instance: Instance, tape: Tape | None, say: Say) -> Wiring:
     if tape is not None:
         days = nse_sessions(*_around(tape.day))
         instruments = recordings.universe(recordings.read(tape.recording, tape.day))
-        return Wiring(settings, instance.stores, instance.run, instruments=instruments, sessions=list(days), tape=tape)
+        return Wiring(settings, instance.stores, instruments=instruments, sessions=list(days), tape=tape)
     instruments, sessions = list(settings.instruments()), nse_sessions(*_around(date.today()))
     for source in settings.feeds.sources.values():
         if source.kind in LISTS:
             mine = account(settings, source.kind)
             instruments, line = opening(instruments, source, mine, instance.stores.bus, sessions)
             say(line)
-    return Wiring(settings, instance.stores, instance.run, instruments=instruments)
+    return Wiring(settings, instance.stores, instruments=instruments)
 
 
 def _around(day: date) -> tuple[date, date]:

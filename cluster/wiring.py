@@ -6,7 +6,6 @@ import os
 import secrets
 from collections.abc import Sequence
 from datetime import date, timedelta
-from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr
@@ -56,14 +55,13 @@ class Wiring:
         self,
         settings: Settings,
         stores: Stores,
-        run: Path,
         *,
         instruments: Sequence[Instrument] | None = None,
         sessions: Sequence[Session] | None = None,
         tape: Tape | None = None,
         exchange_port: int | None = None,
     ) -> None:
-        self.settings, self.stores, self._run, self._tape = settings, stores, run, tape
+        self.settings, self.stores, self._tape = settings, stores, tape
         self.instruments = tuple(instruments if instruments is not None else settings.instruments())
         today = date.today()
         span = nse_sessions(today - timedelta(days=HORIZON_DAYS), today + timedelta(days=HORIZON_DAYS))

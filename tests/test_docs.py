@@ -24,8 +24,8 @@ BOURSE = [sys.executable, "-c", "from cluster.main import app; app()"]
 BASE = free_base()
 START_SECONDS = 240.0
 
-AROUND = {"make run", "make test"}
-"""What this very test is run by, or starts in its own way."""
+AROUND = {"make run", "make test", ".venv/bin/bourse chaos --seed 2 --minutes 0.2"}
+"""What this very test is run by, or starts in its own way; `tests/cluster/test_chaos.py` runs the chaos."""
 
 
 def blocks(language: str) -> list[str]:

@@ -152,7 +152,7 @@ def run(
 
             instruments = recordings.universe(recordings.read(tape.recording, tape.day))
             given = {"instruments": instruments, "sessions": list(sessions), "tape": tape}
-            wiring = Wiring(settings, instance.stores, folder / "run", **given)
+            wiring = Wiring(settings, instance.stores, **given)
             parts = wiring.parts()
             instance.supervise(wiring.supervisor(), parts)
             house = House(instance, parts, pair)

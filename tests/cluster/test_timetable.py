@@ -52,7 +52,7 @@ try:
     instance.open_ray(dashboard=True)
     from cluster.wiring import Wiring
 
-    wiring = Wiring(settings, instance.stores, instance.run)
+    wiring = Wiring(settings, instance.stores)
     instance.supervise(wiring.supervisor(), [p for p in wiring.parts() if p.name == "timetable"])
     instance.wait_ready(1)
     print("ready", flush=True)

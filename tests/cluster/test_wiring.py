@@ -39,7 +39,7 @@ def parts(tmp_path: Path) -> dict[str, Any]:
 def wiring(folder: Path, **more: Any) -> Wiring:
     (folder / "cluster.yaml").write_text(FILE)
     stores: Any = SimpleNamespace(bus="unix:///bus", cache="unix:///cache")
-    return Wiring(read(folder / "cluster.yaml", {}), stores, folder, **more)
+    return Wiring(read(folder / "cluster.yaml", {}), stores, **more)
 
 
 def test_every_feed_runs_under_the_number_of_its_place_in_the_file(parts: dict[str, Any]) -> None:
