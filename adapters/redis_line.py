@@ -101,9 +101,14 @@ class RedisLine:
         for reply in replies:
             if isinstance(reply, Exception) and isinstance(judged := self._judged(reply), LineDown):
                 raise judged from reply
-        if waits and (reached := replies.pop()) < self._replicas:
-            raise LineDown(self.name, f"{reached} replicas have the write; {self._replicas} must")
+        if waits:
+            self._check_kept(replies.pop())
         return replies
+
+    def _check_kept(self, reached: int | redis.ResponseError) -> None:
+        if isinstance(reached, redis.ResponseError) or reached < self._replicas:
+            self.close()  # it may have become a replica itself: Sentinel is asked anew
+            raise LineDown(self.name, f"{reached} replicas have the write; {self._replicas} must")
 
     def evaluate(self, script: Script, calls: Sequence[tuple[Sequence[Word], Sequence[Word]]]) -> list[Any]:
         """The replies of one script that writes to several (keys, arguments), in one round trip once it is known."""
