@@ -348,7 +348,7 @@ class Feed:
         there = all(w.life.open for w in self._busy())
         if any(w.life.evicted for w in self._wires) and not there:
             return Health.EVICTED, self._trouble
-        if self._sessions.phase(self._now()) is Phase.CLOSED:
+        if self._sessions.phase(self._now()).resting:
             return (Health.WELL if there else Health.RESTING), self._trouble
         well = there and self._watch.state is FeedState.LIVE
         return (Health.WELL, "") if well else (Health.TROUBLED, self._trouble or "it brings nothing")

@@ -28,7 +28,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from market.candles import CANDLE, INTERVAL_NAMES, INTERVALS, Candles, Provenance
 from market.errors import BadValue, LeaseLost, LineDown, StoreRefused
 from market.money import DECIMALS, UNKNOWN
-from market.sessions import DAY, MINUTE, Session, instant
+from market.sessions import DAY, MINUTE, NO_TABLE, Session, ahead, instant
 from market.ticks import Ticks
 
 PRICE = pa.decimal128(18, DECIMALS)
@@ -80,7 +80,7 @@ INDEXED = {"ticks": "symbol,at", "candles": "symbol,interval,start", "lacking": 
 CHECKPOINT_COMMITS = 50
 COMPACTED_COMMITS = 25
 TRIES = 20
-INDIA = 330 * MINUTE
+INDIA = ahead(NO_TABLE)
 ROW_GROUP = 8192
 HOPELESS = ("Permission denied", "Operation not permitted", "Read-only file system", "corrupt", "Json error")
 PARQUET = WriterProperties(compression="ZSTD", compression_level=1, max_row_group_size=ROW_GROUP)
@@ -371,10 +371,10 @@ def lacking_table(rows: Sequence[tuple[str, int, date]], vendor: str) -> pa.Tabl
     return pa.table(columns, schema=LACKING)
 
 
-def tick_table(ticks: Ticks, symbols: Sequence[str], feeds: Sequence[str]) -> pa.Table:
+def tick_table(ticks: Ticks, symbols: Sequence[str], feeds: Sequence[str], ahead_by: int = INDIA) -> pa.Table:
     """`TICK` rows of kind TICK, (n,), as rows of the lake's `ticks`; `symbols` by instrument id, `feeds` by source.
 
-    The session is the date in India of `at`.
+    The session is the date of `at` on clocks that are `ahead_by` ns before UTC: `sessions.ahead`.
     """
     columns = {
         "symbol": _strings(ticks["instrument"], symbols),
@@ -384,7 +384,7 @@ def tick_table(ticks: Ticks, symbols: Sequence[str], feeds: Sequence[str]) -> pa
         **{name: decimals(ticks[name]) for name in ("price", "bid", "ask")},
         **{name: _numbers(ticks[name]) for name in ("day_volume", "bid_quantity", "ask_quantity", "open_interest")},
         "flags": pa.array(ticks["flags"].astype(np.int16)),
-        "session": pa.array(((ticks["at"] + INDIA) // DAY).astype(np.int32)).cast(pa.date32()),
+        "session": pa.array(((ticks["at"] + ahead_by) // DAY).astype(np.int32)).cast(pa.date32()),
     }
     return pa.table(columns, schema=TICKS)
 

@@ -62,7 +62,7 @@ class FeedWatch:
 
     def mute(self, now: int) -> Ticks:
         """Nothing comes, and the line's own clock stands still with it: MUTE since the last data, where it counts."""
-        if self.state != FeedState.LIVE or self._sessions.phase(now) is not Phase.CONTINUOUS:
+        if self.state != FeedState.LIVE or not self._sessions.phase(now).trading:
             return NO_TICKS
         return self._say(FeedState.MUTE, now, min(self.last_data or now, now))
 
@@ -80,20 +80,27 @@ class FeedWatch:
         phase = self._sessions.phase(now)
         if phase is Phase.PREOPEN:
             return FeedState.LIVE, now, now
-        if phase is Phase.CLOSED:
+        if phase.resting:
             return FeedState.CLOSED, now, self._closed_since(now)
         today = self._sessions.of(now)
-        heard = max(self.last_data, today.open if today and self.state == FeedState.LIVE else 0)
+        begun = today.began(now) if today else now
+        waited = self.state in (FeedState.LIVE, FeedState.CLOSED)  # the line was open when trading began
+        heard = max(self.last_data, begun if waited else 0)
         if now - heard > self._mute_after:
             return FeedState.MUTE, now, min(heard, now)
         at = max(min(now, heard + SECOND), self.marked)
-        return FeedState.LIVE, at, at if self.state == FeedState.LIVE else min(self.last_data or at, at)
+        if self.state == FeedState.LIVE:
+            return FeedState.LIVE, at, at
+        if self.state == FeedState.CLOSED and now - begun <= self._mute_after:
+            return FeedState.LIVE, at, begun
+        return FeedState.LIVE, at, min(self.last_data or at, at)
 
     def _closed_since(self, now: int) -> int:
         today = self._sessions.of(now)
-        if self.state != FeedState.LIVE or today is None or now < today.close:
+        ended = today.ended(now) if today else None
+        if self.state != FeedState.LIVE or ended is None:
             return now
-        return today.close if today.close - self.last_data <= self._mute_after else self.last_data
+        return ended if ended - self.last_data <= self._mute_after else self.last_data
 
     def _say(self, state: FeedState, at: int, since: int) -> Ticks:
         self.state = state

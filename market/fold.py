@@ -9,7 +9,8 @@ batches. The rules, in the order in which a tick meets them:
   becomes the active one, all that wait are folded in the order in which they came. While the active one is not LIVE,
   and always where feeds `arbitrate`, the ticks of all feeds count as they come.
 - Its session is the one whose day in India holds `at`. Before that session's open it moves the volume base and folds
-  into no candle; at or after the close it is *off session*.
+  into no candle; at or after the close it is *off session*. In a pause between two halves of a session it moves the
+  base likewise: a pause has no minutes, neither quiet ones nor gaps.
 - Behind the frontier (its minute is closed) it is *late*: counted, left out; its volume arrives with the next packet,
   because brokers send the running total. More than `OPEN_MINUTES` ahead of the frontier its stamp is wrong: *early*,
   left out.
@@ -56,7 +57,7 @@ from market import corrections
 from market.candles import CANDLE, INTERVALS, Candles, Provenance
 from market.errors import BadPayload, BadValue
 from market.money import UNKNOWN
-from market.sessions import DAY, MINUTE, SECOND
+from market.sessions import DAY, HOURS, MINUTE, SECOND
 from market.ticks import TICK, FeedState, Flag, Kind, Ticks
 
 OPEN_MINUTES = 4
@@ -128,8 +129,8 @@ _H_SESSION, _H_NEXT, _H_NEWEST, _H_FORGOTTEN, _H_AT, _H_KEY, _H_WIDTH = 0, 1, 2,
 class CandleBuilder:
     """The open candles of one partition's instruments.
 
-    `instruments`: ids, (n,); `sessions`: `Sessions.table()`, (m, 4); `grace`: ns of market time a minute stays open for
-    stragglers, below a minute; `arbitrate`: every feed's ticks count, the first to tell a trade wins.
+    `instruments`: ids, (n,); `sessions`: `Sessions.table()`, (m, 4 + 2 p); `grace`: ns of market time a minute stays
+    open for stragglers, below a minute; `arbitrate`: every feed's ticks count, the first to tell a trade wins.
     """
 
     def __init__(
@@ -407,7 +408,11 @@ class CandleBuilder:
         session = np.clip(
             np.searchsorted(self._sessions[:, 3], rows["start"], side="right"), 0, len(self._sessions) - 1
         )
-        length = np.minimum(rows["interval"].astype(np.int64) * SECOND, self._sessions[session, 3] - rows["start"])
+        hours, start = self._sessions[session], rows["start"]
+        end = np.minimum(start + rows["interval"].astype(np.int64) * SECOND, hours[:, 3])
+        length = end - start
+        for p in range(HOURS, hours.shape[1], 2):
+            length -= np.maximum(np.minimum(end, hours[:, p + 1]) - np.maximum(start, hours[:, p]), 0)
         minutes: npt.NDArray[np.int64] = np.maximum(length // MINUTE, 1)
         return minutes
 
@@ -736,7 +741,7 @@ def _place(at, volume, me, sessions, world, counts):
     if at >= sessions[s, 0] + DAY:  # a later day than market time has reached
         counts[EARLY] += 1
         return -1
-    if at < sessions[s, 2]:
+    if at < sessions[s, 2] or _resumes(at, sessions, s) != at:
         if at >= sessions[s, 1] and volume != UNKNOWN:
             _enter(me, s)
             me.base = max(me.base, volume)
@@ -757,6 +762,15 @@ def _place(at, volume, me, sessions, world, counts):
         return -1
     _enter(me, s)
     return start
+
+
+@nb.njit(cache=True)
+def _resumes(at, sessions, s):
+    """The end of the pause of session `s` that holds `at`; `at` itself where none does."""
+    for p in range(HOURS, sessions.shape[1], 2):
+        if sessions[s, p] <= at < sessions[s, p + 1]:
+            return sessions[s, p + 1]
+    return at
 
 
 @nb.njit(cache=True)
@@ -897,6 +911,7 @@ def _close(out, wrote, sessions, last, minutes, buckets, feeds, past, world):
     s = world[SESSION]
     start = world[NEXT]
     end = start + MINUTE
+    following = _resumes(end, sessions, s)
     session = np.int32((sessions[s, 0] + DAY // 2) // DAY)
     coverage = _coverage(start, end, feeds, past, world)
     if coverage > 0:
@@ -954,10 +969,10 @@ def _close(out, wrote, sessions, last, minutes, buckets, feeds, past, world):
         for r in range(len(ROLLUPS)):
             bucket = buckets[i, r]
             _roll(bucket, row, turnover, start - (start - sessions[s, 2]) % ROLLUPS[r])
-            if end == bucket.start + ROLLUPS[r] or end >= sessions[s, 3]:
+            if following >= bucket.start + ROLLUPS[r] or end >= sessions[s, 3]:
                 _emit(out[wrote], bucket, row, ROLLUPS[r], session)
                 wrote += 1
-    world[NEXT] = end
+    world[NEXT] = following
     if end >= sessions[s, 3]:
         world[SESSION] = s + 1
         world[NEXT] = sessions[s + 1, 2] if s + 1 < len(sessions) else _NEVER

@@ -51,7 +51,8 @@ def generate(
     before = {one.instrument.id: int(one.reference_price) for one in listings} | dict(closes or {})
     levels = _levels(rng, listings, session, before)
     packets = [_packets(rng, one, levels[k], session, rate) for k, one in enumerate(listings)]
-    rows = running(np.concatenate(packets), session)
+    trades = np.concatenate(packets)
+    rows = running(trades[session.holds(trades["at"])], session)
     return Tape(session, rows, before, fold(rows))
 
 

@@ -11,7 +11,7 @@ Times are ns of one clock, whichever: only differences count. Chance comes from 
 
 from __future__ import annotations
 
-from market.sessions import MINUTE, SECOND, Phase, Sessions
+from market.sessions import MINUTE, SECOND, Sessions
 
 CALM = 5 * SECOND
 LONGEST_PATIENCE = 8 * SECOND
@@ -105,4 +105,4 @@ def wake(sessions: Sessions, now: int) -> int | None:
 
 def trading(sessions: Sessions, now: int) -> bool:
     """Whether data must be coming."""
-    return sessions.phase(now) is Phase.CONTINUOUS
+    return sessions.phase(now).trading

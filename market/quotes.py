@@ -18,7 +18,7 @@ import numpy.typing as npt
 from market.candles import Candles
 from market.money import UNKNOWN
 from market.prints import PrintTotals
-from market.sessions import DAY, MINUTE
+from market.sessions import DAY, HOURS, MINUTE, NO_TABLE, ahead
 from market.ticks import NO_TICKS, TICK, FeedState, Flag, Kind, Ticks
 
 Ints = npt.NDArray[np.int64]
@@ -44,7 +44,6 @@ QuoteRows = npt.NDArray[np.void]
 _TAKEN = ("source", "flags", "at", "received", "price", "day_volume", "open_interest")
 _BOOK = ("bid", "bid_quantity", "ask", "ask_quantity")
 _DAY = ("open", "high", "low")
-_INDIA = 330 * MINUTE
 _FOREVER = int(np.iinfo(np.int64).max)
 
 AHEAD = 5 * MINUTE
@@ -72,6 +71,7 @@ class Quotes:
         self._stated = np.full(count, -1, np.int64)
         self._opened = np.full(count, _FOREVER, np.int64)
         self._hours = sessions
+        self._ahead = ahead(NO_TABLE if sessions is None else sessions)
         self._prints = PrintTotals(count)
         self.feeds: dict[int, Said] = {}
         self.active = 0
@@ -171,9 +171,9 @@ class Quotes:
         if len(mine) < len(ticks):
             self._put_aside(ticks[ticks["source"] != self.active])
         self.ticks += len(mine)
-        day = (mine["at"] + _INDIA) // DAY
+        day = (mine["at"] + self._ahead) // DAY
         for run in np.split(mine, np.flatnonzero(np.diff(day)) + 1) if len(mine) else []:
-            self._take_day(run, int(run["at"][0] + _INDIA) // DAY)
+            self._take_day(run, int(run["at"][0] + self._ahead) // DAY)
 
     def _take_day(self, ticks: Ticks, day: int) -> None:
         rows = self._rows
@@ -234,7 +234,7 @@ class Quotes:
         self._rows["close"][who] = stated["price"][last]
         self._rows["version"][who] = self.version
         heard = np.maximum(stated["at"][last], stated["received"][last])
-        self._stated[who] = (heard + _INDIA) // DAY
+        self._stated[who] = (heard + self._ahead) // DAY
 
     def _learn(self, candles: Candles, day: int) -> None:
         rows = self._rows
@@ -273,7 +273,10 @@ class Quotes:
         if not len(self._hours):
             return np.zeros(len(at), np.bool_)
         today = self._hours[np.maximum(np.searchsorted(self._hours[:, 0], at, side="right") - 1, 0)]
-        return np.asarray((at >= today[:, 2]) & (at < today[:, 3]))
+        inside = (at >= today[:, 2]) & (at < today[:, 3])
+        for p in range(HOURS, today.shape[1], 2):
+            inside &= (at < today[:, p]) | (at >= today[:, p + 1])
+        return np.asarray(inside)
 
     def _note(self, source: int, state: int, at: int, since: int) -> None:
         before = self.feeds.get(source)

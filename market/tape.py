@@ -182,10 +182,11 @@ def check(bars: Bars) -> Bars:
 
 
 def _inside(session: Session, bars: Bars) -> None:
-    outside = (bars["start"] < session.open) | (bars["start"] >= session.close)
+    outside = ~session.holds(bars["start"])
     if outside.any():
         bar = bars[np.flatnonzero(outside)[0]]
         hours = f"{np.datetime64(session.open, 'ns')}Z to before {np.datetime64(session.close, 'ns')}Z"
+        hours += "".join(f", not in the pause from {np.datetime64(p.start, 'ns')}Z" for p in session.pauses)
         raise BadValue(f"bar of instrument {bar['instrument']}", f"{np.datetime64(int(bar['start']), 'ns')}Z", hours)
     day = np.bincount(bars["instrument"], bars["volume"]) if len(bars) else np.zeros(0)
     if (day > LARGEST_VOLUME).any():

@@ -126,7 +126,7 @@ def coverage(
     missing, absent = [], 0
     begun = np.ascontiguousarray(rows["start"])
     for session in sessions:
-        starts = np.arange(session.open, session.close, step)
+        starts = session.starts(step)
         ends = np.minimum(starts + step, session.close)
         due = starts[(starts >= first) & (starts < last) & (ends <= now)]
         if not len(due):
