@@ -21,6 +21,7 @@ from adapters.bus import Bus, EntryId
 from adapters.lines import Backoff
 from market.candles import CANDLE
 from market.errors import LineDown, LogWentBack
+from market.sessions import Sessions, ahead
 from market.ticks import Kind
 
 READ_ENTRIES = 256
@@ -62,6 +63,7 @@ class Archive:
         self._bus = Bus(plan.bus)
         self._lake = Lake(plan.lake)
         self._symbols = [i.symbol for i in plan.instruments]
+        self._ahead = ahead(Sessions(plan.sessions).table())
         self._shelves: list[Shelf] = []
         self._stopped = False
         self._trouble = ""
@@ -173,5 +175,5 @@ class Archive:
         from adapters.lake import candle_table, tick_table
 
         if topic == "ticks":
-            return tick_table(rows, self._symbols, self._plan.feeds)
+            return tick_table(rows, self._symbols, self._plan.feeds, self._ahead)
         return candle_table(rows, self._symbols)

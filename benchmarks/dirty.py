@@ -211,7 +211,7 @@ def odd_sessions() -> Found:
     for odd in ODD_DAYS:
         on = known.on(odd)
         assert on is not None
-        mine = bars[(bars["start"] >= on.open) & (bars["start"] < on.close)]
+        mine = bars[on.holds(bars["start"])]
         candles, counted = _played(on, mine)
         tally.add(_rows(candles), _bars(mine))
         live = candles[(candles["interval"] == 60) & (candles["provenance"] != Provenance.GAP)]

@@ -69,7 +69,7 @@ _RESTING = frozenset({Phase.CLOSED, Phase.PAUSE, Phase.CLOSING})
 
 
 class Kind(StrEnum):
-    """Why a session is as it is. `HALF` closes early, `SPECIAL` is on a weekend, `DRILL` tries the second site."""
+    """Why a session is as it is. `HALF` is a short one, `SPECIAL` is on a weekend, `DRILL` tries the second site."""
 
     REGULAR = "regular"
     MUHURAT = "muhurat"
