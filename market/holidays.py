@@ -13,10 +13,10 @@ from datetime import date, time
 from functools import cache
 from importlib.metadata import version
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 from market.errors import BadValue
-from market.notices import FIRST, LAST, Notice, hours
+from market.notices import FIRST, LAST, Holiday, Notice, hours
 from market.sessions import (
     CLOSE,
     MINUTE,
@@ -151,7 +151,7 @@ def nse_sessions(first: date, last: date) -> Sessions:
 def ruled(days: dict[date, Session], notice: Notice) -> str:
     """Let a notice have its way with the sessions of its exchange; what it contradicts, in words, "" for nothing."""
     before, after = days.get(notice.date), _ruled(notice)
-    if before is not None and before.kind is Kind.MUHURAT and after is None and not notice.whole:
+    if before is not None and before.kind is Kind.MUHURAT and notice.kind == "listed":
         return ""  # an exchange lists Diwali among its holidays, and trades for an hour
     if after is None:
         days.pop(notice.date, None)
@@ -164,7 +164,7 @@ def ruled(days: dict[date, Session], notice: Notice) -> str:
 
 
 def _ruled(notice: Notice) -> Session | None:
-    if notice.kind == "holiday":
+    if notice.kind in get_args(Holiday):
         return None
     day, zone = notice.date, ZONES[notice.exchange]
     india = notice.exchange in INDIA

@@ -7,7 +7,7 @@ A file is one of three:
 - NSE's own list of trading holidays, an object of segments, of which `CM`, the capital market, is read.
 
 `hours` are on the exchange's clocks, `09:15-15:30`, the halves of a session with a blank between: `09:15-10:00
-11:30-12:30`. A `holiday` has none; a session without any keeps the usual ones. One wrong row and nothing is taken.
+11:30-12:30`. A holiday has none; a session without any keeps the usual ones. One wrong row and nothing is taken.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import re
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime, time
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import Field
 
@@ -37,22 +37,20 @@ MOST_ROWS = 10_000
 FIRST, LAST = date(2000, 1, 1), date(2035, 12, 31)
 """Nothing is known of earlier days, and nobody knows of later ones."""
 
-Holiday = Literal["holiday"]
+Holiday = Literal["holiday", "listed"]
+"""Closed for the whole day; or on the exchange's list of holidays, as Diwali is, on which it has its muhurat."""
+
 Hours = tuple[tuple[time, time], ...]
 
 
 class Notice(Record):
-    """One day of an exchange. `hours`: the halves' (open, close) on its clocks, () for a holiday and the usual ones.
-
-    `whole`: it speaks of the whole day. NSE's list of holidays does not: on Diwali, a holiday, there is a muhurat.
-    """
+    """One day of an exchange. `hours`: the halves' (open, close) on its clocks, () for a holiday and the usual ones."""
 
     exchange: ExchangeName
     date: date
     kind: Kind | Holiday
     hours: Hours = ()
     source: str = Field(min_length=1, max_length=200)
-    whole: bool = True
 
     @property
     def row(self) -> dict[str, str]:
@@ -131,28 +129,30 @@ def _csv(name: str, text: str) -> list[dict[str, Any]]:
 
 
 def _notice(where: str, row: Any, source: str) -> Notice:
-    if not isinstance(row, Mapping) or not all(isinstance(v, str | None) for v in row.values()):
+    if not isinstance(row, Mapping):
         raise BadValue(where, str(row)[:80], "an object of texts: " + ", ".join(FIELDS))
+    for key, value in row.items():
+        if key not in FIELDS or not isinstance(value, str | None):
+            raise BadValue(where, f"{key}: {value}"[:80], "a text for each of " + ", ".join(FIELDS))
     told = {key: (value or "").strip() for key, value in row.items()}
-    if strange := [key for key in told if key not in FIELDS]:
-        raise BadValue(where, strange[0], "one of " + ", ".join(FIELDS))
     exchange, kind = told.get("exchange", "").upper(), told.get("kind", "").lower()
-    kinds = ["holiday", *Kind]
+    closed = get_args(Holiday)
+    kinds = [*closed, *Kind]
     if exchange not in ZONES:
         raise BadValue(f"{where}, exchange", exchange[:40], "one of " + ", ".join(ZONES))
     if kind not in kinds:
         raise BadValue(f"{where}, kind", kind[:40], "one of " + ", ".join(kinds))
     halves = hours(f"{where}, hours", told.get("hours", ""))
-    if kind == "holiday" and halves:
+    if kind in closed and halves:
         raise BadValue(f"{where}, hours", told["hours"][:40], "nothing: a holiday has no hours")
-    if not halves and kind not in ("holiday", Kind.REGULAR, Kind.BUDGET, Kind.SPECIAL):
+    if not halves and kind not in (*closed, Kind.REGULAR, Kind.BUDGET, Kind.SPECIAL):
         raise BadValue(f"{where}, hours", "", "its hours, like 18:00-19:00: none are usual for " + kind)
     if not 1 <= len(told.get("source", "") or source) <= 200:
         raise BadValue(f"{where}, source", told.get("source", "")[:40], "who says so: the circular's number and date")
     return Notice(
         exchange=exchange,
         date=_day(f"{where}, date", told.get("date", ""), "%Y-%m-%d", "a date like 2026-11-10"),
-        kind=Kind(kind) if kind != "holiday" else "holiday",
+        kind=kind,
         hours=halves,
         source=told.get("source", "") or source,
     )
@@ -171,7 +171,7 @@ def _nse(name: str, found: Mapping[str, Any], source: str) -> list[Notice]:
         if str(row.get("weekDay")) != f"{day:%A}":
             raise BadValue(f"{where}, weekDay", row.get("weekDay"), f"{day:%A}, which {day} is")
         told = f"{source or name}: {str(row.get('description', '')).strip() or 'no reason given'}"
-        notices.append(Notice(exchange="NSE", date=day, kind="holiday", source=told[:200], whole=False))
+        notices.append(Notice(exchange="NSE", date=day, kind="listed", source=told[:200]))
     return notices
 
 

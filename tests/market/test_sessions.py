@@ -9,7 +9,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from market.errors import BadValue
-from market.sessions import DAY, IST, MINUTE, SECOND, Phase, Sessions, at, day_number, instant, nanoseconds, session
+from market.sessions import (
+    DAY,
+    IST,
+    MINUTE,
+    NEW_YORK,
+    NO_TABLE,
+    SECOND,
+    Phase,
+    Session,
+    Sessions,
+    ahead,
+    at,
+    day_number,
+    instant,
+    nanoseconds,
+    session,
+)
 
 WEDNESDAY = session(date(2021, 11, 3))
 MUHURAT = session(date(2021, 11, 4), time(18, 15), time(19, 15))
@@ -105,3 +121,29 @@ def test_days_are_counted_from_1970() -> None:
     # date -u -d 2016-08-25 +%s, divided by 86400
     assert day_number(date(2016, 8, 25)) == 17_038
     assert day_number(date(1970, 1, 1)) == 0
+
+
+def test_an_exchange_elsewhere_has_its_days_by_its_own_clocks() -> None:
+    day = date(2024, 7, 8)
+    opens, closes = at(day, time(9, 30), NEW_YORK), at(day, time(16), NEW_YORK)
+    days = Sessions(
+        [Session(date=day, preopen=opens, open=opens, close=closes, exchange="NYSE", closing=4 * 60 * MINUTE)]
+    )
+
+    assert days.of(at(date(2024, 7, 9), time(1))) is not None  # past midnight in India
+    assert days.phase(closes) is Phase.CLOSING
+    assert days.phase(closes + 4 * 60 * MINUTE) is Phase.CLOSED
+    assert ahead(days.table()) == -4 * 60 * MINUTE
+    assert ahead(WEEK.table()) == ahead(NO_TABLE) == 330 * MINUTE
+
+
+@pytest.mark.parametrize(
+    ("phase", "trading", "resting"),
+    [
+        (Phase.CLOSED, False, True), (Phase.PREOPEN, False, False), (Phase.CONTINUOUS, True, False),
+        (Phase.MUHURAT, True, False), (Phase.EXTENDED, True, False), (Phase.PAUSE, False, True),
+        (Phase.CLOSING, False, True),
+    ],
+)  # fmt: skip
+def test_candles_are_made_in_three_phases(phase: Phase, trading: bool, resting: bool) -> None:
+    assert (phase.trading, phase.resting) == (trading, resting)
