@@ -40,6 +40,7 @@ FIRST, LAST = date(2000, 1, 1), date(2035, 12, 31)
 Holiday = Literal["holiday", "listed"]
 """Closed for the whole day; or on the exchange's list of holidays, as Diwali is, on which it has its muhurat."""
 
+KINDS: dict[str, Kind | Holiday] = {"holiday": "holiday", "listed": "listed", **{k.value: k for k in Kind}}
 Hours = tuple[tuple[time, time], ...]
 
 
@@ -137,11 +138,10 @@ def _notice(where: str, row: Any, source: str) -> Notice:
     told = {key: (value or "").strip() for key, value in row.items()}
     exchange, kind = told.get("exchange", "").upper(), told.get("kind", "").lower()
     closed = get_args(Holiday)
-    kinds = [*closed, *Kind]
     if exchange not in ZONES:
         raise BadValue(f"{where}, exchange", exchange[:40], "one of " + ", ".join(ZONES))
-    if kind not in kinds:
-        raise BadValue(f"{where}, kind", kind[:40], "one of " + ", ".join(kinds))
+    if kind not in KINDS:
+        raise BadValue(f"{where}, kind", kind[:40], "one of " + ", ".join(KINDS))
     halves = hours(f"{where}, hours", told.get("hours", ""))
     if kind in closed and halves:
         raise BadValue(f"{where}, hours", told["hours"][:40], "nothing: a holiday has no hours")
@@ -152,7 +152,7 @@ def _notice(where: str, row: Any, source: str) -> Notice:
     return Notice(
         exchange=exchange,
         date=_day(f"{where}, date", told.get("date", ""), "%Y-%m-%d", "a date like 2026-11-10"),
-        kind=kind,
+        kind=KINDS[kind],
         hours=halves,
         source=told.get("source", "") or source,
     )

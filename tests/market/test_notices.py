@@ -103,7 +103,7 @@ notices = st.builds(
         date=day,
         kind=kind,
         hours=()
-        if kind == "holiday"
+        if kind in ("holiday", "listed")
         else hours("", f"{edges[0]:%H:%M}-{edges[1]:%H:%M} {edges[2]:%H:%M}-{edges[3]:%H:%M}"),
         source=source,
     ),
