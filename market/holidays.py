@@ -9,7 +9,7 @@ misses every muhurat and disagrees on four more days. NASDAQ and NYSE are the li
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import date, time
+from datetime import date, time, tzinfo
 from functools import cache
 from importlib.metadata import version
 from itertools import pairwise
@@ -149,10 +149,13 @@ def nse_sessions(first: date, last: date) -> Sessions:
 
 
 def ruled(days: dict[date, Session], notice: Notice) -> str:
-    """Let a notice have its way with the sessions of its exchange; what it contradicts, in words, "" for nothing."""
+    """Let a notice have its way with the sessions of its exchange; what it contradicts, in words, "" for nothing.
+
+    A list of holidays leaves a muhurat standing: the exchange lists Diwali, and trades for an hour.
+    """
     before, after = days.get(notice.date), _ruled(notice)
     if before is not None and before.kind is Kind.MUHURAT and notice.kind == "listed":
-        return ""  # an exchange lists Diwali among its holidays, and trades for an hour
+        return f"{notice.exchange} {notice.date}: {_words(before)} ({before.source}) stands ({notice.source})"
     if after is None:
         days.pop(notice.date, None)
     else:
@@ -212,10 +215,10 @@ def _words(session: Session | None) -> str:
     return "no session" if session is None else f"{session.kind} {clocks(session)}"
 
 
-def clocks(session: Session) -> str:
-    """Its hours as a notice writes them, on the exchange's clocks."""
+def clocks(session: Session, zone: tzinfo | None = None) -> str:
+    """Its hours as a notice writes them, on the exchange's clocks or those of another zone."""
     edges = [session.open, *(edge for p in session.pauses for edge in (p.start, p.end)), session.close]
-    shown = [f"{instant(edge).astimezone(session.zone):%H:%M}" for edge in edges]
+    shown = [f"{instant(edge).astimezone(zone or session.zone):%H:%M}" for edge in edges]
     return " ".join(f"{a}-{b}" for a, b in zip(shown[::2], shown[1::2], strict=True))
 
 

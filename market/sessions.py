@@ -176,6 +176,22 @@ class Session(Record):
         return [(self.phase(a), a, b) for a, b in pairwise(line)]
 
 
+def exchange_of(symbols: Iterable[str]) -> ExchangeName:
+    """The exchange whose sessions these symbols trade in, by their prefix; NSE for none. Raises BadValue.
+
+    >>> exchange_of(["NSE:RELIANCE", "BSE:TCS"])
+    'NSE'
+    """
+    first: ExchangeName | None = None
+    for symbol in symbols:
+        found = next((name for name in ZONES if symbol.startswith(f"{name}:")), None)
+        if found is None or (first is not None and ZONES[first] is not ZONES[found]):
+            allowed = "symbols of exchanges that trade together: of NSE and BSE, or of NASDAQ and NYSE"
+            raise BadValue("universe", symbol, allowed)
+        first = first or found
+    return first or "NSE"
+
+
 def at(day: date, clock: time, zone: ZoneInfo = IST) -> int:
     """The instant, ns UTC, at which an exchange's clocks show this; India's unless told otherwise.
 

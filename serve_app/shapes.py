@@ -149,6 +149,40 @@ def coverage(
     }
 
 
+def sessions(exchange: str, first: date, last: date, found: Iterable[Session]) -> dict[str, Any]:
+    """What is said of the sessions of an exchange from `first` to `last`, both included."""
+    return {
+        "exchange": exchange,
+        "zone": ZONES[exchange].key,
+        "from": first.isoformat(),
+        "to": last.isoformat(),
+        "sessions": [_session(s) for s in found],
+    }
+
+
+def _session(s: Session) -> dict[str, Any]:
+    def edges(name: str, zone: tzinfo) -> dict[str, str]:
+        return {f"{edge}{name}": _moment(at, zone) for edge, at in (("open", s.open), ("close", s.close))}
+
+    return {
+        "date": s.date.isoformat(),
+        "weekday": f"{s.date:%A}",
+        "kind": s.kind.value,
+        **edges("", UTC),
+        **edges("_ist", IST),
+        **edges("_local", s.zone),
+        "minutes": s.minutes,
+        "phases": [
+            {"phase": phase.value, "from": _moment(a, s.zone), "to": _moment(b, s.zone)} for phase, a, b in s.phases()
+        ],
+        "source": s.source,
+    }
+
+
+def _moment(at: int, zone: tzinfo) -> str:
+    return instant(at).astimezone(zone).isoformat()
+
+
 def _any_of(rows: Candles, session: Session) -> bool:
     low, high = np.searchsorted(rows["session"], [day_number(session.date), day_number(session.date) + 1])
     return bool(high > low)
