@@ -41,9 +41,9 @@ class Notices:
                 file.write(whole)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(name, self.path)
+            Path(name).replace(self.path)
         except BaseException:
-            os.unlink(name)
+            Path(name).unlink(missing_ok=True)
             raise
 
 

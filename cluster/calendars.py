@@ -9,6 +9,9 @@ from cluster.settings import Settings
 from market.holidays import sessions_of
 from market.sessions import Sessions, exchange_of
 
+NSE = "NSE"
+"""Whose days our recordings are of."""
+
 
 def calendar(settings: Settings, first: date, last: date, exchange: str | None = None) -> Sessions:
     """The sessions from `first` to `last`, both included, of an exchange; without one, of the universe's.

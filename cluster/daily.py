@@ -19,12 +19,12 @@ from pydantic import SecretStr
 from adapters.accounts import Accounts
 from adapters.logins import login as enter
 from cluster import broker
+from cluster.calendars import calendar
 from cluster.console import Config, refuse, screen, settings_of, told
 from cluster.settings import Settings, Source
 from market import accounts
 from market.codecs import Account
 from market.errors import AuthRequired, BadPayload, BadValue, BourseError, LineDown, Rejected
-from market.holidays import nse_sessions
 from market.sessions import IST, Sessions, instant
 
 HERE = "-"
@@ -92,7 +92,7 @@ def refresh(config: Config = Path("cluster.yaml")) -> None:
             bus = _bus(settings)
             mine = broker.known(account(settings, vendor), source, bus)
         try:
-            found = broker.refresh(settings.instruments(), source, mine, bus, _sessions())
+            found = broker.refresh(settings.instruments(), source, mine, bus, _sessions(settings))
         except BourseError as e:
             failed = True
             typer.echo(str(e), err=True)
@@ -114,7 +114,7 @@ def _show_page(entry: accounts.Login, mine: Account) -> None:
 def _listed(settings: Settings, source: Source, found: Account, bus: str) -> str:
     """The list first: the feed takes it before it logs in. Raises AuthRequired: then the login is worth nothing."""
     try:
-        listing = broker.refresh(settings.instruments(), source, found, bus, _sessions())
+        listing = broker.refresh(settings.instruments(), source, found, bus, _sessions(settings))
     except (LineDown, BadPayload, BadValue, Rejected) as e:
         return f"its list of instruments could not be taken: {e}"
     return f"{len(listing.listed)} instruments for {listing.session}"
@@ -145,5 +145,5 @@ def _secret(given: str, name: str) -> SecretStr:
     return SecretStr(said.strip())
 
 
-def _sessions() -> Sessions:
-    return nse_sessions(date.today() - AROUND, date.today() + AROUND)
+def _sessions(settings: Settings) -> Sessions:
+    return calendar(settings, date.today() - AROUND, date.today() + AROUND)

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
 from adapters.notices import Notices, opened
 from cluster.calendars import calendar
 from cluster.console import Config, refuse, screen, settings_of, told
 from cluster.settings import Settings
 from market.errors import BadValue
-from market.holidays import clocks, ruled
-from market.sessions import IST, Session, Sessions, instant
+from market.holidays import clocks, exchange_named, ruled
+from market.sessions import IST, Session, instant
 from serve_app.shapes import sessions as answer
 
 IMPORT = "import"
@@ -54,12 +53,14 @@ def sessions(
         last = until.date() if until else first + SPAN
         if last < first:
             raise BadValue("--to", last.isoformat(), f"a day not before --from, {first.isoformat()}")
-        found = calendar(settings, first, last, exchange)
+        name = exchange_named(exchange)
+        found = calendar(settings, first, last, name)
     if as_json:
-        typer.echo(json.dumps(answer(exchange.upper(), first, last, found), indent=2))
+        typer.echo(json.dumps(answer(name, first, last, found), indent=2))
     else:
-        screen.print(_table(found))
-        screen.print(f"{len(found)} sessions of {exchange.upper()} from {first} to {last}", markup=False)
+        for line in (line for s in found for line in _lines(s)):
+            screen.print(line, markup=False, soft_wrap=True)
+        screen.print(f"{len(found)} sessions of {name} from {first} to {last}", markup=False)
 
 
 def _take(settings: Settings, file: Path, source: str) -> None:
@@ -80,18 +81,16 @@ def _take(settings: Settings, file: Path, source: str) -> None:
     )
 
 
-def _table(found: Sessions) -> Table:
-    table = Table("date", "kind", "UTC", "IST", box=None, pad_edge=False)
-    local = next((s.zone for s in found if s.zone != IST), None)
-    if local is not None:
-        table.add_column(local.key.rpartition("/")[2].replace("_", " "))
-    table.add_column("phases", overflow="fold")
-    table.add_column("source", overflow="fold")
-    for s in found:
-        own = [] if local is None else [clocks(s, local)]
-        phases = ", ".join(f"{phase.value} {_clock(a, s)}" for phase, a, _ in s.phases())
-        table.add_row(f"{s.date:%a %Y-%m-%d}", s.kind, clocks(s, UTC), clocks(s, IST), *own, phases, escape(s.source))
-    return table
+def _lines(session: Session) -> Iterator[str]:
+    """One line of hours, and under it the phases and the source."""
+    zones: dict[str, tzinfo] = {"UTC": UTC, "IST": IST}
+    if session.zone != IST:
+        zones["local"] = session.zone
+    told = "  ".join(f"{clocks(session, zone)} {name}" for name, zone in zones.items())
+    phases = ", ".join(f"{phase.value} {_clock(a, session)}" for phase, a, _ in session.phases())
+    yield f"{session.date:%a %Y-%m-%d}  {session.kind:<8}  {told}"
+    yield f"{'':16}{phases} to {_clock(session.close + session.closing, session)}"
+    yield f"{'':16}{session.source}"
 
 
 def _clock(at: int, session: Session) -> str:

@@ -6,7 +6,7 @@ import contextlib
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,15 @@ import numpy as np
 from adapters import recordings
 from adapters.bus import Bus
 from adapters.lake import Lake, candle_rows
+from adapters.notices import Notices
 from cluster.instance import Instance, free_base
 from cluster.ports import Ports
 from cluster.settings import Settings, temporary
 from cluster.tapes import Tape
 from market.errors import BadValue, LineDown
-from market.holidays import nse_sessions
+from market.holidays import sessions_of
 from market.instruments import Instrument
+from market.notices import Notice
 from market.sessions import MINUTE, Session, Sessions
 
 Progress = Callable[[float, str], None]
@@ -52,7 +54,7 @@ def replay(
     """
     bars = recordings.read(recording, day)
     instruments = recordings.universe(bars)
-    session, sessions = sessions_around(day)
+    session, sessions = sessions_around(day, Notices(settings.data).read())
     recordings.tape(recording, session)  # what cannot be played is said now, not by a tape that never starts
     if day in Lake(str(lake)).sessions("candles"):
         raise BadValue(
@@ -195,9 +197,9 @@ def _archived(instance: Instance, bus: Bus, parts: dict[str, Any]) -> bool:
     return committed and all(read.get(p) == end for p, end in ends["ticks"].items())
 
 
-def sessions_around(day: date) -> tuple[Session, Sessions]:
-    """The day's session, and the calendar around it."""
-    span = nse_sessions(day - timedelta(days=7), day + timedelta(days=7))
+def sessions_around(day: date, notices: Iterable[Notice] = ()) -> tuple[Session, Sessions]:
+    """The day's session, and the calendar around it. Raises BadValue."""
+    span = sessions_of("NSE", day - timedelta(days=7), day + timedelta(days=7), notices)
     session = span.on(day)
     if session is None:
         raise BadValue("session", day.isoformat(), "a day on which NSE traded")

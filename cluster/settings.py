@@ -25,6 +25,7 @@ from cluster.ports import Ports
 from market.errors import BadSetting, BadValue, StoreRefused
 from market.instruments import Universe
 from market.records import Record
+from market.sessions import exchange_of
 from market.timetable import Job
 from market.universes import UNIVERSES, universe
 
@@ -314,7 +315,7 @@ def _secrets(environment: Mapping[str, str]) -> dict[str, str]:
 
 def _check_universe(wanted: str | Sequence[str]) -> None:
     try:
-        universe(wanted)
+        exchange_of(i.symbol for i in universe(wanted))
     except BadValue as e:
         places = [f"universe.{i}" for i, symbol in enumerate(wanted) if symbol == e.value]
         raise BadValue(

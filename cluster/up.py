@@ -12,11 +12,12 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from adapters import recordings
+from adapters.notices import Notices
+from cluster.calendars import NSE, calendar
 from cluster.instance import Instance, holder
 from cluster.settings import Settings
 from cluster.tapes import Tape
 from market.errors import BadValue, LineDown
-from market.holidays import nse_sessions
 
 if TYPE_CHECKING:
     from cluster.wiring import Wiring
@@ -84,6 +85,8 @@ def replayed(settings: Settings, recording: Path, day: date) -> Settings:
     day's.
     """
     data = settings.data / "replays" / f"{recording.stem}-{day}-{time.strftime('%Y%m%dT%H%M%S')}"
+    if told := Notices(settings.data).read():
+        Notices(data).add(told)
     stores = settings.stores.model_copy(update={"data": str(data), "lake": str(data / "lake")})
     return settings.model_copy(update={"stores": stores})
 
@@ -94,10 +97,10 @@ def _wiring(instance: Instance, tape: Tape | None, say: Say) -> Wiring:
 
     settings = instance.settings
     if tape is not None:
-        days = nse_sessions(*_around(tape.day))
+        days = calendar(settings, *_around(tape.day), NSE)
         instruments = recordings.universe(recordings.read(tape.recording, tape.day))
         return Wiring(settings, instance.stores, instruments=instruments, sessions=list(days), tape=tape)
-    instruments, sessions = list(settings.instruments()), nse_sessions(*_around(date.today()))
+    instruments, sessions = list(settings.instruments()), calendar(settings, *_around(date.today()))
     for source in settings.feeds.sources.values():
         if source.kind in LISTS:
             mine = account(settings, source.kind)

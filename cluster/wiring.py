@@ -1,4 +1,6 @@
-"""Wiring: from the settings to the plan of every part. Hands each shell its neighbours; nothing is opened here."""
+"""Wiring: from the settings to the plan of every part. Hands each shell its neighbours; of all that is opened, only the
+file of notices is read here, once.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +24,7 @@ from actors.timetable import Timetable, TimetablePlan
 from adapters import logs
 from adapters.jobs import READER
 from adapters.logins import Credentials
+from adapters.notices import Notices
 from cluster.broker import root
 from cluster.jobs import commands
 from cluster.settings import Settings, Source, private_folder, temporary
@@ -30,9 +33,9 @@ from cluster.tapes import Tape
 from market.accounts import login
 from market.codecs import Account
 from market.failover import Rule, order
-from market.holidays import nse_sessions
+from market.holidays import sessions_of
 from market.instruments import Instrument
-from market.sessions import SECOND, Session
+from market.sessions import MINUTE, SECOND, Session, exchange_of
 from market.vendors import VENDORS
 from serve_app.follow import GatewayPlan
 
@@ -42,6 +45,8 @@ LOGIN = "start the demo again: its exchange takes only the demo's own token"
 HORIZON_DAYS = 400
 RECORDS_SECONDS = 30 * 86_400.0
 """So long alerts and the ledger of jobs stay on the bus."""
+LEAD = 15 * MINUTE
+"""The demo of a market with a long pre-open begins so long before the open."""
 CALENDAR = date(2000, 1, 1)
 """From here on the gateway knows which days were sessions, and says which of them it has no candles of."""
 
@@ -64,9 +69,13 @@ class Wiring:
         self.settings, self.stores, self._tape = settings, stores, tape
         self.instruments = tuple(instruments if instruments is not None else settings.instruments())
         today = date.today()
-        span = nse_sessions(today - timedelta(days=HORIZON_DAYS), today + timedelta(days=HORIZON_DAYS))
-        self.sessions = tuple(sessions if sessions is not None else span)
-        self._begin = max((s.preopen for s in self.sessions if s.date <= today), default=0)
+        self._span = today - timedelta(days=HORIZON_DAYS), today + timedelta(days=HORIZON_DAYS)
+        self._exchange_name = exchange_of(i.symbol for i in self.instruments)
+        self._notices = tuple(Notices(settings.data).read())
+        given = sessions if sessions is not None else sessions_of(self._exchange_name, *self._span, self._notices)
+        self.sessions = tuple(given)
+        begun = (max(s.preopen, s.open - LEAD) for s in self.sessions if s.date <= today)
+        self._begin = max(begun, default=0)
         self._port = exchange_port or settings.ports.exchange
         primary = settings.feeds.primary
         # A recorded day waits for one reader, the primary; a live market has all of them.
@@ -117,10 +126,10 @@ class Wiring:
 
     def gateway(self) -> GatewayPlan:
         """What each replica of the gateway is told."""
-        ends = date.today() + timedelta(days=HORIZON_DAYS)
-        known = {s.date: s for s in (*nse_sessions(CALENDAR, ends), *self.sessions)}
+        built_in = sessions_of(self._exchange_name, CALENDAR, self._span[1], self._notices)
+        known = {s.date: s for s in (*built_in, *self.sessions)}
         plan = {**self._bus(), "sessions": tuple(known[day] for day in sorted(known))}
-        return GatewayPlan(**plan, lake=self.settings.lake, feeds=tuple(self.feeds))
+        return GatewayPlan(**plan, lake=self.settings.lake, feeds=tuple(self.feeds), notices=self._notices)
 
     def _bus(self) -> dict[str, Any]:
         return {
@@ -257,13 +266,17 @@ class Wiring:
             environment=self._environment(),
         )
 
+    def _calendar(self, exchange: str) -> tuple[Session, ...]:
+        own = exchange == self._exchange_name
+        return self.sessions if own else tuple(sessions_of(exchange, *self._span, self._notices))
+
     def _timetable(self) -> Part:
         plan = TimetablePlan(
             bus=self.stores.bus,
             partitions=self.settings.partitions,
             jobs=self.settings.timetable,
             commands=commands(self.settings.file),
-            calendars={"NSE": self.sessions},
+            calendars={name: self._calendar(name) for name in {j.exchange for j in self.settings.timetable.values()}},
             dashboard=f"http://127.0.0.1:{self.settings.ports.dashboard}",
             cluster=secrets.token_hex(8),
             tape=self.settings.feeds.sources[self.settings.feeds.primary].kind == "simulated",

@@ -127,9 +127,7 @@ def sessions_of(exchange: str, first: date, last: date, notices: Iterable[Notice
 
     Raises BadValue: an exchange nobody knows, days upside down or outside `FIRST` to `LAST`.
     """
-    name = next((known for known in ZONES if known == exchange.upper()), None)
-    if name is None:
-        raise BadValue("exchange", exchange[:40], "one of " + ", ".join(ZONES))
+    name = exchange_named(exchange)
     for side, day in (("first", first), ("last", last)):
         if not FIRST <= day <= LAST:
             raise BadValue(side, day.isoformat(), f"a day from {FIRST} to {LAST}")
@@ -141,6 +139,14 @@ def sessions_of(exchange: str, first: date, last: date, notices: Iterable[Notice
         if first <= notice.date <= last:
             ruled(days, notice)
     return Sessions(days.values())
+
+
+def exchange_named(name: str) -> ExchangeName:
+    """The exchange of a name, in whatever letters. Raises BadValue."""
+    found = next((known for known in ZONES if known == name.strip().upper()), None)
+    if found is None:
+        raise BadValue("exchange", name[:40], "one of " + ", ".join(ZONES))
+    return found
 
 
 def nse_sessions(first: date, last: date) -> Sessions:

@@ -24,11 +24,10 @@ from pydantic import Field, field_validator, model_validator
 from market.alerts import OperatorAlert
 from market.errors import BadValue
 from market.records import Record
-from market.sessions import DAY, IST, MINUTE, SECOND, Session, at, instant
+from market.sessions import DAY, MINUTE, SECOND, ZONES, ExchangeName, Session, at, instant
 
 PHRASES = "like 08:30 on session days, 30 min before open, 20 min after close or every 10 min while open"
 CRON = "five fields of cron, like 30 2 * * mon-fri, in the exchange's time"
-ZONES = {"NSE": IST}
 FARTHEST_MINUTES = 24 * 60
 CRON_FIELDS = 5
 SOME_DAY = datetime(2024, 1, 1, tzinfo=UTC)
@@ -48,7 +47,7 @@ class On(Record):
 
     def of(self, session: Session) -> list[int]:
         """The instants that belong to a session, oldest first."""
-        return [at(session.date, self.clock)]
+        return [at(session.date, self.clock, session.zone)]
 
 
 class Near(Record):
@@ -63,21 +62,21 @@ class Near(Record):
 
 
 class Every(Record):
-    """While continuous trading goes on: so many minutes after the open and again, up to the close included."""
+    """While trading goes on: so many minutes after the open and again, up to the close included, not in a pause."""
 
     minutes: int
 
     def of(self, session: Session) -> list[int]:
         """The instants that belong to a session, oldest first."""
         step = self.minutes * MINUTE
-        return list(range(session.open + step, session.close + 1, step))
+        return [t for t in range(session.open + step, session.close + 1, step) if session.phase(t - 1).trading]
 
 
 class Cron(Record):
     """A cron expression in an exchange's time, sessions or not."""
 
     text: str
-    exchange: str
+    exchange: ExchangeName
 
     def walk(self, now: int, *, back: bool) -> int | None:
         """The newest instant not after `now`, or the first one after it; None: it never comes."""
@@ -139,7 +138,7 @@ class Job(Record):
 
     at: str | None = Field(default=None, description=PHRASES)
     cron: str | None = Field(default=None, description=CRON)
-    exchange: Literal["NSE"] = Field(default="NSE", description="NSE")
+    exchange: ExchangeName = Field(default="NSE", description="NSE, BSE, NASDAQ or NYSE")
     do: str = Field(description="the name of a job")
     misfire: Literal["catch_up", "skip"] = Field(default="catch_up", description="catch_up or skip")
     grace_seconds: float = Field(default=300.0, ge=0, le=86_400, description="seconds, 0 to 86400")
@@ -391,7 +390,7 @@ def _comes(text: str) -> bool:
 
 
 @cache
-def _when(phrase: str | None, cron: str | None, exchange: str) -> When:
+def _when(phrase: str | None, cron: str | None, exchange: ExchangeName) -> When:
     return Cron(text=cron, exchange=exchange) if cron is not None else when(phrase or "")
 
 

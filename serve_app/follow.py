@@ -23,6 +23,7 @@ from market.alerts import OperatorAlert, still_open
 from market.candles import CANDLE, INTERVALS, Candles, Provenance
 from market.errors import BadPayload, LineDown, LogWentBack
 from market.instruments import Instrument
+from market.notices import Notice
 from market.quotes import QuoteRows, Quotes
 from market.records import Record
 from market.sessions import Session, Sessions
@@ -36,7 +37,9 @@ TAIL_MS = 10_000
 
 
 class GatewayPlan(Record):
-    """What a gateway replica is told. `feeds`: names by source number; `stale_seconds`: of market time."""
+    """What a gateway replica is told. `feeds`: names by source number; `stale_seconds`: of market time; `notices`: of
+    the exchanges' days.
+    """
 
     bus: str
     cache: str
@@ -45,6 +48,7 @@ class GatewayPlan(Record):
     instruments: tuple[Instrument, ...]
     sessions: tuple[Session, ...]
     feeds: tuple[str, ...]
+    notices: tuple[Notice, ...] = ()
     stale_seconds: float = 60.0
     log_level: str = "info"
 

@@ -11,6 +11,7 @@ import asyncio
 import time
 from datetime import date, datetime, timedelta
 from typing import Annotated, Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import structlog
@@ -26,8 +27,9 @@ from adapters.readmodel import ReadModel
 from adapters.switches import Switches
 from market.candles import NO_CANDLES, Candles, interval, newest_revisions
 from market.errors import BadValue, LineDown
+from market.holidays import exchange_named, sessions_of
 from market.instruments import Universe
-from market.sessions import DAY, IST, SECOND, Session, Sessions, nanoseconds
+from market.sessions import DAY, IST, SECOND, ZONES, ExchangeName, Session, Sessions, instant, nanoseconds
 from serve_app import ledger, problems, shapes
 from serve_app.follow import Follower, GatewayPlan
 from serve_app.requests import Requests
@@ -37,6 +39,7 @@ BATCH = 500
 CANDLES = 1000
 MOST_CANDLES = 10_000
 LONGEST = timedelta(days=366 * 5)
+SPAN = timedelta(days=30)
 STATUS = "status"
 DOWN = ("DOWN", "MUTE", "AUTH_REQUIRED")
 SETTLED = 5 * SECOND
@@ -51,6 +54,9 @@ class Desk:
         self.universe = Universe(plan.instruments)
         self.instruments = list(self.universe)
         self.sessions = Sessions(plan.sessions)
+        own = plan.sessions[0] if plan.sessions else None
+        self.exchange: ExchangeName = own.exchange if own else "NSE"
+        self.zone = own.zone if own else IST
         self.follower = Follower(plan)
         self.model = ReadModel(plan.cache, timeout=1.0)
         self.lake = Lake(plan.lake)
@@ -132,6 +138,23 @@ class Desk:
         known = [s.close for s in self.sessions if s.close < time.time_ns()]
         return self.follower.quotes.market_time or max(known, default=0)
 
+    def days(self, asked: str | None, since: date | None, until: date | None) -> dict[str, Any]:
+        """The sessions of an exchange, ours without its name, for 30 days from today without dates. Raises BadValue."""
+        exchange = self.exchange if asked is None else exchange_named(asked)
+        today = instant(self.follower.quotes.market_time or time.time_ns()).astimezone(ZONES[exchange]).date()
+        first = since or (min(today, until) if until else today)
+        last = until or first + SPAN
+        if last < first:
+            raise BadValue("to", last.isoformat(), f"a day not before `from`, {first.isoformat()}")
+        if last - first > LONGEST:
+            raise BadValue("from", first.isoformat(), f"a range of at most {LONGEST.days} days")
+        mine = self.plan.sessions
+        if exchange == self.exchange and mine and mine[0].date <= first and last <= mine[-1].date:
+            found = [s for s in mine if first <= s.date <= last]
+        else:
+            found = list(sessions_of(exchange, first, last, self.plan.notices))
+        return shapes.sessions(exchange, first, last, found)
+
     def horizon(self) -> int:
         """Where a range without a `to` ends: a day behind the market's clock or, before its first mark, behind the last
         session.
@@ -176,7 +199,7 @@ class Desk:
         return [s for s in self.sessions if s.close > first and s.open < last]
 
     def _from_lake(self, symbol: str, name: str, first: int, last: int) -> Candles:
-        days = [datetime.fromtimestamp(t / SECOND, IST).date() for t in (first, last)]
+        days = [datetime.fromtimestamp(t / SECOND, self.zone).date() for t in (first, last)]
         table = self.lake.read_candles([symbol], name, days[0], days[1])
         if not table.num_rows:
             return NO_CANDLES
@@ -228,6 +251,17 @@ def _state_routes(app: FastAPI, desk: Desk) -> None:
         _only(request, "all")
         return {"alerts": desk.alerts(everything=everything)}
 
+    @app.get("/api/v1/sessions")
+    def sessions(
+        request: Request,
+        exchange: str | None = None,
+        since: Annotated[str | None, Query(alias="from")] = None,
+        until: Annotated[str | None, Query(alias="to")] = None,
+    ) -> dict[str, Any]:
+        """The sessions of an exchange from a date to another, both included: hours, kind, phases, who says so."""
+        _only(request, "exchange", "from", "to")
+        return desk.days(exchange, _day("from", since), _day("to", until))
+
     @app.get("/api/market/status")
     @app.get("/api/v1/market/status", include_in_schema=False)
     def market_status(request: Request) -> dict[str, Any]:
@@ -267,11 +301,11 @@ def _market_routes(app: FastAPI, desk: Desk) -> None:
     ) -> JSONResponse:
         """Candles that start in [from, to), today's from the live window, older ones from the lake.
 
-        `from` and `to` are instants with their zone or dates of India (a `to` date is included); without them it is the
-        running session. `coverage` says what the answer is short of.
+        `from` and `to` are instants with their zone or dates of the exchange (a `to` date is included); without them it
+        is the running session. `coverage` says what the answer is short of.
         """
         _only(request, "interval", "from", "to", "limit")
-        first, last = _moment("from", since, ends=False), _moment("to", until, ends=True)
+        first, last = _moment("from", since, desk.zone, ends=False), _moment("to", until, desk.zone, ends=True)
         ends = last if last is not None else desk.horizon()
         if first is not None and ends <= first:
             raise BadValue("to" if until else "from", until or since, "a range whose `to` is later than its `from`")
@@ -304,15 +338,25 @@ def _listed(universe: Universe, symbol: str) -> bool:
     return True
 
 
-def _moment(name: str, text: str | None, *, ends: bool) -> int | None:
-    """ns UTC of an ISO 8601 instant with its zone, or of a date's beginning (or end) in India. Raises BadValue."""
+def _day(name: str, text: str | None) -> date | None:
+    """A date as it is written. Raises BadValue."""
+    if text is None:
+        return None
+    try:
+        return datetime.strptime(text, "%Y-%m-%d").date()
+    except ValueError:
+        raise BadValue(name, text[:40], "a date like 2021-02-24") from None
+
+
+def _moment(name: str, text: str | None, zone: ZoneInfo, *, ends: bool) -> int | None:
+    """ns UTC of an ISO 8601 instant with its zone, or of a date's beginning (or end) there. Raises BadValue."""
     if text is None:
         return None
     allowed = "an instant with its zone, like 2016-08-25T09:15:00+05:30, or a date, like 2016-08-25, of 1970 to 2261"
     try:
         if len(text) == len("2016-08-25"):
             day = date.fromisoformat(text) + timedelta(days=1 if ends else 0)
-            moment = datetime(day.year, day.month, day.day, tzinfo=IST)
+            moment = datetime(day.year, day.month, day.day, tzinfo=zone)
         else:
             moment = datetime.fromisoformat(text.replace(" ", "+"))  # an unescaped plus sign arrives as a blank
         if moment.tzinfo is None or not 1970 <= moment.year < 2262:

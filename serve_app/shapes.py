@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Sequence
+from datetime import date, tzinfo
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from market.failover import Seam
 from market.instruments import Instrument
 from market.money import SCALE, UNKNOWN
 from market.quotes import QuoteRows, Quotes, change
-from market.sessions import SECOND, Session, day_number, instant
+from market.sessions import IST, SECOND, ZONES, ExchangeName, Session, day_number, instant
 
 PRICES = ("price", "bid", "ask", "open", "high", "low")
 CANDLE_FIELDS = [
@@ -149,7 +150,7 @@ def coverage(
     }
 
 
-def sessions(exchange: str, first: date, last: date, found: Iterable[Session]) -> dict[str, Any]:
+def sessions(exchange: ExchangeName, first: date, last: date, found: Iterable[Session]) -> dict[str, Any]:
     """What is said of the sessions of an exchange from `first` to `last`, both included."""
     return {
         "exchange": exchange,
@@ -168,7 +169,8 @@ def _session(s: Session) -> dict[str, Any]:
         "date": s.date.isoformat(),
         "weekday": f"{s.date:%A}",
         "kind": s.kind.value,
-        **edges("", UTC),
+        "open": stamp(s.open),
+        "close": stamp(s.close),
         **edges("_ist", IST),
         **edges("_local", s.zone),
         "minutes": s.minutes,
