@@ -28,7 +28,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from market.candles import CANDLE, INTERVAL_NAMES, INTERVALS, Candles, Provenance
 from market.errors import BadValue, LeaseLost, LineDown, StoreRefused
 from market.money import DECIMALS, UNKNOWN
-from market.sessions import DAY, MINUTE, NO_TABLE, Session, ahead, instant
+from market.sessions import DAY, NO_TABLE, Session, ahead, instant
 from market.ticks import Ticks
 
 PRICE = pa.decimal128(18, DECIMALS)

@@ -42,14 +42,14 @@ def coverage(
     """
     from adapters.lake import Lake
     from adapters.surveys import survey
-    from market.holidays import nse_sessions
+    from cluster.calendars import calendar
 
     settings = settings_of(config)
     with told():
         lake = Lake(settings.lake)
         first, last = _span(lake.sessions("candles"), since, until)
         chosen = _chosen(settings, symbols)
-        found = survey(lake, chosen, nse_sessions(first, last), (first, last), _now(settings))
+        found = survey(lake, chosen, calendar(settings, first, last), (first, last), _now(settings))
     if as_json:
         typer.echo(json.dumps(found.record(), indent=2))
         return

@@ -8,12 +8,12 @@ from pydantic import SecretStr
 
 from adapters.listings import Listings
 from cluster.broker import known, root
+from cluster.calendars import calendar
 from cluster.settings import Settings, Source
 from cluster.stores import Stores
 from cluster.wiring import DEMO_KEY, DEMO_TOKEN, account
 from market.codecs import Account
 from market.errors import BadValue
-from market.holidays import nse_sessions
 from pipelines.repair import VENDORS, RepairPlan
 
 SIMULATED = "simulated"
@@ -43,7 +43,7 @@ def plan_of(settings: Settings, symbols: tuple[str, ...], span: tuple[date, date
         lake=settings.lake,
         partitions=settings.partitions,
         instruments=tuple(listing.applied(list(universe)) if listing else universe),
-        sessions=tuple(nse_sessions(*span)),
+        sessions=tuple(calendar(settings, *span)),
         first=span[0],
         last=span[1],
         symbols=symbols,

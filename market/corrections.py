@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from market.candles import CANDLE, INTERVALS, NO_CANDLES, Candles, Provenance, newest_revisions
 from market.money import UNKNOWN
-from market.sessions import DAY, MINUTE
+from market.sessions import DAY, HOURS, MINUTE
 
 PROPOSED = -1
 """The revision of a row that says what a candle should be."""
@@ -102,6 +102,8 @@ def _places(
         return place, np.zeros(len(rows), np.bool_)
     of = sessions[np.maximum(place, 0)]
     fits = (place >= 0) & (start < of[:, 3]) & ((start - of[:, 2]) % MINUTE == 0) & (start + MINUTE <= frontier)
+    for p in range(HOURS, of.shape[1], 2):
+        fits &= (start < of[:, p]) | (start >= of[:, p + 1])
     return place, fits & sane(rows) & (rows["provenance"] == Provenance.REPAIRED)
 
 
@@ -109,13 +111,16 @@ def _patch(place: int, proposals: Candles, seen: Candles, session: npt.NDArray[n
     opens, closes = int(session[2]), min(int(session[3]), frontier)
     who = np.unique(proposals["instrument"])
     starts = np.arange(opens, closes - MINUTE + 1, MINUTE)
+    for p in range(HOURS, len(session), 2):
+        starts = starts[(starts < session[p]) | (starts >= session[p + 1])]
     grid = _blank(who, starts, int((session[0] + DAY // 2) // DAY))
-    mine = seen[np.isin(seen["instrument"], who) & (seen["start"] >= opens) & (seen["start"] < closes)]
+    mine = seen[np.isin(seen["instrument"], who) & np.isin(seen["start"], starts)]
     changed = np.ones(grid.shape, np.bool_)  # a minute of which there is no row
-    at = np.searchsorted(who, mine["instrument"]), (mine["start"] - opens) // MINUTE
+    at = np.searchsorted(who, mine["instrument"]), np.searchsorted(starts, mine["start"])
     grid[at] = mine
     changed[at] = False
-    _propose(grid, changed, proposals, (np.searchsorted(who, proposals["instrument"]), opens))
+    place_of = np.searchsorted(who, proposals["instrument"]), np.searchsorted(starts, proposals["start"])
+    _propose(grid, changed, proposals, place_of)
     _carry(grid, changed)
     grid["revision"] += changed
     return Patch(place, grid, changed)
@@ -131,9 +136,11 @@ def _blank(who: npt.NDArray[np.int32], starts: npt.NDArray[np.int64], session: i
 
 
 def _propose(
-    grid: Candles, changed: npt.NDArray[np.bool_], proposals: Candles, where: tuple[npt.NDArray[np.int64], int]
+    grid: Candles,
+    changed: npt.NDArray[np.bool_],
+    proposals: Candles,
+    at: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]],
 ) -> None:
-    at = where[0], (proposals["start"] - where[1]) // MINUTE
     new, old = proposals.copy(), grid[at]
     new["revision"] = old["revision"]
     new["open_interest"] = np.where(new["open_interest"] == UNKNOWN, old["open_interest"], new["open_interest"])

@@ -94,7 +94,7 @@ class Survey:
     def __init__(self, symbols: Sequence[str], sessions: Sessions, span: tuple[date, date], now: int) -> None:
         self.symbols, (self.first, self.last) = tuple(symbols), span
         self.sessions = [s for s in sessions if span[0] <= s.date <= span[1] and s.open + MINUTE <= now]
-        self.minutes = np.array([(min(s.close, now) - s.open) // MINUTE for s in self.sessions], np.int64)
+        self.minutes = np.array([s.elapsed(now) for s in self.sessions], np.int64)
         self._state = np.full((len(self.symbols), len(self.sessions)), -1, np.int8)
         self._covered = np.zeros(self._state.shape)
         self.shortfalls: list[Shortfall] = []
@@ -154,17 +154,16 @@ class Survey:
         """Judge what is open of a session by its minutes, (k,), newest revisions."""
         k = self.sessions.index(session)
         who = np.flatnonzero(self._state[:, k] < 0)
-        starts = session.open + np.arange(self.minutes[k]) * MINUTE
-        rows = minutes[np.isin(minutes["instrument"], who) & (minutes["start"] >= starts[0])]
-        rows = rows[rows["start"] <= starts[-1]]
-        at = np.searchsorted(who, rows["instrument"]), (rows["start"] - starts[0]) // MINUTE
+        starts = session.starts(MINUTE)[: self.minutes[k]]
+        rows = minutes[np.isin(minutes["instrument"], who) & np.isin(minutes["start"], starts)]
+        at = np.searchsorted(who, rows["instrument"]), np.searchsorted(starts, rows["start"])
         part, quiet = np.zeros((len(who), len(starts))), np.ones((len(who), len(starts)), np.bool_)
         cause = np.full(part.shape, _NEVER, np.int8)
         part[at], quiet[at] = rows["completeness"], rows["trades"] == 0
         cause[at] = np.where(rows["provenance"] == Provenance.GAP, _NO_FEED, _PART)
         for place, start in more.lacking:
-            row, column = np.searchsorted(who, place), (start - session.open) // MINUTE
-            if row < len(who) and who[row] == place and 0 <= column < len(starts):
+            row, column = np.searchsorted(who, place), np.searchsorted(starts, start)
+            if row < len(who) and who[row] == place and column < len(starts) and starts[column] == start:
                 cause[row, column] = _NOBODY
         present = np.isin(np.arange(len(who)), at[0])
         for i, place in enumerate(who.tolist()):
@@ -219,7 +218,7 @@ def gap_alert(start: int, text: str = "", *, over: bool = False) -> OperatorAler
 
 def under_way(shortfalls: Iterable[Shortfall], session: Session, now: int) -> bool:
     """Whether the last minute of a session that has ended by `now`, ns UTC, is one in which no feed was LIVE."""
-    last = session.open + (min(session.close, now) - session.open) // MINUTE * MINUTE
+    last = int(session.starts(MINUTE)[session.elapsed(now) - 1]) + MINUTE
     mine = (one for one in shortfalls if one.session == session.date)
     return now < session.close and any(s.end >= last and s.cause is Cause.NO_FEED for one in mine for s in one.spans)
 

@@ -25,7 +25,7 @@ from pydantic import Field
 
 from market.alerts import OperatorAlert
 from market.records import Record
-from market.sessions import IST, MINUTE, SECOND, Phase, Sessions, instant
+from market.sessions import IST, MINUTE, SECOND, Sessions, instant
 from market.ticks import FeedState, Kind, Ticks
 from market.wishes import Wishes
 
@@ -208,7 +208,7 @@ class Failover:
         return live and self._trouble(name) is None and name not in self.wishes.closed
 
     def _trading(self) -> bool:
-        return self._sessions.phase(self.now) is not Phase.CLOSED
+        return not self._sessions.phase(self.now).resting
 
     def _trouble(self, name: str) -> Reason | None:
         """What is wrong with a feed, whatever the hour."""

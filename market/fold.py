@@ -252,8 +252,8 @@ class CandleBuilder:
             buckets["start"] = -1
             out = np.empty(len(rows) * len(ROLLUPS), CANDLE)
             out = out[: _roll_all(rows, session, buckets, out)]
-            first = (out["start"] - session[2]) // MINUTE
-            until = np.minimum(first + out["interval"] // INTERVALS["1m"], len(rows))
+            first = np.searchsorted(rows["start"], out["start"])
+            until = np.searchsorted(rows["start"], out["start"] + out["interval"].astype(np.int64) * SECOND)
             before = np.append(0, np.cumsum(changed))
             rolled.append(out[before[until] > before[first]])
             if patch.session == last:
@@ -453,7 +453,7 @@ def _fold(
             continue
         if row.kind == _MARK:
             active = world[ACTIVE]
-            revise = _note(row, feeds, past, world)
+            revise = _note(row, feeds, past, sessions, world)
             if world[ACTIVE] != active or feeds[active].state != _LIVE:
                 held = world[WAITING]
                 world[WAITING] = 0
@@ -741,7 +741,7 @@ def _place(at, volume, me, sessions, world, counts):
     if at >= sessions[s, 0] + DAY:  # a later day than market time has reached
         counts[EARLY] += 1
         return -1
-    if at < sessions[s, 2] or _resumes(at, sessions, s) != at:
+    if at < sessions[s, 2] or _resumes(at, sessions[s]) != at:
         if at >= sessions[s, 1] and volume != UNKNOWN:
             _enter(me, s)
             me.base = max(me.base, volume)
@@ -765,11 +765,21 @@ def _place(at, volume, me, sessions, world, counts):
 
 
 @nb.njit(cache=True)
-def _resumes(at, sessions, s):
-    """The end of the pause of session `s` that holds `at`; `at` itself where none does."""
-    for p in range(HOURS, sessions.shape[1], 2):
-        if sessions[s, p] <= at < sessions[s, p + 1]:
-            return sessions[s, p + 1]
+def _resumes(at, hours):
+    """The end of the pause of a session, a row of the table, that holds `at`; `at` itself where none does."""
+    for p in range(HOURS, len(hours), 2):
+        if hours[p] <= at < hours[p + 1]:
+            return hours[p + 1]
+    return at
+
+
+@nb.njit(cache=True)
+def _paused(at, sessions, s):
+    """The beginning of the pause of session `s` that `at` lies in or ends; `at` itself where there is none."""
+    if s < len(sessions):
+        for p in range(HOURS, sessions.shape[1], 2):
+            if sessions[s, p] < at <= sessions[s, p + 1]:
+                return sessions[s, p]
     return at
 
 
@@ -782,7 +792,7 @@ def _enter(me, session):
 
 
 @nb.njit(cache=True)
-def _note(row, feeds, past, world):
+def _note(row, feeds, past, sessions, world):
     """Take in what a feed says of itself; True where it reaches back into a closed minute."""
     if row.source >= len(feeds):
         return False
@@ -794,7 +804,7 @@ def _note(row, feeds, past, world):
         if feed.state != _LIVE:
             feed.state = _LIVE
             feed.live_from = row.quoted
-            if not _seen(row.quoted, row.source, feeds, past, world):
+            if not _seen(_paused(row.quoted, sessions, world[SESSION]), row.source, feeds, past, world):
                 world[HOLE] = max(world[HOLE], row.quoted)
         feed.mark = max(feed.mark, row.at)
         feed.incarnation = np.int64(row.sequence)
@@ -806,8 +816,9 @@ def _note(row, feeds, past, world):
             since = min(since, feed.mark)
         if since > feed.live_from:
             kept = 0
+            reached = _paused(world[NEXT], sessions, world[SESSION])
             for j in range(world[PASTS]):
-                if past[j, 1] > world[NEXT] - 2 * MINUTE:
+                if past[j, 1] > reached - 2 * MINUTE:
                     past[kept, 0] = past[j, 0]
                     past[kept, 1] = past[j, 1]
                     kept += 1
@@ -911,7 +922,7 @@ def _close(out, wrote, sessions, last, minutes, buckets, feeds, past, world):
     s = world[SESSION]
     start = world[NEXT]
     end = start + MINUTE
-    following = _resumes(end, sessions, s)
+    following = _resumes(end, sessions[s])
     session = np.int32((sessions[s, 0] + DAY // 2) // DAY)
     coverage = _coverage(start, end, feeds, past, world)
     if coverage > 0:
@@ -1039,9 +1050,10 @@ def _roll_all(rows, session, buckets, out):
         if row.volume > 0:
             turnover = UNKNOWN if row.vwap == UNKNOWN else row.vwap * row.volume
         end = row.start + MINUTE
+        following = _resumes(end, session)
         for r in range(len(ROLLUPS)):
             _roll(buckets[r], row, turnover, row.start - (row.start - session[2]) % ROLLUPS[r])
-            if end == buckets[r].start + ROLLUPS[r] or end >= session[3]:
+            if following >= buckets[r].start + ROLLUPS[r] or end >= session[3]:
                 _emit(out[wrote], buckets[r], row, ROLLUPS[r], row.session)
                 wrote += 1
     return wrote

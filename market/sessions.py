@@ -137,6 +137,11 @@ class Session(Record):
             starts = starts[(starts < pause.start) | (np.minimum(starts + step, self.close) > pause.end)]
         return starts
 
+    def elapsed(self, now: int) -> int:
+        """How many of its minutes have ended by this instant, the first of `starts(MINUTE)`."""
+        paused = sum(max(min(p.end, now) - p.start, 0) for p in self.pauses)
+        return max(min(self.close, now) - self.open - paused, 0) // MINUTE
+
     def holds(self, at: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """Which instants, ns UTC, (n,), lie in its trading: neither outside its hours nor in a pause."""
         inside = (at >= self.open) & (at < self.close)
@@ -240,6 +245,11 @@ class Sessions:
 
     def __len__(self) -> int:
         return len(self._sessions)
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The clocks of the exchange; India's where there is no session."""
+        return self._sessions[0].zone if self._sessions else IST
 
     def on(self, day: date) -> Session | None:
         """The session of that day, or None: it is a holiday."""

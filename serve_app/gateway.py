@@ -29,7 +29,7 @@ from market.candles import NO_CANDLES, Candles, interval, newest_revisions
 from market.errors import BadValue, LineDown
 from market.holidays import exchange_named, sessions_of
 from market.instruments import Universe
-from market.sessions import DAY, IST, SECOND, ZONES, ExchangeName, Session, Sessions, instant, nanoseconds
+from market.sessions import DAY, SECOND, ZONES, ExchangeName, Session, Sessions, instant, nanoseconds
 from serve_app import ledger, problems, shapes
 from serve_app.follow import Follower, GatewayPlan
 from serve_app.requests import Requests
@@ -54,9 +54,7 @@ class Desk:
         self.universe = Universe(plan.instruments)
         self.instruments = list(self.universe)
         self.sessions = Sessions(plan.sessions)
-        own = plan.sessions[0] if plan.sessions else None
-        self.exchange: ExchangeName = own.exchange if own else "NSE"
-        self.zone = own.zone if own else IST
+        self.exchange: ExchangeName = plan.sessions[0].exchange if plan.sessions else "NSE"
         self.follower = Follower(plan)
         self.model = ReadModel(plan.cache, timeout=1.0)
         self.lake = Lake(plan.lake)
@@ -199,7 +197,7 @@ class Desk:
         return [s for s in self.sessions if s.close > first and s.open < last]
 
     def _from_lake(self, symbol: str, name: str, first: int, last: int) -> Candles:
-        days = [datetime.fromtimestamp(t / SECOND, self.zone).date() for t in (first, last)]
+        days = [datetime.fromtimestamp(t / SECOND, self.sessions.zone).date() for t in (first, last)]
         table = self.lake.read_candles([symbol], name, days[0], days[1])
         if not table.num_rows:
             return NO_CANDLES
@@ -305,7 +303,10 @@ def _market_routes(app: FastAPI, desk: Desk) -> None:
         is the running session. `coverage` says what the answer is short of.
         """
         _only(request, "interval", "from", "to", "limit")
-        first, last = _moment("from", since, desk.zone, ends=False), _moment("to", until, desk.zone, ends=True)
+        first, last = (
+            _moment("from", since, desk.sessions.zone, ends=False),
+            _moment("to", until, desk.sessions.zone, ends=True),
+        )
         ends = last if last is not None else desk.horizon()
         if first is not None and ends <= first:
             raise BadValue("to" if until else "from", until or since, "a range whose `to` is later than its `from`")

@@ -13,7 +13,7 @@ from adapters.lake import Lake, candle_rows
 from adapters.surveys import compare, survey
 from market.errors import BadValue
 from market.instruments import Instrument, Universe
-from market.sessions import IST, Sessions, instant
+from market.sessions import Sessions, instant
 
 LONGEST_DAYS = 366 * 2
 SHORTFALLS = 1000
@@ -80,7 +80,7 @@ def _agreement(desk: Held, day: date) -> dict[str, Any] | None:
 
 
 def _newest(desk: Held) -> date:
-    return instant(desk.now()).astimezone(IST).date()
+    return instant(desk.now()).astimezone(desk.sessions.zone).date()
 
 
 def _day(name: str, text: str | None) -> date | None:
