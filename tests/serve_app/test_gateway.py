@@ -650,3 +650,46 @@ def test_a_gateway_that_comes_after_a_switch_knows_the_active_feed(closed: House
     closed.say(live(after(TODAY, 1)))
 
     assert closed.get("/api/market/status")["active_feed"] == "spare"
+
+
+# Sessions
+
+
+def test_the_sessions_are_those_the_gateway_was_told(house: House) -> None:
+    house.say(live(TODAY.open))
+
+    body = house.get("/api/v1/sessions")
+
+    assert (body["exchange"], body["zone"], body["from"], body["to"]) == (
+        "NSE", "Asia/Kolkata", "2016-08-25", "2016-09-24",
+    )  # fmt: skip
+    assert body["sessions"][0]["date"] == "2016-08-25"
+
+
+def test_a_session_has_hours_phases_and_a_source(house: House) -> None:
+    body = house.get("/api/v1/sessions", exchange="bse", **{"from": "2021-11-04", "to": "2021-11-05"})
+
+    (evening,) = body["sessions"]
+    assert [evening[name] for name in ("kind", "open", "close_ist", "minutes")] == [
+        "muhurat", "2021-11-04T12:45:00Z", "2021-11-04T19:15:00+05:30", 60,
+    ]  # fmt: skip
+    assert [p["phase"] for p in evening["phases"]] == ["pre-open", "muhurat", "closing"]
+    assert "BSE keeps NSE's days" in evening["source"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"exchange": "LSE"},
+        {"from": "2021-13-01"},
+        {"from": "2021-02-03", "to": "2021-02-02"},
+        {"from": "1999-02-03", "to": "2000-02-02"},
+        {"from": "2001-01-01", "to": "2021-01-01"},
+        {"since": "2021-02-03"},
+    ],
+)
+def test_sessions_that_cannot_be_are_refused(house: House, query: dict[str, str]) -> None:
+    answer = house.client.get("/api/v1/sessions", params=query)
+
+    assert answer.status_code == 422
+    assert answer.json()["allowed"]
