@@ -10,13 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from market.candles import INTERVALS, Provenance
+from market.candles import CANDLE, INTERVALS, Provenance
+from market.corrections import PROPOSED
+from market.coverage import Cause, Else, Survey
 from market.feeds import FeedWatch
 from market.fold import CandleBuilder
 from market.generator import generate
 from market.money import UNKNOWN
 from market.quotes import Quotes
-from market.sessions import CLOSE, MINUTE, SECOND, Pause, Phase, Session, Sessions, at, session
+from market.sessions import CLOSE, MINUTE, SECOND, Pause, Phase, Session, Sessions, at, day_number, session
 from market.ticks import FeedState, Ticks, blank, mark
 from market.universes import NIFTY50
 from market.windows import CandleWindow
@@ -140,6 +142,71 @@ def test_the_cut_of_a_log_makes_no_difference_and_no_candle_comes_twice(
     keys = rows[["interval", "start"]].tolist()
     assert len(set(keys)) == len(keys)
     assert set(minutes(rows)["start"].tolist()) == set(HALVES.starts(MINUTE).tolist())
+
+
+def repairs(first: int, until: int, price: int) -> np.ndarray:
+    """What a vendor says of the minutes from `first` to before `until`: one price, ten shares each."""
+    rows = np.zeros(until - first, CANDLE)
+    rows["start"] = minute(0) + np.arange(first, until) * MINUTE
+    rows["interval"], rows["session"], rows["revision"] = 60, day_number(USUAL.date), PROPOSED
+    for name in ("open", "high", "low", "close", "vwap"):
+        rows[name] = price
+    rows["volume"], rows["trades"], rows["open_interest"] = 10, UNKNOWN, UNKNOWN
+    rows["completeness"], rows["provenance"] = 1, Provenance.REPAIRED
+    return rows
+
+
+def test_a_repair_of_both_halves_renews_the_candles_that_hold_them_and_adds_none_in_the_pause() -> None:
+    log = [
+        state(FeedState.LIVE, -1), tick(1, 100, 5), state(FeedState.LIVE, 5), state(FeedState.DOWN, 7.5, 5),
+        state(FeedState.LIVE, 24, 24), tick(26, 110, 9), state(FeedState.LIVE, 40), state(FeedState.CLOSED, 42, 40),
+    ]  # fmt: skip
+    candles = builder()
+    told = candles.step(np.concatenate(log))
+    gaps = minutes(told)[minutes(told)["provenance"] == Provenance.GAP]
+
+    out = candles.repair(np.concatenate([repairs(5, 10, 200), repairs(20, 24, 90)]), told)
+
+    assert ((gaps["start"] - OPEN) // MINUTE).tolist() == [5, 6, 21, 22, 23]
+    assert ((minutes(out)["start"] - OPEN) // MINUTE).tolist()[:5] == [5, 6, 21, 22, 23]
+    assert candles.refused == 4  # of minutes 7, 8, 9 and 20 there is no candle
+    for seconds in INTERVALS.values():
+        assert set(out["start"][out["interval"] == seconds]) <= set(HALVES.starts(seconds * SECOND).tolist())
+    hour = out[out["interval"] == 3600]
+    assert hour[["high", "low", "volume", "revision"]].tolist() == [(200, 90, 5 + 4 + 50, 1)]
+    # Of minute 26 a second counts as unknown: its first trade is the first behind the outage.
+    assert hour["completeness"] == pytest.approx((26 - 1 / 60) / 26)
+
+
+def test_a_session_in_two_halves_is_complete_when_all_its_minutes_are() -> None:
+    rows = builder().step(np.concatenate(day(tick(1, 100, 5), tick(30, 101, 9))))
+    over = HALVES.close + MINUTE
+
+    one = Survey(["NSE:A"], CALENDAR, (USUAL.date, USUAL.date), over)
+    for of, _ in list(one.open()):
+        one.look(of, minutes(rows), Else(recorded=True))
+
+    assert one.counts()["complete"] == 1
+    assert (one.minutes.tolist(), one.shortfalls) == ([len(TRADED)], [])
+
+
+def test_minutes_missing_on_either_side_of_a_pause_are_told_apart() -> None:
+    rows = minutes(builder().step(np.concatenate(day(tick(1, 100, 5), tick(30, 101, 9)))))
+    kept = rows[(rows["start"] != minute(6)) & (rows["start"] != minute(21))]
+
+    one = Survey(["NSE:A"], CALENDAR, (USUAL.date, USUAL.date), HALVES.close + MINUTE)
+    for of, _ in list(one.open()):
+        one.look(of, kept, Else(recorded=True, lacking=((0, minute(21)),)))
+
+    (short,) = one.shortfalls
+    assert [(s.start, s.end, s.cause) for s in short.spans] == [
+        (minute(6), minute(7), Cause.NEVER_RECORDED), (minute(21), minute(22), Cause.NOBODY_HAS),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("now", "ended"), [(-5, 0), (3, 3), (7, 7), (15, 7), (21, 7), (22.5, 8), (40, 26), (99, 26)])
+def test_the_minutes_that_have_ended_do_not_grow_in_the_pause(now: float, ended: int) -> None:
+    assert HALVES.elapsed(minute(now)) == ended
 
 
 def test_a_feed_is_closed_in_the_pause_and_live_when_orders_gather_again() -> None:
