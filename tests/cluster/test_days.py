@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from datetime import date, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -158,6 +160,15 @@ def test_a_replay_with_a_folder_of_its_own_keeps_the_notices(folder: Path) -> No
     settings = replayed(read(folder / "cluster.yaml", {}), Path("bars.parquet"), SOON)
 
     assert calendar(settings, SOON, SOON, "NSE").on(SOON) is not None
+
+
+@pytest.mark.parametrize("module", ["market.holidays", "actors.feed", "actors.candles", "actors.archive"])
+def test_who_is_only_handed_sessions_loads_no_calendar_library(module: str) -> None:
+    code = f"import sys, {module}; print('pandas' in sys.modules)"
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "False"
 
 
 def test_an_american_universe_trades_by_new_york(folder: Path) -> None:
