@@ -86,7 +86,7 @@ def test_a_replay_over_another_vendors_wire_gives_the_same_candles(
 ) -> None:
     config, lake = tmp_path / "cluster.yaml", tmp_path / "lake"
     ours = (ROOT / "cluster.yaml").read_text()
-    config.write_text(ours.replace("kind: simulated", f"dialect: {dialect}\n          kind: simulated", 1))
+    config.write_text(ours.replace("dialect: kite", f"dialect: {dialect}", 1))
 
     done = bourse(
         "replay", str(recording), "--session", str(DAY), "--speed", "max", "--lake", str(lake), "--config", str(config)

@@ -169,9 +169,12 @@ def test_two_feeds_of_one_tape_give_the_candles_of_one(
     for place, source in switches:
         log.insert(place % (len(log) + 1), active(0, source))
 
-    actual = fold(*log, live(END), live(END, 1), arbitrate=arbitrate)
+    actual, expected = fold(*log, live(END), live(END, 1), arbitrate=arbitrate).copy(), alone(told).copy()
+    if arbitrate:  # an index has no volume: whether equal prices of one second are one saying or two, nobody can tell
+        for rows in (actual, expected):
+            rows["trades"][rows["instrument"] == INDEX] = 0
 
-    assert actual.tobytes() == alone(told).tobytes()
+    assert actual.tobytes() == expected.tobytes()
 
 
 @settings(max_examples=100, deadline=None)
