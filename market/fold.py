@@ -487,7 +487,7 @@ def _ticks(ticks, begin, together, slots, sessions, last, minutes, feeds, world,
     """Fold the run of ticks that starts at `begin`; returns the index of the first row that is none, or for which there
     is no room. `together`: all feeds count.
     """
-    active = world[ACTIVE]
+    active, hole = world[ACTIVE], world[HOLE]
     frontier = world[NEXT] if world[STARTED] else _NEVER
     k = begin
     while k < len(ticks) and ticks[k].kind == _TICK:
@@ -559,15 +559,15 @@ def _ticks(ticks, begin, together, slots, sessions, last, minutes, feeds, world,
                 else:
                     me.base = volume
                     candle.known_from = max(candle.known_from, at, start + SECOND)
-                me.hole = world[HOLE]
+                me.hole = hole
             old = volume < me.base
             if volume > me.base:
                 added = volume - me.base
                 me.base = volume
-                if me.hole < world[HOLE] <= start:
+                if me.hole < hole <= start:
                     candle.known_from = max(candle.known_from, at, start + SECOND)
-            if not old:
-                me.hole = world[HOLE]
+            if me.hole != hole and not old:
+                me.hole = hole
         if row.open_interest != UNKNOWN:
             candle.oi = row.open_interest
         if not (added > 0 or price != me.price or (volume == UNKNOWN and at != me.at)):
