@@ -139,11 +139,11 @@ def sessions_of(exchange: str, first: date, last: date, notices: Iterable[Notice
     Raises BadValue: an exchange nobody knows, days upside down or outside `FIRST` to `LAST`.
     """
     name = exchange_named(exchange)
-    for side, day in (("first", first), ("last", last)):
+    for side, day in (("from", first), ("to", last)):
         if not FIRST <= day <= LAST:
             raise BadValue(side, day.isoformat(), f"a day from {FIRST} to {LAST}")
     if last < first:
-        raise BadValue("last", last.isoformat(), f"a day not before {first.isoformat()}")
+        raise BadValue("to", last.isoformat(), f"a day not before {first.isoformat()}")
     days = {s.date: s for s in (_india(name, first, last) if name in INDIA else _america(name, first, last))}
     told = [*_table(name), *(n for n in notices if n.exchange == name)]
     for notice in told:
