@@ -271,12 +271,15 @@ class Wiring:
         return self.sessions if own else tuple(sessions_of(exchange, *self._span, self._notices))
 
     def _timetable(self) -> Part:
+        own = {"exchange": self._exchange_name}
+        named = self.settings.timetable.items()
+        jobs = {n: job if "exchange" in job.model_fields_set else job.model_copy(update=own) for n, job in named}
         plan = TimetablePlan(
             bus=self.stores.bus,
             partitions=self.settings.partitions,
-            jobs=self.settings.timetable,
+            jobs=jobs,
             commands=commands(self.settings.file),
-            calendars={name: self._calendar(name) for name in {j.exchange for j in self.settings.timetable.values()}},
+            calendars={name: self._calendar(name) for name in {job.exchange for job in jobs.values()}},
             dashboard=f"http://127.0.0.1:{self.settings.ports.dashboard}",
             cluster=secrets.token_hex(8),
             tape=self.settings.feeds.sources[self.settings.feeds.primary].kind == "simulated",

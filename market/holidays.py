@@ -61,6 +61,10 @@ ERAS = (
 
 PREOPEN = 15 * MINUTE
 # NSE's market timings: the closing session is from 15:40 to 16:00. Source: ndtvprofit.com, 31 July 2024.
+# Shares with derivatives close by an auction: since 3 August 2026 from 15:15 to 15:35, the others trading on to 15:30
+# (SEBI circular of 16 January 2026, 4.2); from 7 December 2026 from 15:30 to 15:40 (SEBI circular of 15 October 2026).
+# That moves nothing here: the session is the others', the last minutes of such a share are quiet ones, and its auction
+# trades after the close and before the post-close session ends, at 16:00.
 CLOSING = 30 * MINUTE
 # After a muhurat, 19:25 to 19:35: freepressjournal.in, 4 November 2021; after a drill, 12:50 to 13:00 (2024-05-18).
 SHORT_CLOSING = 20 * MINUTE
@@ -114,6 +118,13 @@ TABLE: tuple[tuple[str, Kind, str, str], ...] = (
     ("2024-05-18", Kind.DRILL, "09:15-10:00 11:45-12:40", "NSE circular of 7 May 2024, eastcoastdaily.in, 8 May 2024"),
     ("2025-02-01", Kind.BUDGET, "", "NSE's notice: standard timings"),
     ("2026-02-01", Kind.BUDGET, "", "NSE circular of 16 January 2026: standard timings"),
+    # The circular leaves the hours to a later one, which was not found: those most muhurats have had since 2019.
+    (
+        "2026-11-08",
+        Kind.MUHURAT,
+        "18:15-19:15",
+        "NSE circular NSE/CMTR/71775; its hours were not found, so the usual ones",
+    ),
 )
 
 # BSE traded on through NSE's outage until 17:00. Source: livemint.com, 24 February 2021.
@@ -128,11 +139,11 @@ def sessions_of(exchange: str, first: date, last: date, notices: Iterable[Notice
     Raises BadValue: an exchange nobody knows, days upside down or outside `FIRST` to `LAST`.
     """
     name = exchange_named(exchange)
-    for side, day in (("first", first), ("last", last)):
+    for side, day in (("from", first), ("to", last)):
         if not FIRST <= day <= LAST:
             raise BadValue(side, day.isoformat(), f"a day from {FIRST} to {LAST}")
     if last < first:
-        raise BadValue("last", last.isoformat(), f"a day not before {first.isoformat()}")
+        raise BadValue("to", last.isoformat(), f"a day not before {first.isoformat()}")
     days = {s.date: s for s in (_india(name, first, last) if name in INDIA else _america(name, first, last))}
     told = [*_table(name), *(n for n in notices if n.exchange == name)]
     for notice in told:

@@ -138,7 +138,7 @@ class Job(Record):
 
     at: str | None = Field(default=None, description=PHRASES)
     cron: str | None = Field(default=None, description=CRON)
-    exchange: ExchangeName = Field(default="NSE", description="NSE, BSE, NASDAQ or NYSE")
+    exchange: ExchangeName = Field(default="NSE", description="NSE, BSE, NASDAQ or NYSE; the universe's without it")
     do: str = Field(description="the name of a job")
     misfire: Literal["catch_up", "skip"] = Field(default="catch_up", description="catch_up or skip")
     grace_seconds: float = Field(default=300.0, ge=0, le=86_400, description="seconds, 0 to 86400")

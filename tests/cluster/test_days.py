@@ -172,12 +172,22 @@ def test_who_is_only_handed_sessions_loads_no_calendar_library(module: str) -> N
 
 
 def test_an_american_universe_trades_by_new_york(folder: Path) -> None:
-    (folder / "cluster.yaml").write_text(HEAD + "    universe: us20\n")
+    (folder / "cluster.yaml").write_text(
+        HEAD + "    universe: us20\n"
+        "    timetable:\n"
+        "      mine: { at: 20 min after close, do: compact }\n"
+        "      india: { at: 20 min after close, do: compact, exchange: NSE }\n"
+    )
 
     plans = {part.name: part.plan for part in wiring(folder).parts()}
 
     assert {s.exchange for s in plans["candles-0"].sessions} == {"NASDAQ"}
-    assert {s.exchange for s in plans["timetable"].calendars["NSE"]} == {"NSE"}
+    table = plans["timetable"]
+    assert {name: job.exchange for name, job in table.jobs.items()} == {"mine": "NASDAQ", "india": "NSE"}
+    assert {name: {s.exchange for s in days} for name, days in table.calendars.items()} == {
+        "NASDAQ": {"NASDAQ"},
+        "NSE": {"NSE"},
+    }
 
 
 def test_exchanges_that_do_not_trade_together_are_not_mixed(folder: Path) -> None:

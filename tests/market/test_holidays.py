@@ -94,6 +94,7 @@ def test_no_session_is_held_on_a_recorded_holiday(shared: Path) -> None:
         (date(2025, 2, 1), "09:15", "15:30"),
         (date(2025, 10, 21), "13:45", "14:45"),
         (date(2026, 2, 1), "09:15", "15:30"),
+        (date(2026, 11, 8), "18:15", "19:15"),
     ],
 )
 def test_a_special_session_has_its_own_hours(day: date, opens: str, closes: str) -> None:
@@ -103,6 +104,39 @@ def test_a_special_session_has_its_own_hours(day: date, opens: str, closes: str)
 @pytest.mark.parametrize("day", [date(2024, 1, 22), date(2024, 5, 20), date(2025, 10, 22), date(2026, 2, 8)])
 def test_a_holiday_and_an_ordinary_sunday_have_no_session(day: date) -> None:
     assert hours(day) is None
+
+
+MORNING = "pre-open 09:00, continuous 09:15"
+
+
+# The timetables of the days: freepressjournal.in, 4 November 2021; zeebiz.com, 19 January 2024 (the drill of 2 March
+# kept its hours); eastcoastdaily.in, 8 May 2024; ndtvprofit.com, 22 September 2025; money9.com, 24 February 2021.
+@pytest.mark.parametrize(
+    ("day", "expected"),
+    [
+        (date(2005, 3, 1), "continuous 09:55"),
+        (date(2010, 6, 1), "continuous 09:00"),
+        (date(2019, 6, 3), "pre-open 09:00, continuous 09:15, closing 15:30"),
+        (date(2021, 2, 24), f"{MORNING}, pause 11:40, pre-open 15:30, extended 15:45, closing 17:00"),
+        (date(2021, 11, 4), "pre-open 18:00, muhurat 18:15, closing 19:15"),
+        (date(2024, 3, 2), f"{MORNING}, pause 10:00, pre-open 11:15, continuous 11:30, closing 12:30"),
+        (date(2024, 5, 18), f"{MORNING}, pause 10:00, pre-open 11:30, continuous 11:45, closing 12:40"),
+        (date(2025, 10, 21), "pre-open 13:30, muhurat 13:45, closing 14:45"),
+    ],
+)  # fmt: skip
+def test_the_phases_of_a_day_are_those_of_its_timetable(day: date, expected: str) -> None:
+    session = nse_sessions(day, day).on(day)
+
+    assert session is not None
+    shown = [f"{phase.value} {instant(start).astimezone(IST):%H:%M}" for phase, start, _ in session.phases()]
+    assert ", ".join(shown) == expected
+
+
+def test_hours_that_were_not_found_are_said_so() -> None:
+    muhurat = nse_sessions(date(2026, 11, 8), date(2026, 11, 8)).on(date(2026, 11, 8))
+
+    assert muhurat is not None
+    assert "its hours were not found" in muhurat.source
 
 
 def test_the_table_only_holds_what_the_library_misses_and_the_day_in_two_halves() -> None:

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from pydantic import ValidationError
 
 from market.errors import BadValue
-from market.sessions import DAY, MINUTE, SECOND, at, nanoseconds, session
+from market.sessions import DAY, MINUTE, SECOND, Pause, at, nanoseconds, session
 from market.timetable import UNWELL, Job, Ledger, Note, State, Timetable, following, newest, run_name, when
 
 WEDNESDAY = session(date(2021, 11, 3))
@@ -56,6 +56,18 @@ def test_a_schedule_follows_the_sessions(
     found = newest(when(phrase), WEEK, now), following(when(phrase), WEEK, now)
 
     assert found == (last and india(*last), first and india(*first))
+
+
+def test_a_job_while_open_does_not_run_in_a_pause() -> None:
+    day = date(2021, 11, 9)
+    pause = Pause(start=at(day, time(10)), preopen=at(day, time(11, 15)), end=at(day, time(11, 30)))
+    halves = session(day, time(9, 15), time(12, 30)).model_copy(update={"pauses": (pause,)})
+
+    found = [t for t in when("every 15 min while open").of(halves) if t >= at(day, time(9, 45))]
+
+    # nothing has traded up to 11:30, the end of the pause
+    clocks = [time(9, 45), time(10), time(11, 45), time(12), time(12, 15), time(12, 30)]
+    assert found == [at(day, clock) for clock in clocks]
 
 
 @pytest.mark.parametrize(
