@@ -6,6 +6,7 @@ import contextlib
 import random
 import resource
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,20 +28,20 @@ OUT_OF_ROOM_SECONDS = 2.0
 LARGEST_CUT = 64
 
 
-class Injury:
+class Injury(ABC):
     """One fault. `begin` says what it did, or "" where there is nothing to do it to; `over` once it is past."""
 
     kind = ""
 
+    @abstractmethod
     def begin(self, house: House, rng: random.Random) -> str:
         """Do it."""
-        raise NotImplementedError
 
     def over(self, house: House) -> bool:
         """Whether it is past; called about five times a second."""
         return True
 
-    def end(self, house: House) -> None:
+    def end(self, house: House) -> None:  # noqa: B027  (most faults leave nothing to undo)
         """Undo what would outlast the run."""
 
 

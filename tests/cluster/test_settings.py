@@ -46,8 +46,11 @@ def complaint(folder: Path, text: str, environment: dict[str, str] | None = None
 def test_our_file_is_one_that_ray_up_takes() -> None:
     document = yaml.safe_load(OURS.read_text())
 
-    validate_config(prepare_config(document))
+    prepared = prepare_config(document)
+    validate_config(prepared)
     check_with_ray(OURS)
+
+    assert prepared["metadata"] == document["metadata"]
 
 
 def test_our_file_shows_every_default_as_it_is(tmp_path: Path) -> None:
