@@ -34,8 +34,8 @@ OPENING_CALLS = {"open", "print", "input", "exec", "eval", "breakpoint", "__impo
 CLOCKS = {"now", "utcnow", "today"}
 
 # The kernel costs 120 MB wherever it is loaded.
-KERNEL = "market/fold.py"
-KERNEL_LOADERS = {"actors/candles.py"}
+KERNEL = "market/kernel.py"
+KERNEL_LOADERS = {"market.kernel": "market/fold.py", "market.fold": "actors/candles.py"}
 
 
 def faults(root: Path) -> list[str]:
@@ -60,8 +60,9 @@ def _faults(package: str, where: str, tree: ast.Module) -> Iterator[tuple[int, s
             yield line, "adapters imports ray"
         if top == "numba" and where != KERNEL:
             yield line, f"only {KERNEL} loads numba"
-        if (module + ".").startswith("market.fold.") and where not in KERNEL_LOADERS:
-            yield line, f"only {', '.join(KERNEL_LOADERS)} loads market.fold"
+        for kernel, loader in KERNEL_LOADERS.items():
+            if (module + ".").startswith(kernel + ".") and where != loader:
+                yield line, f"only {loader} loads {kernel}"
     if package == "market":
         yield from _openings(tree)
 
@@ -132,14 +133,15 @@ def test_every_layer_is_there_to_be_read() -> None:
         ("market/a.py", "x = open('file')", "market calls open()"),
         ("market/a.py", "from datetime import datetime\nx = datetime.now()", "market asks the clock: .now()"),
         ("market/a.py", "from datetime import date\nx = date.today()", "market asks the clock: .today()"),
-        ("market/a.py", "import numba", "only market/fold.py loads numba"),
+        ("market/a.py", "import numba", "only market/kernel.py loads numba"),
         ("market/a.py", "from market.fold import CandleBuilder", "only actors/candles.py loads market.fold"),
         ("market/a.py", "from market import fold", "only actors/candles.py loads market.fold"),
+        ("actors/candles.py", "from market import kernel", "only market/fold.py loads market.kernel"),
         ("market/a.py", "from . import fold", "only actors/candles.py loads market.fold"),
         ("adapters/a.py", "import ray", "adapters imports ray"),
         ("adapters/a.py", "from ray import serve", "adapters imports ray"),
         ("adapters/a.py", "import actors", "adapters imports actors"),
-        ("adapters/a.py", "import numba as nb", "only market/fold.py loads numba"),
+        ("adapters/a.py", "import numba as nb", "only market/kernel.py loads numba"),
         ("actors/a.py", "import serve_app.gateway", "actors imports serve_app.gateway"),
         ("actors/a.py", "import pipelines", "actors imports pipelines"),
         ("actors/a.py", "from cluster import head", "actors imports cluster"),
@@ -164,7 +166,8 @@ def test_a_breach_is_found(tmp_path: Path, file: str, line: str, what: str) -> N
 @pytest.mark.parametrize(
     ("file", "lines"),
     [
-        ("market/fold.py", "import numba as nb\nfrom market.candles import CANDLE"),
+        ("market/kernel.py", "import numba as nb\nfrom market.candles import CANDLE"),
+        ("market/fold.py", "from market import corrections, kernel"),
         (
             "market/a.py",
             "from datetime import date, time\nfrom market import money\nfrom urllib.parse import urlencode",

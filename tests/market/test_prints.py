@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from market.candles import Provenance
-from market.fold import HEARD, CandleBuilder
+from market.fold import CandleBuilder
+from market.kernel import HEARD
 from market.money import UNKNOWN
 from market.sessions import SECOND, Sessions, session
 from market.ticks import FeedState, Flag, Ticks, blank, mark
