@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import os
 import time
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import ray
 import structlog
 from pydantic import Field
+from ray import cloudpickle
 from ray.actor import ActorHandle
 from ray.exceptions import RayError
 
@@ -62,6 +64,13 @@ class SupervisorPlan(Record):
     log_level: str = "info"
 
 
+def pack(parts: Sequence[Part]) -> bytes:
+    """The parts as the Supervisor takes them. Ray keeps an actor's arguments beside its definition up to 100 kB; more
+    it puts where a lost node takes it along, and then the actor cannot start again. The sessions alone are 80 kB.
+    """
+    return zlib.compress(cloudpickle.dumps(tuple(parts)))
+
+
 def start(part: Part) -> ActorHandle:
     """The running actor of this part, made if it is not there."""
     groups = {} if part.asynchronous else {"concurrency_groups": {CONTROL: 2}}
@@ -99,8 +108,9 @@ class Supervised:
 class Supervisor:
     """Desired against actual, once a second."""
 
-    def __init__(self, plan: SupervisorPlan, parts: Sequence[Part]) -> None:
+    def __init__(self, plan: SupervisorPlan, packed: bytes) -> None:
         logs.configure("supervisor", plan.log_level)
+        parts: tuple[Part, ...] = cloudpickle.loads(zlib.decompress(packed))
         self._plan = plan
         self._log = structlog.get_logger()
         self._bus = Bus(plan.bus)

@@ -72,11 +72,11 @@ class Instance:
         """Start the Supervisor, which starts the parts."""
         import ray
 
-        from actors.supervisor import CONTROL, NAMESPACE, Supervisor
+        from actors.supervisor import CONTROL, NAMESPACE, Supervisor, pack
 
         shell = ray.remote(max_restarts=-1, num_cpus=0, concurrency_groups={CONTROL: 4})(Supervisor)
         shell = shell.options(name=SUPERVISOR, namespace=NAMESPACE, lifetime="detached")
-        self._supervisor = shell.remote(plan, parts)
+        self._supervisor = shell.remote(plan, pack(parts))
         self._running = self._supervisor.run.remote()
 
     def gateway(self, application: Any) -> None:
