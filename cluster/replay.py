@@ -125,7 +125,7 @@ def until_archived(
     last, moved = -1.0, time.monotonic()
     while True:
         instance.ensure()
-        parts = {p["actor"]: p for p in instance.status().get("parts", [])}
+        parts = _parts(instance)
         feed = next((p for n, p in parts.items() if n.startswith("feed")), {})
         folded = min((p.get("market_time", 0) for n, p in parts.items() if n.startswith("candles")), default=0)
         done = max(0.0, min(1.0, (folded - opens) / (closes + MINUTE - opens))) if folded else 0.0
@@ -154,47 +154,79 @@ def until_committed(
 
     Raises LineDown when that does not come about.
     """
-    bus = Bus(instance.stores.bus)
-    ends: dict[int, int] = {}
     furthest, moved = 0, time.monotonic()
-    while True:
+    while furthest < until + MINUTE:
         instance.ensure()
-        parts = {p["actor"]: p for p in instance.status().get("parts", [])}
+        parts = _parts(instance)
         folded = min((p.get("market_time", 0) for n, p in parts.items() if n.startswith("candles")), default=0)
         done = max(0.0, min(1.0, (folded - opens) / (until - opens)))
         progress(done, next((p["trouble"] for p in parts.values() if p.get("trouble")), ""))
         each(done)
-        if folded >= until + MINUTE and not ends:
-            with contextlib.suppress(LineDown):
-                ends = {p: bus.last("candles", p) for p in range(instance.settings.partitions)}
-        committed = parts.get("archive", {}).get("tables", {}).get("candles", {}).get("committed", {})
-        if ends and all(committed.get(str(p), -1) >= end for p, end in ends.items()):
-            return
         if folded > furthest:
             furthest, moved = folded, time.monotonic()
         if time.monotonic() - moved > STALLED_SECONDS:
             raise LineDown("replay", f"nothing moved for {STALLED_SECONDS:.0f} s")
         time.sleep(0.2)
+    until_settled(instance, lambda: each(1.0))
 
 
-def _archived(instance: Instance, bus: Bus, parts: dict[str, Any]) -> bool:
-    """True when Candles has read every tick entry and Archive has committed every entry."""
-    partitions = range(instance.settings.partitions)
-    try:
-        ends = {t: {p: bus.last(t, p) for p in partitions} for t in ("ticks", "candles")}
-    except LineDown:
-        return False
-    read = {
+def until_settled(instance: Instance, each: Callable[[], None] = lambda: None) -> None:
+    """Until what is on the bus now is folded, and what that came to is in the lake, while the market goes on.
+
+    Raises LineDown when that does not come about.
+    """
+    bus, began = Bus(instance.stores.bus), time.monotonic()
+    ticks: dict[int, int] = {}
+    candles: dict[int, int] = {}
+    while time.monotonic() - began < STALLED_SECONDS:
+        instance.ensure()
+        each()
+        parts = _parts(instance)
+        with contextlib.suppress(LineDown):
+            ticks = ticks or _ends(instance, bus, "ticks")
+            if not candles and _reached(_read(parts), ticks):
+                candles = _ends(instance, bus, "candles")
+        if candles and _reached(_committed(parts, "candles"), candles):
+            return
+        time.sleep(0.2)
+    raise LineDown("replay", f"the lake is not where the bus was {STALLED_SECONDS:.0f} s ago")
+
+
+def _parts(instance: Instance) -> dict[str, dict[str, Any]]:
+    return {p["actor"]: p for p in instance.status().get("parts", [])}
+
+
+def _ends(instance: Instance, bus: Bus, topic: str) -> dict[int, int]:
+    return {p: bus.last(topic, p) for p in range(instance.settings.partitions)}
+
+
+def _read(parts: dict[str, dict[str, Any]]) -> dict[int, int]:
+    """The last entry of ticks that was folded, by partition."""
+    return {
         int(p): v["cursor"]
         for n, part in parts.items()
         if n.startswith("candles")
         for p, v in part.get("partitions", {}).items()
     }
-    tables = parts.get("archive", {}).get("tables", {})
-    committed = all(
-        tables.get(t, {}).get("committed", {}).get(str(p), -1) == end for t, by in ends.items() for p, end in by.items()
-    )
-    return committed and all(read.get(p) == end for p, end in ends["ticks"].items())
+
+
+def _committed(parts: dict[str, dict[str, Any]], topic: str) -> dict[int, int]:
+    """The last entry that is in the lake, by partition."""
+    told = parts.get("archive", {}).get("tables", {}).get(topic, {}).get("committed", {})
+    return {int(p): v for p, v in told.items()}
+
+
+def _reached(now: dict[int, int], ends: dict[int, int]) -> bool:
+    return all(now.get(p, -1) >= end for p, end in ends.items())
+
+
+def _archived(instance: Instance, bus: Bus, parts: dict[str, dict[str, Any]]) -> bool:
+    """True when Candles has read every tick entry and Archive has committed every entry."""
+    try:
+        ends = {t: _ends(instance, bus, t) for t in ("ticks", "candles")}
+    except LineDown:
+        return False
+    return _read(parts) == ends["ticks"] and all(_committed(parts, t) == by for t, by in ends.items())
 
 
 def sessions_around(day: date, notices: Iterable[Notice] = ()) -> tuple[Session, Sessions]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 from deltalake import DeltaTable
 
-from cluster.chaos.market import KEY, PRICES
+from cluster.chaos.market import INTERVALS, KEY, OPEN, PRICES
 
 SHOWN = 5
 MINUTE = pd.Timedelta(minutes=1)
@@ -114,7 +114,7 @@ def check_received(
         return
     sent = sent.astype(ticks[TICK].dtypes.to_dict())
     finding.differ("candles that stand there twice", candles[candles.duplicated([*KEY, "revision"])][KEY])
-    finding.differ("candles corrected without a cause", candles[candles["revision"] != 0][KEY])
+    candles = candles[candles["revision"] == 0]
     last = first + minutes * MINUTE
     found = (
         candles[(candles["interval"] == "1m") & (candles["start"] < last)].set_index(["symbol", "start"]).sort_index()
@@ -125,6 +125,52 @@ def check_received(
     _check_whole(found, ticks, grace, finding)
     _check_holes(found, ticks, first, minutes, outages, finding)
     _check_sent(found, ticks, sent[(sent["at"] >= first) & (sent["at"] < last)], injected, finding)
+
+
+def check_mended(lake: Path, truth: pd.DataFrame, until: pd.Timestamp, finding: Finding) -> None:
+    """Every minute up to `until` that was not whole is the vendor's now, if he has it; no other was touched; and the
+    longer candles are those of the minutes as they stand now.
+    """
+    candles = table(lake, "candles").sort_values([*KEY, "revision"])
+    newest = candles.drop_duplicates(KEY, keep="last").set_index(["symbol", "start"])
+    minutes = newest[newest["interval"] == "1m"]
+    first = candles[(candles["revision"] == 0) & (candles["interval"] == "1m")].set_index(["symbol", "start"])
+    holed = first[(first["completeness"] < 1.0) | (first["provenance"] == "GAP")].index
+    corrected = minutes[minutes["revision"] > 0]
+    finding.rows["minutes repaired"] = len(corrected)
+    finding.differ("whole minutes corrected", corrected[~corrected.index.isin(holed)].reset_index()[KEY])
+    finding.differ("corrections that are no repairs", corrected[corrected["provenance"] != "REPAIRED"].reset_index())
+    told = truth[(truth["interval"] == "1m") & truth["traded"]].set_index(["symbol", "start"])
+    both = corrected.join(told, how="left", rsuffix="_true")
+    for name in (*PRICES, "volume"):
+        wrong = both[(both[name] != both[f"{name}_true"]).fillna(True)].reset_index()
+        finding.differ(f"repaired minutes with another {name}", wrong[[*KEY, f"{name}_true", name]])
+    due = holed[holed.get_level_values("start") < until]
+    left = due[due.isin(told.index)].difference(corrected.index)
+    finding.differ("minutes that the vendor has, not repaired", left.to_frame(index=False))
+    finding.explain("minutes that are not whole, in which nothing was traded", int((~due.isin(told.index)).sum()))
+    _check_rolled(newest, minutes, finding)
+
+
+def _check_rolled(newest: pd.DataFrame, minutes: pd.DataFrame, finding: Finding) -> None:
+    """The longer candles against the minutes as they stand now."""
+    traded = (minutes["volume"] > 0) | (minutes["trades"].fillna(0) > 0)
+    minutes = minutes.assign(traded=traded).reset_index()
+    for name, length in INTERVALS.items():
+        longer = newest[newest["interval"] == name].reset_index()
+        if name == "1m" or longer.empty:
+            continue
+        begun = OPEN + (minutes["start"] - OPEN) // (length * MINUTE) * (length * MINUTE)
+        by = minutes.assign(start=begun).groupby(["symbol", "start"])["volume"].sum()
+        rows = minutes[minutes["traded"]].assign(start=begun).groupby(["symbol", "start"]).agg(
+            open=("open", "first"), high=("high", "max"), low=("low", "min"), close=("close", "last")
+        )  # fmt: skip
+        both = longer.set_index(["symbol", "start"]).join(rows.assign(volume=by), how="left", rsuffix="_true")
+        finding.rows["longer candles rolled again"] = finding.rows.get("longer candles rolled again", 0) + len(both)
+        both = both[both["open_true"].notna()]
+        for field in (*PRICES, "volume"):
+            wrong = both[(both[field] != both[f"{field}_true"]).fillna(True)].reset_index()
+            finding.differ(f"longer candles with another {field} than their minutes", wrong[[*KEY, field]])
 
 
 def _check_whole(found: pd.DataFrame, ticks: pd.DataFrame, grace: pd.Timedelta, finding: Finding) -> None:

@@ -20,7 +20,7 @@ from market.errors import LineDown
 if TYPE_CHECKING:
     from ray.actor import ActorHandle
 
-KILLED = ("feed", "candles", "archive", "supervisor", "exchange", "market", "bus", "cache")
+KILLED = ("feed", "candles", "archive", "supervisor", "exchange", "market", "switch", "bus", "cache")
 PAUSED = ("feed", "candles", "archive", "supervisor")
 PAUSE_SECONDS = 6.5
 """Longer than the lease of an owner, 5 s."""

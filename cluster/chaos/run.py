@@ -17,8 +17,9 @@ from pydantic import SecretStr
 from adapters import recordings
 from adapters.redis_pair import RedisPair
 from cluster.chaos import market
-from cluster.chaos.check import Finding, check_candles, check_received, check_ticks
+from cluster.chaos.check import Finding, Outages, check_candles, check_mended, check_received, check_ticks
 from cluster.chaos.injuries import Injury, Kill, drawn
+from cluster.chaos.mend import mend
 from cluster.chaos.victims import House, back_after, commits
 from cluster.instance import Instance
 from cluster.replay import Progress, private, sessions_around, until_archived, until_committed
@@ -26,6 +27,7 @@ from cluster.settings import Settings, temporary
 from cluster.tapes import Tape
 from market.instruments import Instrument
 from market.records import Record
+from market.repair import SETTLED
 from market.sessions import MINUTE
 from market.tape import Tape as Packets
 
@@ -45,6 +47,9 @@ WAITING = 0.5
 """The share of runs in which the market waits for its listeners; in the others the wire is rough too."""
 PACE = 20.0
 """Times real time, of a market that does not wait: at this pace 3 s of silence are 150 ms."""
+FEWEST = 4
+"""Minutes of a market that does not wait; the vendor's history has none of the last two."""
+REFUSALS = {"too_many": "429", "broken": "503"}
 BUS_MEMORY = 256 << 20
 
 
@@ -133,47 +138,14 @@ def run(
     began = time.monotonic()
     pair = RedisPair(folder / "pair", BUS_MEMORY) if paired else None
     try:
-        bars = market.bars(seed)
-        market.record(folder / "bars.parquet", bars)
-        session, sessions = sessions_around(market.DAY)
-        speed = market.MINUTES / minutes if waits else PACE
-        tape = Tape(recording=folder / "bars.parquet", day=market.DAY, speed=speed, hold=waits)
         settings = private(settings, folder, folder / "lake")
         if pair is not None:
             pair.start()
             known = settings.secrets.model_copy(update={"bus_url": SecretStr(pair.url)})
             settings = settings.model_copy(update={"secrets": known})
-        instance = Instance(settings, folder / "run", say)
-        tormentor: Tormentor | None = None
-        try:
-            instance.open_stores()
-            instance.open_ray(dashboard=False)
-            from cluster.wiring import Wiring
-
-            instruments = recordings.universe(recordings.read(tape.recording, tape.day))
-            given = {"instruments": instruments, "sessions": list(sessions), "tape": tape}
-            wiring = Wiring(settings, instance.stores, **given)
-            parts = wiring.parts()
-            instance.supervise(wiring.supervisor(), parts)
-            house = House(instance, parts, pair)
-            tormentor = Tormentor(house, rng, say, most, waits)
-            if waits:
-                until_archived(instance, session.open, session.close, progress, tormentor.turn)
-            else:
-                told = 1 + int(minutes * PACE)
-                until_committed(instance, session.open, session.open + told * MINUTE, progress, tormentor.turn)
-                outages, injected = house.outages(), house.injected()
-        finally:
-            if tormentor is not None:
-                tormentor.end()
-            instance.close()
-        finding, sent = Finding(), packets(recordings.tape(tape.recording, session), instruments)
-        if waits:
-            check_candles(folder / "lake", market.candles(bars), finding)
-            check_ticks(folder / "lake", sent, finding)
-        else:
-            grace = pd.Timedelta(seconds=settings.feeds.grace_seconds)
-            check_received(folder / "lake", sent, market.OPEN, told, grace, outages, injected, finding)
+        day = Day(settings, folder, seed, minutes, waits)
+        tormentor = day.play(Instance(settings, folder / "run", say), pair, rng, most, progress, say)
+        finding = day.check()
     finally:
         if pair is not None:
             pair.stop()
@@ -189,6 +161,71 @@ def run(
         differences=tuple(finding.differences),
         seconds=time.monotonic() - began,
     )
+
+
+class Day:
+    """One made-up day: played into an empty lake, then compared with it."""
+
+    def __init__(self, settings: Settings, folder: Path, seed: int, minutes: float, waits: bool) -> None:
+        self._settings, self._lake, self._waits = settings, folder / "lake", waits
+        self._bars = market.bars(seed)
+        market.record(folder / "bars.parquet", self._bars)
+        self._session, self._sessions = sessions_around(market.DAY)
+        speed = market.MINUTES / minutes if waits else PACE
+        self._tape = Tape(recording=folder / "bars.parquet", day=market.DAY, speed=speed, hold=waits)
+        self._instruments = recordings.universe(recordings.read(self._tape.recording, market.DAY))
+        self._told = market.MINUTES if waits else FEWEST + int(minutes * PACE)
+        self._outages = Outages([])
+        self._injected: dict[str, int] = {}
+
+    def play(
+        self, instance: Instance, pair: RedisPair | None, rng: random.Random, most: int, progress: Progress,
+        say: Callable[[str], None],
+    ) -> Tormentor:  # fmt: skip
+        """The day, with what is done to it; the instance is closed afterwards. Raises LineDown."""
+        from cluster.wiring import Wiring
+
+        tormentor: Tormentor | None = None
+        try:
+            instance.open_stores()
+            instance.open_ray(dashboard=False)
+            given = {"instruments": self._instruments, "sessions": list(self._sessions), "tape": self._tape}
+            wiring = Wiring(self._settings, instance.stores, **given)
+            parts = wiring.parts()
+            instance.supervise(wiring.supervisor(), parts)
+            house = House(instance, parts, pair)
+            tormentor = Tormentor(house, rng, say, most, self._waits)
+            opens, closes = self._session.open, self._session.close
+            if self._waits:
+                until_archived(instance, opens, closes, progress, tormentor.turn)
+                return tormentor
+            until = opens + self._told * MINUTE
+            until_committed(instance, opens, until, progress, tormentor.turn)
+            self._outages = house.outages()
+            mend(house, self._settings, self._instruments, until, say)
+            self._injected = house.injected()
+            tormentor.faults |= {
+                f"{status} from REST": self._injected.get(what, 0) for what, status in REFUSALS.items()
+            }
+            return tormentor
+        finally:
+            if tormentor is not None:
+                tormentor.end()
+            instance.close()
+
+    def check(self) -> Finding:
+        """What the lake holds against what it must."""
+        finding, truth = Finding(), market.candles(self._bars)
+        sent = packets(recordings.tape(self._tape.recording, self._session), self._instruments)
+        if self._waits:
+            check_candles(self._lake, truth, finding)
+            check_ticks(self._lake, sent, finding)
+            return finding
+        grace = pd.Timedelta(seconds=self._settings.feeds.grace_seconds)
+        check_received(self._lake, sent, market.OPEN, self._told, grace, self._outages, self._injected, finding)
+        mended = market.OPEN + pd.Timedelta(self._told * MINUTE - SETTLED, unit="ns")
+        check_mended(self._lake, truth, mended, finding)
+        return finding
 
 
 def packets(tape: Packets, instruments: Sequence[Instrument]) -> pd.DataFrame:

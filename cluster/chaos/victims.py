@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 SIGNS = {
     "feed": "ray::Feed", "candles": "ray::Candles", "archive": "ray::Archive", "supervisor": "ray::Supervisor",
-    "exchange": "ray::Exchange", "market": "ray::Market", "bus": "/bus/redis.conf", "cache": "/cache/redis.conf",
+    "exchange": "ray::Exchange", "market": "ray::Market", "switch": "ray::Switch", "bus": "/bus/redis.conf",
+    "cache": "/cache/redis.conf",
 }  # fmt: skip
 """What the command line of each kind of process says."""
 
