@@ -15,7 +15,7 @@ from aiohttp import web
 from adapters import exchange_flattrade as flattrade_desk
 from adapters import exchange_mstock as mstock_desk
 from adapters import exchange_rest as kite_desk
-from adapters.exchange_rest import Hall
+from adapters.exchange_hall import Hall
 from adapters.us_desk import FinnhubDesk, KeyHolder, PolygonDesk
 from market.codecs import Conversation, Message
 from market.instruments import Instrument

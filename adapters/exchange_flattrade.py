@@ -12,16 +12,14 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 
-import numpy as np
 from aiohttp import web
 from limits import RateLimitItemPerMinute, RateLimitItemPerSecond
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 
-from adapters.exchange_rest import Hall
-from adapters.us_desk import History
+from adapters.exchange_hall import Hall, History
 from market.instruments import Instrument
-from market.sessions import IST, MINUTE, SECOND, instant
+from market.sessions import IST, SECOND, instant
 from market.tape import Bars, Tape
 from market.vendors import flattrade_rest
 from market.vendors.flattrade_wire import Wire, rupees
@@ -188,8 +186,8 @@ class Desk:
         first, last, minutes = (int(str(word)) for word in words)
         if minutes not in flattrade_rest.INTERVALS:
             raise Refusal("Invalid Input :  intrv")
-        bars = self._history.minutes(who, first * SECOND, last * SECOND)
-        said = [_candle(mine, begin) for begin, mine in _grouped(bars, self._hall.tape, minutes)]
+        candles = self._history.candles(who, minutes)
+        said = [_candle(bars, begin) for begin, bars in candles if first * SECOND <= begin <= last * SECOND]
         if not said:
             raise Refusal(EMPTY)
         return said[::-1]
@@ -199,13 +197,6 @@ class Desk:
         if who is None:
             raise Refusal(EMPTY)
         return who
-
-
-def _grouped(bars: Bars, tape: Tape, minutes: int) -> list[tuple[int, Bars]]:
-    """Bars by the interval that holds them, counted from the open; every session opens at the same time of day."""
-    opens, length = tape.session.open, minutes * MINUTE
-    start = opens + (bars["start"] - opens) // length * length
-    return [(int(begin), bars[start == begin]) for begin in np.unique(start)]
 
 
 def _candle(bars: Bars, begin: int) -> dict[str, str]:

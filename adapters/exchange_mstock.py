@@ -10,27 +10,23 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
 from aiohttp import web
 from limits import RateLimitItemPerHour, RateLimitItemPerMinute, RateLimitItemPerSecond
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 from pyotp import TOTP
 
+from adapters.exchange_hall import Hall, History, in_rupees
 from market.instruments import Instrument, Kind
 from market.money import SCALE
-from market.sessions import IST, MINUTE, instant
-from market.tape import Bars, Tape, fold
+from market.sessions import IST, instant
+from market.tape import Tape
 from market.vendors import mstock_rest
 from market.vendors.mstock_packets import EXCHANGES, NAME
-
-REMEMBERED = 10
-"""Sessions whose minutes the desk still has."""
 
 TRIES = 10
 """Wrong passwords in a row after which an account is locked."""
@@ -97,25 +93,6 @@ class Customer:
         self._tokens.add(token)
 
 
-class Hall(Protocol):
-    """What the desk asks of the exchange it stands in."""
-
-    @property
-    def tape(self) -> Tape:
-        """The session that plays."""
-        ...
-
-    @property
-    def step(self) -> int:
-        """The newest step everybody may know of; -1 before the first."""
-        ...
-
-    @property
-    def clock(self) -> int:
-        """Market time, ns UTC."""
-        ...
-
-
 class Refusal(Exception):
     """An error envelope: mStock's code, what happened, the HTTP code."""
 
@@ -132,11 +109,11 @@ class Desk:
         self._ids = {str(i.tokens[NAME]): i.id for i in self._instruments}
         self._customer, self._hall = customer, hall
         self._limits = MovingWindowRateLimiter(MemoryStorage())
-        self._past: deque[Tape] = deque(maxlen=REMEMBERED)
+        self._history = History(hall)
 
     def remember(self, tape: Tape) -> None:
         """Keep a session that is over for the historical call."""
-        self._past.append(tape)
+        self._history.remember(tape)
 
     def route(self, router: web.UrlDispatcher) -> None:
         """Add every path."""
@@ -221,19 +198,13 @@ class Desk:
             raise Refusal("IA400", "Invalid exchange, symboltoken or interval", 400)
         first, last = (_moment(str(body.get(name)), name) for name in ("fromdate", "todate"))
         candles: list[list[Any]] = []
-        for tape in [*self._past, self._hall.tape]:
-            candles += _candles(tape, self._bars(tape, self._ids[token]), seconds, first, last)
+        for begin, bars in self._history.candles(self._ids[token], seconds // 60):
+            moment = instant(begin).astimezone(IST)
+            if seconds == _SECONDS["ONE_DAY"]:
+                moment = moment.replace(hour=0, minute=0)
+            if first <= moment <= last:
+                candles.append([moment.strftime("%Y-%m-%d %H:%M"), *in_rupees(bars)])
         return _granted("SUCCESS", {"candles": candles[: mstock_rest.CANDLES]})
-
-    def _bars(self, tape: Tape, instrument: int) -> Bars:
-        """What is known by now: the minute under way up to this step."""
-        bars: Bars = tape.bars[tape.bars["instrument"] == instrument]
-        if tape is not self._hall.tape:
-            return bars
-        now = self._hall.clock if self._hall.step >= 0 else 0
-        over = bars[bars["start"] + MINUTE <= now]
-        under_way = tape.between(now - now % MINUTE, now)
-        return np.concatenate([over, fold(under_way[under_way["instrument"] == instrument])])
 
 
 _SECONDS = {name: seconds for seconds, name in mstock_rest.INTERVALS.items()}
@@ -257,23 +228,6 @@ async def _body(request: web.Request) -> Mapping[str, Any]:
 def _token(request: web.Request) -> str:
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     return token if scheme == "Bearer" else ""
-
-
-def _candles(tape: Tape, bars: Bars, seconds: int, first: datetime, last: datetime) -> list[list[Any]]:
-    """mStock's candle rows of one session, anchored at its open."""
-    opens, length = tape.session.open, seconds * MINUTE // 60
-    start = opens + (bars["start"] - opens) // length * length
-    candles = []
-    for begin in np.unique(start):
-        mine = bars[start == begin]
-        moment = instant(int(begin)).astimezone(IST)
-        if seconds == _SECONDS["ONE_DAY"]:
-            moment = moment.replace(hour=0, minute=0)
-        if first <= moment <= last:
-            prices = (mine["open"][0], mine["high"].max(), mine["low"].min(), mine["close"][-1])
-            row = [moment.strftime("%Y-%m-%d %H:%M"), *(int(p) / SCALE for p in prices), int(mine["volume"].sum())]
-            candles.append(row)
-    return candles
 
 
 def _moment(text: str, name: str) -> datetime:

@@ -11,11 +11,10 @@ import gzip
 import io
 import json
 import secrets
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from hashlib import sha256
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from aiohttp import web
@@ -23,10 +22,11 @@ from limits import RateLimitItemPerSecond
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 
+from adapters.exchange_hall import Hall, History, in_rupees
 from market.instruments import Instrument, Kind, Universe
 from market.money import SCALE
-from market.sessions import IST, MINUTE, SECOND, instant
-from market.tape import Bars, Packets, Tape, fold
+from market.sessions import IST, SECOND, instant
+from market.tape import Packets, Tape
 from market.vendors.kite_packets import DIVISORS, SEGMENTS
 from market.vendors.kite_rest import CSV_COLUMNS
 from market.vendors.kite_wire import Wire
@@ -41,31 +41,10 @@ INTERVALS = {
     "minute": (1, 60), "3minute": (3, 100), "5minute": (5, 100), "10minute": (10, 100), "15minute": (15, 200),
     "30minute": (30, 200), "60minute": (60, 400), "day": (24 * 60, 2000),
 }  # fmt: skip
-REMEMBERED = 10
-"""Sessions whose minutes the desk still has."""
 
 CASH = 1_000_000.0
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-class Hall(Protocol):
-    """What the desk asks of the exchange it stands in."""
-
-    @property
-    def tape(self) -> Tape:
-        """The session that plays."""
-        ...
-
-    @property
-    def step(self) -> int:
-        """The newest step everybody may know of; -1 before the first."""
-        ...
-
-    @property
-    def clock(self) -> int:
-        """Market time, ns UTC."""
-        ...
 
 
 class Customer:
@@ -126,11 +105,11 @@ class Desk:
         self._universe = Universe(instruments)
         self._wire, self._customer, self._hall = wire, customer, hall
         self._limits = MovingWindowRateLimiter(MemoryStorage())
-        self._past: deque[Tape] = deque(maxlen=REMEMBERED)
+        self._history = History(hall)
 
     def remember(self, tape: Tape) -> None:
         """Keep a session that is over for the historical call."""
-        self._past.append(tape)
+        self._history.remember(tape)
 
     def route(self, router: web.UrlDispatcher) -> None:
         """Add every path."""
@@ -313,37 +292,14 @@ class Desk:
             raise Refusal("InputException", f"interval exceeds max limit: {days} days")
         who = self._wire.ids[int(token)]
         candles = []
-        for tape in dict.fromkeys([*self._past, self._hall.tape]):  # one that has ended and is the last is both
-            candles += _candles(tape, self._bars(tape, who), minutes, first, last, request.query.get("oi") == "1")
+        for begin, bars in self._history.candles(who, minutes):
+            moment = instant(begin).astimezone(IST)
+            if minutes == INTERVALS["day"][0]:
+                moment = moment.replace(hour=0, minute=0)
+            if first <= moment <= last:
+                row = [moment.strftime("%Y-%m-%dT%H:%M:%S%z"), *in_rupees(bars)]
+                candles.append([*row, 0] if request.query.get("oi") == "1" else row)
         return _answer({"candles": candles})
-
-    def _bars(self, tape: Tape, instrument: int) -> Bars:
-        """What is known by now: the minute under way up to this step."""
-        bars: Bars = tape.bars[tape.bars["instrument"] == instrument]
-        if tape is not self._hall.tape:
-            return bars
-        now = self._hall.clock if self._hall.step >= 0 else 0
-        over = bars[bars["start"] + MINUTE <= now]
-        under_way = tape.between(now - now % MINUTE, now)
-        return np.concatenate([over, fold(under_way[under_way["instrument"] == instrument])])
-
-
-def _candles(tape: Tape, bars: Bars, minutes: int, first: datetime, last: datetime, interest: bool) -> list[list[Any]]:
-    """Kite's candle rows of one session, anchored at its open."""
-    opens = tape.session.open
-    start = opens + (bars["start"] - opens) // (minutes * MINUTE) * (minutes * MINUTE)
-    candles = []
-    for begin in np.unique(start):
-        mine = bars[start == begin]
-        moment = instant(int(begin)).astimezone(IST)
-        if minutes == INTERVALS["day"][0]:
-            moment = moment.replace(hour=0, minute=0)
-        if not first <= moment <= last:
-            continue
-        prices = (mine["open"][0], mine["high"].max(), mine["low"].min(), mine["close"][-1])
-        row = [moment.strftime("%Y-%m-%dT%H:%M:%S%z"), *(int(p) / SCALE for p in prices), int(mine["volume"].sum())]
-        candles.append([*row, 0] if interest else row)
-    return candles
 
 
 def _moment(text: str, name: str) -> datetime:

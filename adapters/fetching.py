@@ -44,9 +44,10 @@ def ask(
     *,
     json: Mapping[str, object] | None = None,
     form: Mapping[str, str] | None = None,
+    content: bytes | None = None,
     seconds: float = READ_SECONDS,
 ) -> Answer:
-    """One request, with a JSON or a form body, answered within `seconds` of silence.
+    """One request, with a JSON or a form body or this content, answered within `seconds` of silence.
 
     Raises LineDown where nobody answers, and for the codes in `BUSY`: its `after` is what `Retry-After` says. No error
     holds the address's query, a header or a body.
@@ -55,7 +56,7 @@ def ask(
     try:
         with (
             httpx.Client(timeout=limits, transport=httpx.HTTPTransport(retries=RETRIES)) as client,
-            client.stream(method, url, headers=dict(headers), json=json, data=form) as answer,
+            client.stream(method, url, headers=dict(headers), json=json, data=form, content=content) as answer,
         ):
             if answer.status_code in BUSY:
                 after = _seconds(answer.headers.get("retry-after", ""))

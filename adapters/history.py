@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from adapters.budget import Budget
 from adapters.fetching import ask
 from market.candles import Candles
-from market.codecs import Account
+from market.codecs import Account, Call
 from market.errors import LineDown
 from market.instruments import Instrument
 from market.repair import HistoryCodec
@@ -41,22 +39,22 @@ class History:
         A request that came to nothing is made again up to three times. Raises LineDown, AuthRequired, BadPayload (its
         `rest` holds what could be read), BadValue, and what the vendor's codec raises for a refusal.
         """
-        url, headers = self._codec.address(self._root, instrument, first, last), self._codec.headers(self._account)
+        call = self._codec.call(self._root, self._account, instrument, first, last)
         for k in range(TRIES - 1):
             try:
-                return self._ask(url, headers, instrument.id, FIRST_PAUSE * 2**k)
+                return self._ask(call, instrument.id, FIRST_PAUSE * 2**k)
             except LineDown:
                 continue
-        return self._ask(url, headers, instrument.id, FIRST_PAUSE)
+        return self._ask(call, instrument.id, FIRST_PAUSE)
 
-    def _ask(self, url: str, headers: Mapping[str, str], instrument: int, pause: float) -> Candles:
+    def _ask(self, call: Call, instrument: int, pause: float) -> Candles:
         self._budget.take()
         self.asked += 1
         try:
-            answer = ask("GET", url, headers)
+            answer = ask(call.method, call.url, call.headers, json=call.json, content=call.content)
             if answer.status >= BROKEN:
                 raise LineDown(self.name, f"status {answer.status}")
-            return self._codec.read(answer.body, answer.kind, instrument)
+            return self._codec.read(answer.body, answer.kind, answer.status, instrument)
         except LineDown as e:
             self.throttled += e.reason.startswith(TOO_MANY)
             self._budget.pause(e.after or pause)

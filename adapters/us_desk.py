@@ -7,22 +7,17 @@ word them, which is what their readers go by.
 from __future__ import annotations
 
 import secrets
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-import numpy as np
 from aiohttp import web
 
-from adapters.exchange_rest import Hall
+from adapters.exchange_hall import Hall, History
 from market.instruments import Instrument
-from market.sessions import MINUTE, SECOND
-from market.tape import Bars, Tape, fold
+from market.sessions import SECOND
+from market.tape import Tape
 from market.vendors import finnhub, finnhub_rest, polygon, polygon_rest
 from market.vendors.us_wire import Wire
-
-REMEMBERED = 10
-"""Sessions whose minutes a desk still has."""
 
 POLYGON = "/v2/aggs/ticker/{ticker}/range/1/minute/{first}/{last}"
 FINNHUB = "/api/v1/stock/candle"
@@ -47,29 +42,6 @@ class KeyHolder:
     def renew(self, token: str) -> None:
         """Take this key from now on."""
         self._keys.add(token)
-
-
-class History:
-    """The minutes of the sessions that played, and of the one that plays as far as it has come."""
-
-    def __init__(self, hall: Hall) -> None:
-        self._hall = hall
-        self._past: deque[Tape] = deque(maxlen=REMEMBERED)
-
-    def remember(self, tape: Tape) -> None:
-        """Keep a session that is over."""
-        self._past.append(tape)
-
-    def minutes(self, instrument: int, first: int, last: int) -> Bars:
-        """Those that start in [first, last], ns UTC, oldest first; the one under way up to now."""
-        parts = [tape.bars for tape in self._past]
-        now = self._hall.clock if self._hall.step >= 0 else 0
-        today = self._hall.tape
-        under_way = today.between(now - now % MINUTE, now)
-        parts += [today.bars[today.bars["start"] + MINUTE <= now], fold(under_way)]
-        bars = np.concatenate(parts)
-        mine: Bars = bars[(bars["instrument"] == instrument) & (bars["start"] >= first) & (bars["start"] <= last)]
-        return mine[np.argsort(mine["start"], kind="stable")]
 
 
 class PolygonDesk:

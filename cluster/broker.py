@@ -123,9 +123,12 @@ def ahead(sessions: Sessions, now: int) -> date:
 
 def root(source: Source) -> str:
     """The REST address that goes with a feed: the vendor's own, or the one behind the `url` of the feed."""
-    if source.url is None:
-        return ROOTS.get(source.kind, "")
-    at = urlsplit(source.url)
+    return ROOTS.get(source.kind, "") if source.url is None else origin(source.url)
+
+
+def origin(stream: str) -> str:
+    """Where the REST calls of the server behind a WebSocket's address go."""
+    at = urlsplit(stream)
     return f"{'https' if at.scheme == 'wss' else 'http'}://{at.netloc}"
 
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from datetime import date
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
 from adapters.listings import Listings
-from cluster.broker import known, root
+from cluster.broker import known, origin
 from cluster.calendars import calendar
 from cluster.settings import Settings, Source
 from cluster.stores import Stores
-from cluster.wiring import DEMO_KEY, DEMO_TOKEN, account
+from cluster.wiring import DEMO_KEY, DEMO_TOKEN, account, exchange_ports
 from market.codecs import Account
-from market.errors import BadValue
 from pipelines.repair import VENDORS, RepairPlan
 
 SIMULATED = "simulated"
@@ -25,18 +25,18 @@ def stores_of(settings: Settings) -> Stores:
 
 
 def plan_of(settings: Settings, symbols: tuple[str, ...], span: tuple[date, date], now: int, again: bool) -> RepairPlan:
-    """The plan of one repair: the history is that of the primary feed's broker or, where it has none we know, of the
-    first feed's that has.
-
-    Raises BadValue (no feed's broker has one), LineDown.
-    """
-    source, stores, universe = _source(settings), stores_of(settings), settings.instruments()
+    """The plan of one repair: the history is that of the primary feed's vendor. Raises LineDown."""
+    name, stores, universe = settings.feeds.primary, stores_of(settings), settings.instruments()
+    source = settings.feeds.sources[name]
     demo = source.kind == SIMULATED
     of = Account(api_key=SecretStr(DEMO_KEY), access_token=SecretStr(DEMO_TOKEN))
     listing = None
     if not demo:
         of = known(account(settings, source.kind), source, stores.bus)
         listing = Listings(stores.bus).find(source.kind)
+    vendor = _vendor(source)
+    ports = exchange_ports(settings.feeds.sources, settings, settings.ports.exchange)
+    behind = f"ws://127.0.0.1:{ports[name]}" if name in ports else source.url
     return RepairPlan(
         bus=stores.bus,
         cache=stores.cache,
@@ -48,19 +48,11 @@ def plan_of(settings: Settings, symbols: tuple[str, ...], span: tuple[date, date
         last=span[1],
         symbols=symbols,
         now=now,
-        vendor=_vendor(source),
-        root=f"http://127.0.0.1:{settings.ports.exchange}" if demo else root(source),
+        vendor=vendor,
+        root=origin(behind) + urlsplit(VENDORS[vendor].root).path if behind else None,
         account=of,
         again=again,
     )
-
-
-def _source(settings: Settings) -> Source:
-    sources = settings.feeds.sources
-    for source in (sources[settings.feeds.primary], *sources.values()):
-        if _vendor(source) in VENDORS:
-            return source
-    raise BadValue("feeds", ", ".join(sources), f"a feed whose vendor has a history we know: {', '.join(VENDORS)}")
 
 
 def _vendor(source: Source) -> str:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from typing import Any
 
@@ -81,10 +81,7 @@ class Wiring:
         # A recorded day waits for one reader, the primary; a live market has all of them.
         self.feeds = {primary: settings.feeds.sources[primary]} if tape else dict(settings.feeds.sources)
         """The feeds that run; a feed's number in the log is its place here."""
-        simulated = [name for name, source in self.feeds.items() if source.kind == "simulated"]
-        own = [name for name in simulated if tape or self.feeds[name].url is None]
-        ports = [self._port, *range(*settings.ports.exchanges)]
-        self._exchanges = dict(zip(own, ports, strict=False))
+        self._exchanges = {primary: self._port} if tape else exchange_ports(self.feeds, settings, self._port)
 
     def parts(self, *, read_model: bool = True) -> list[Part]:
         """Everything the Supervisor keeps running, in the order in which it starts."""
@@ -286,6 +283,12 @@ class Wiring:
             log_level=self.settings.log_level,
         )
         return Part(name="timetable", make=Timetable, plan=plan, environment=self._environment())
+
+
+def exchange_ports(feeds: Mapping[str, Source], settings: Settings, first: int) -> dict[str, int]:
+    """Where each simulated feed that names no exchange has its own; the first one's port is `first`."""
+    own = [name for name, source in feeds.items() if source.kind == "simulated" and source.url is None]
+    return dict(zip(own, [first, *range(*settings.ports.exchanges)], strict=False))
 
 
 def account(settings: Settings, vendor: str) -> Account:

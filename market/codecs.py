@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,16 @@ class Account(Record):
     user: str = ""
     api_key: SecretStr = SecretStr("")
     access_token: SecretStr = SecretStr("")
+
+
+class Call(NamedTuple):
+    """One HTTP request. All of it may hold secrets: never log it."""
+
+    url: str
+    headers: Mapping[str, str]
+    method: str = "GET"
+    json: Mapping[str, str] | None = None
+    content: bytes | None = None
 
 
 class OrderUpdate(Record):

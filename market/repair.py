@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from market.candles import INTERVALS, Candles, Provenance
-from market.codecs import Account
+from market.codecs import Account, Call
 from market.corrections import PROPOSED, sane
 from market.coverage import Cause, Shortfall, State
 from market.instruments import Instrument, Kind
@@ -37,15 +37,11 @@ class HistoryCodec(Protocol):
     longest: timedelta
     rate: float
 
-    def address(self, root: str, instrument: Instrument, first: int, last: int) -> str:
-        """Where to get the minutes that start in [first, last], ns UTC. Raises BadValue: it does not know this one."""
+    def call(self, root: str, account: Account, instrument: Instrument, first: int, last: int) -> Call:
+        """What asks for the minutes that start in [first, last], ns UTC. Raises BadValue: it does not know this one."""
         ...
 
-    def headers(self, account: Account) -> Mapping[str, str]:
-        """What every request carries. Secret: never log it."""
-        ...
-
-    def read(self, body: bytes, content_type: str, instrument: int) -> Candles:
+    def read(self, body: bytes, content_type: str, status: int, instrument: int) -> Candles:
         """The candles of an answer, (n,). Raises BadPayload, AuthRequired, LineDown, Rejected."""
         ...
 

@@ -28,9 +28,16 @@ from market.instruments import Instrument, Universe
 from market.records import Record
 from market.repair import HistoryCodec, Request, mended, proposals, requests, wanted
 from market.sessions import IST, Session, Sessions, instant
+from market.vendors.finnhub_rest import FinnhubHistory
+from market.vendors.flattrade_rest import FlatTradeHistory
 from market.vendors.kite_rest import KiteHistory
+from market.vendors.mstock_rest import MStockHistory
+from market.vendors.polygon_rest import PolygonHistory
 
-VENDORS: dict[str, type[HistoryCodec]] = {"kite": KiteHistory}
+VENDORS: dict[str, type[HistoryCodec]] = {
+    "kite": KiteHistory, "flattrade": FlatTradeHistory, "mstock": MStockHistory,
+    "polygon": PolygonHistory, "finnhub": FinnhubHistory,
+}  # fmt: skip
 WRITER = "repair"
 LEASE_SECONDS = 60.0
 BATCH = 32

@@ -8,7 +8,6 @@ issue 363 (a plan without access).
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -17,7 +16,7 @@ from urllib.parse import urlencode
 import numpy as np
 
 from market.candles import CANDLE, Candles
-from market.codecs import Account
+from market.codecs import Account, Call
 from market.errors import AuthRequired, BadPayload, BadValue, BourseError, LineDown, Rejected
 from market.instruments import Instrument
 from market.money import SCALE
@@ -40,19 +39,15 @@ class FinnhubHistory:
     longest = timedelta(days=30)
     rate = 1.0
 
-    def address(self, root: str, instrument: Instrument, first: int, last: int) -> str:
-        """Where to get the minutes that start in [first, last], ns UTC. Raises BadValue without a symbol of Finnhub."""
+    def call(self, root: str, account: Account, instrument: Instrument, first: int, last: int) -> Call:
+        """What asks for the minutes that start in [first, last], ns UTC. Raises BadValue: it has no symbol."""
         symbol = instrument.tokens.get(NAME)
         if symbol is None:
-            raise BadValue("instrument", instrument.symbol, "one that Finnhub has a symbol for")
+            raise BadValue("symbol", instrument.symbol, "one that Finnhub has a symbol for")
         asked = {"symbol": symbol, "resolution": "1", "from": first // SECOND, "to": last // SECOND}
-        return f"{root}/stock/candle?{urlencode(asked)}"
+        return Call(f"{root}/stock/candle?{urlencode(asked)}", {"X-Finnhub-Token": account.api_key.get_secret_value()})
 
-    def headers(self, account: Account) -> Mapping[str, str]:
-        """Our key: never log it."""
-        return {"X-Finnhub-Token": account.api_key.get_secret_value()}
-
-    def read(self, body: bytes, content_type: str, instrument: int) -> Candles:
+    def read(self, body: bytes, content_type: str, status: int, instrument: int) -> Candles:
         """The minutes of an answer, (n,). Raises as `candles` does."""
         return candles(body, instrument, 60)
 

@@ -11,7 +11,7 @@ import csv
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from hashlib import sha256
 from io import StringIO
 from typing import Any, NamedTuple
@@ -20,11 +20,12 @@ import numpy as np
 from pydantic import Field
 
 from market.candles import CANDLE, Candles, Provenance
+from market.codecs import Account, Call
 from market.errors import AuthRequired, BadPayload, BadValue, LineDown, OutcomeUnknown, Rejected
-from market.instruments import Kind
+from market.instruments import Instrument, Kind
 from market.money import UNKNOWN, Money, money
 from market.records import Record
-from market.sessions import IST, MINUTE, SECOND, day_number, nanoseconds
+from market.sessions import IST, MINUTE, SECOND, day_number, instant, nanoseconds
 from market.vendors.flattrade import CASH, EXCHANGES, NAME, count, price
 
 ROOT = "https://piconnect.flattrade.in/PiConnectAPI"
@@ -68,6 +69,28 @@ _OPTIONS = {"CE": Kind.CALL, "PE": Kind.PUT}
 _ESCAPES = str.maketrans({"%": "%25", "&": "%26", "+": "%2B"})
 _STAMP = "%d-%m-%Y %H:%M:%S"
 _UNSET = 1980
+
+
+class FlatTradeHistory:
+    """Satisfies `HistoryCodec`. Source: PiConnect API, TPSeries; `DATA_A_MINUTE`."""
+
+    name = NAME
+    root = ROOT
+    longest = timedelta(days=7)
+    rate = DATA_A_MINUTE / 60
+
+    def call(self, root: str, account: Account, instrument: Instrument, first: int, last: int) -> Call:
+        """What asks for the minutes that start in [first, last], ns UTC. Raises BadValue: it has no token of ours."""
+        token = instrument.tokens.get(NAME)
+        if token is None:
+            raise BadValue("symbol", instrument.symbol, "an instrument of FlatTrade's scrip master")
+        asked = candles_request(account.user, str(token), 1, instant(first), instant(last))
+        content = encoded(asked, account.access_token.get_secret_value())
+        return Call(f"{root}/TPSeries", {"Content-Type": CONTENT_TYPE}, "POST", content=content)
+
+    def read(self, body: bytes, content_type: str, status: int, instrument: int) -> Candles:
+        """The candles of an answer, (n,). Raises as `candles`."""
+        return candles(body, instrument, 60)
 
 
 class Session(NamedTuple):

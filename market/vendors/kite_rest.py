@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from hashlib import sha256
@@ -22,7 +22,7 @@ import numpy as np
 from pydantic import Field
 
 from market.candles import CANDLE, INTERVALS, Candles, Provenance
-from market.codecs import Account
+from market.codecs import Account, Call
 from market.errors import AuthRequired, BadPayload, BadValue, BourseError, LineDown, Rejected
 from market.instruments import Instrument, Kind
 from market.money import UNKNOWN, Money, money
@@ -71,19 +71,16 @@ class KiteHistory:
     longest = timedelta(days=60)
     rate = 2.8
 
-    def address(self, root: str, instrument: Instrument, first: int, last: int) -> str:
-        """Where to get the minutes that start in [first, last], ns UTC. Raises BadValue: it has no token of Kite's."""
+    def call(self, root: str, account: Account, instrument: Instrument, first: int, last: int) -> Call:
+        """What asks for the minutes that start in [first, last], ns UTC. Raises BadValue: it has no token of Kite's."""
         token = instrument.tokens.get(NAME)
         if token is None:
             raise BadValue("symbol", instrument.symbol, "an instrument of Kite's list")
         span = {name: instant(at).astimezone(IST).strftime(_MOMENT) for name, at in (("from", first), ("to", last))}
-        return f"{root}/instruments/historical/{token}/minute?{urlencode(span)}"
+        ours = headers(account.api_key.get_secret_value(), account.access_token.get_secret_value())
+        return Call(f"{root}/instruments/historical/{token}/minute?{urlencode(span)}", ours)
 
-    def headers(self, account: Account) -> Mapping[str, str]:
-        """What every request carries. Secret: never log it."""
-        return headers(account.api_key.get_secret_value(), account.access_token.get_secret_value())
-
-    def read(self, body: bytes, content_type: str, instrument: int) -> Candles:
+    def read(self, body: bytes, content_type: str, status: int, instrument: int) -> Candles:
         """The candles of an answer, (n,). Raises as `candles`."""
         return candles(body, instrument, INTERVALS["1m"], content_type)
 

@@ -24,11 +24,12 @@ from pydantic import Field
 from pyotp import TOTP
 
 from market.candles import CANDLE, Candles, Provenance
+from market.codecs import Account, Call
 from market.errors import AuthRequired, BadPayload, BadValue, BourseError, LineDown, Rejected
-from market.instruments import Kind
+from market.instruments import Instrument, Kind
 from market.money import UNKNOWN, Money, money
 from market.records import Record
-from market.sessions import IST, day_number, nanoseconds
+from market.sessions import IST, day_number, instant, nanoseconds
 from market.vendors.mstock_packets import EXCHANGES, NAME
 
 ROOT = "https://api.mstock.trade"
@@ -67,6 +68,31 @@ _DERIVATIVES = ("NFO", "BFO", "MCX", "CDS")
 _OPTIONS = {"CE": Kind.CALL, "PE": Kind.PUT}
 _DATES = ("%d%b%Y", "%d-%b-%Y", "%Y-%b-%d", "%d%b%y", "%d-%b-%y", "%Y-%m-%d")
 _SESSION_SECONDS = 375 * 60
+
+
+class MStockHistory:
+    """Satisfies `HistoryCodec`. Source: https://tradingapi.mstock.com, "Rate Limits" and Market Data, read 2026-11-20.
+
+    Two days hold at most two sessions, which are fewer minutes than `CANDLES`.
+    """
+
+    name = NAME
+    root = ROOT
+    longest = timedelta(days=2)
+    rate = 0.95 * DATA_A_SECOND
+
+    def call(self, root: str, account: Account, instrument: Instrument, first: int, last: int) -> Call:
+        """What asks for the minutes that start in [first, last], ns UTC. Raises BadValue: it has no token of ours."""
+        token = instrument.tokens.get(NAME)
+        if token is None:
+            raise BadValue("symbol", instrument.symbol, "an instrument of mStock's scrip master")
+        ours = headers(account.api_key.get_secret_value(), account.access_token.get_secret_value())
+        asked = candles_body(str(token), 60, instant(first), instant(last))
+        return Call(f"{root}{HISTORICAL}", ours, "POST", json=asked)
+
+    def read(self, body: bytes, content_type: str, status: int, instrument: int) -> Candles:
+        """The candles of an answer, (n,). Raises as `candles`."""
+        return candles(body, instrument, 60, status)
 
 
 class Contract(Record):

@@ -8,7 +8,7 @@ massive.com/docs/rest/stocks/aggregates/custom-bars; github.com/massive-com/clie
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -17,7 +17,7 @@ from urllib.parse import quote
 import numpy as np
 
 from market.candles import CANDLE, Candles, Provenance
-from market.codecs import Account
+from market.codecs import Account, Call
 from market.errors import AuthRequired, BadPayload, BadValue, BourseError, LineDown, Rejected
 from market.instruments import Instrument
 from market.money import SCALE, UNKNOWN, money
@@ -41,19 +41,16 @@ class PolygonHistory:
     longest = timedelta(days=30)
     rate = 5 / 60
 
-    def address(self, root: str, instrument: Instrument, first: int, last: int) -> str:
-        """Where to get the minutes that start in [first, last], ns UTC. Raises BadValue without a ticker of Polygon."""
+    def call(self, root: str, account: Account, instrument: Instrument, first: int, last: int) -> Call:
+        """What asks for the minutes that start in [first, last], ns UTC. Raises BadValue: it has no ticker."""
         ticker = instrument.tokens.get(NAME)
         if ticker is None:
-            raise BadValue("instrument", instrument.symbol, "one that Polygon has a ticker for")
+            raise BadValue("symbol", instrument.symbol, "one that Polygon has a ticker for")
         span = f"{first // 1_000_000}/{last // 1_000_000}"
-        return f"{root}/v2/aggs/ticker/{quote(str(ticker))}/range/1/minute/{span}?adjusted=false&sort=asc&limit={MOST}"
+        url = f"{root}/v2/aggs/ticker/{quote(str(ticker))}/range/1/minute/{span}?adjusted=false&sort=asc&limit={MOST}"
+        return Call(url, {"Authorization": f"Bearer {account.api_key.get_secret_value()}".strip()})
 
-    def headers(self, account: Account) -> Mapping[str, str]:
-        """Our key: never log it."""
-        return {"Authorization": f"Bearer {account.api_key.get_secret_value()}".strip()}
-
-    def read(self, body: bytes, content_type: str, instrument: int) -> Candles:
+    def read(self, body: bytes, content_type: str, status: int, instrument: int) -> Candles:
         """The minutes of an answer, (n,). Raises as `candles` does."""
         return candles(body, instrument, 60)
 

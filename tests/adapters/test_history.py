@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import pairwise
+from urllib.parse import urlsplit
 
 import pytest
 from aiohttp import web
@@ -18,8 +19,11 @@ from adapters.redis_line import RedisLine
 from adapters.redis_server import RedisServer
 from market.codecs import Account
 from market.errors import AuthRequired, BadPayload, BadValue, LineDown
+from market.repair import HistoryCodec
 from market.sessions import MINUTE
+from market.vendors.flattrade_rest import FlatTradeHistory
 from market.vendors.kite_rest import KiteHistory
+from market.vendors.mstock_rest import MStockHistory
 from tests.actors.day import SESSION, bars, instruments, tape
 
 OF = instruments()
@@ -67,14 +71,18 @@ async def vendor(*answers: tuple[int, str, dict[str, str]]) -> AsyncIterator[tup
         await runner.cleanup()
 
 
-def test_the_simulated_exchange_gives_the_minutes_that_were_recorded(redis: RedisServer) -> None:
+@pytest.mark.parametrize("codec", [KiteHistory(), FlatTradeHistory(), MStockHistory()], ids=lambda c: c.name)
+def test_the_simulated_exchange_gives_the_minutes_that_were_recorded(redis: RedisServer, codec: HistoryCodec) -> None:
     async def story() -> None:
-        server = Exchange(OF, iter([tape(OF)]), access_token="token", speed=1e5)
-        root = await server.start()
+        server = Exchange(OF, iter([tape(OF)]), access_token="token", speed=1e5, dialect=codec.name)
+        root = await server.start() + urlsplit(codec.root).path
         while server.clock < SESSION.close:
             await asyncio.sleep(0.01)
-        one = history(redis, root, Waits())
+        one = History(codec, ACCOUNT, Budget(redis.url, codec.name, 1000.0, wait=Waits()), root)
         rows = await asyncio.to_thread(one.candles, OF[2], SESSION.open + MINUTE, SESSION.open + 3 * MINUTE)
+        stranger = History(codec, Account(), Budget(redis.url, codec.name, 1000.0, wait=Waits()), root)
+        with pytest.raises(AuthRequired):
+            await asyncio.to_thread(stranger.candles, OF[2], SESSION.open, SESSION.open)
         await server.stop()
 
         expected = bars(OF)

@@ -146,10 +146,12 @@ def test_history_is_the_minutes_that_have_played(history: PolygonHistory | Finnh
     async def story() -> tuple[np.ndarray, bytes]:
         async with running(history.name, tape, hold=True) as url:
             await listen(CODECS[history.name](TICKERS), url, ACCOUNT, first=-1)
-            address = history.address(url + root, INSTRUMENTS[3], SHORT.open, SHORT.close)
-            body, kind = await asyncio.to_thread(get, address, history.headers(ACCOUNT))
-            nobody, _ = await asyncio.to_thread(get, address, history.headers(Account()))
-            return history.read(body, kind, 3), nobody
+            ours, others = (
+                history.call(url + root, of, INSTRUMENTS[3], SHORT.open, SHORT.close) for of in (ACCOUNT, Account())
+            )
+            body, kind = await asyncio.to_thread(get, ours.url, ours.headers)
+            nobody, _ = await asyncio.to_thread(get, others.url, others.headers)
+            return history.read(body, kind, 200, 3), nobody
 
     rows, refused = asyncio.run(story())
 

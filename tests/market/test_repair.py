@@ -8,8 +8,10 @@ from datetime import date, timedelta
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import SecretStr
 
 from market.candles import CANDLE, Candles, Provenance
+from market.codecs import Account
 from market.corrections import PROPOSED
 from market.coverage import Cause, Shortfall, Span, State
 from market.instruments import Instrument, Kind
@@ -96,9 +98,16 @@ def test_an_outage_is_over_when_none_of_its_minutes_is_left() -> None:
 
 
 def test_kites_request_names_its_token_and_the_clock_of_india() -> None:
-    url = KiteHistory().address("https://api.kite.trade", SHARE, OPEN, OPEN + 5 * MINUTE)
+    call = KiteHistory().call(
+        "https://api.kite.trade",
+        Account(api_key=SecretStr("key"), access_token=SecretStr("secret")),
+        SHARE,
+        OPEN,
+        OPEN + 5 * MINUTE,
+    )
 
-    assert url == (
+    assert call.headers["Authorization"] == "token key:secret"
+    assert call.url == (
         "https://api.kite.trade/instruments/historical/738561/minute"
         "?from=2016-08-25+09%3A15%3A00&to=2016-08-25+09%3A20%3A00"
     )

@@ -194,8 +194,8 @@ def test_requests_name_the_minutes_and_hide_the_key() -> None:
     last = START + 3600 * 10**9
     theirs, other = PolygonHistory(), FinnhubHistory()
 
-    polygons = urlsplit(theirs.address(theirs.root, APPLE, START, last))
-    finnhubs = urlsplit(other.address(other.root, APPLE, START, last))
+    calls = [of.call(of.root, ACCOUNT, APPLE, START, last) for of in (theirs, other)]
+    polygons, finnhubs = (urlsplit(call.url) for call in calls)
 
     assert polygons.path == f"/v2/aggs/ticker/AAPL/range/1/minute/{START // 10**6}/{last // 10**6}"
     assert parse_qs(polygons.query)["adjusted"] == ["false"]
@@ -203,12 +203,10 @@ def test_requests_name_the_minutes_and_hide_the_key() -> None:
     assert parse_qs(finnhubs.query) == {
         "symbol": ["AAPL"], "resolution": ["1"], "from": [str(START // 10**9)], "to": [str(last // 10**9)],
     }  # fmt: skip
-    assert theirs.headers(ACCOUNT) == {"Authorization": "Bearer KEY"} and other.headers(ACCOUNT) == {
-        "X-Finnhub-Token": "KEY"
-    }
+    assert [call.headers for call in calls] == [{"Authorization": "Bearer KEY"}, {"X-Finnhub-Token": "KEY"}]
     for history in (theirs, other):
         with pytest.raises(BadValue):
-            history.address(history.root, NIFTY50[0].instrument, START, last)
+            history.call(history.root, ACCOUNT, NIFTY50[0].instrument, START, last)
 
 
 def test_what_the_simulated_servers_answer_reads_back_as_the_tapes_minutes() -> None:
@@ -216,13 +214,13 @@ def test_what_the_simulated_servers_answer_reads_back_as_the_tapes_minutes() -> 
     bars = tape.bars[tape.bars["instrument"] == 0]
 
     read = [
-        PolygonHistory().read(json.dumps(polygon_rest.answer("AAPL", bars)).encode(), "application/json", 0),
-        FinnhubHistory().read(json.dumps(finnhub_rest.answer(bars)).encode(), "application/json", 0),
+        PolygonHistory().read(json.dumps(polygon_rest.answer("AAPL", bars)).encode(), "application/json", 200, 0),
+        FinnhubHistory().read(json.dumps(finnhub_rest.answer(bars)).encode(), "application/json", 200, 0),
     ]
 
     for rows in read:
         assert rows[list(bars.dtype.names)].tolist() == bars.tolist()
     empty = bars[:0]
-    assert len(PolygonHistory().read(json.dumps(polygon_rest.answer("AAPL", empty)).encode(), "", 0)) == 0
-    assert len(FinnhubHistory().read(json.dumps(finnhub_rest.answer(empty)).encode(), "", 0)) == 0
+    assert len(PolygonHistory().read(json.dumps(polygon_rest.answer("AAPL", empty)).encode(), "", 200, 0)) == 0
+    assert len(FinnhubHistory().read(json.dumps(finnhub_rest.answer(empty)).encode(), "", 200, 0)) == 0
     assert np.all(read[0]["completeness"] == 1) and Decimal(int(read[0]["open"][0])) % 100 == 0
