@@ -35,7 +35,7 @@ class Finding:
     def differ(self, what: str, rows: pd.DataFrame) -> None:
         """Note rows that are wrong in one way, the first few by name."""
         if len(rows):
-            named = rows.head(SHOWN).astype(str).agg(" ".join, axis=1)
+            named = [" ".join(map(str, row)) for row in rows.head(SHOWN).itertuples(index=False)]
             self.differences.append(f"{what}: {len(rows)} rows, such as {'; '.join(named)}")
 
 
@@ -114,7 +114,9 @@ def check_received(
         return
     sent = sent.astype(ticks[TICK].dtypes.to_dict())
     finding.differ("candles that stand there twice", candles[candles.duplicated([*KEY, "revision"])][KEY])
-    candles = candles[candles["revision"] == 0]
+    candles = as_told(candles)
+    again = candles[(candles["revision"] > 0) & (candles["interval"] == "1m") & (candles["completeness"] == 1.0)]
+    finding.differ("candles corrected without a cause", again[KEY])
     last = first + minutes * MINUTE
     found = (
         candles[(candles["interval"] == "1m") & (candles["start"] < last)].set_index(["symbol", "start"]).sort_index()
@@ -127,19 +129,24 @@ def check_received(
     _check_sent(found, ticks, sent[(sent["at"] >= first) & (sent["at"] < last)], injected, finding)
 
 
+def as_told(candles: pd.DataFrame) -> pd.DataFrame:
+    """What the feeds made of each candle, in the end: a feed that was found dead takes back what it had vouched for."""
+    told = candles[candles["provenance"] != "REPAIRED"]
+    return told.sort_values([*KEY, "revision"]).drop_duplicates(KEY, keep="last")
+
+
 def check_mended(lake: Path, truth: pd.DataFrame, until: pd.Timestamp, finding: Finding) -> None:
     """Every minute up to `until` that was not whole is the vendor's now, if he has it; no other was touched; and the
     longer candles are those of the minutes as they stand now.
     """
-    candles = table(lake, "candles").sort_values([*KEY, "revision"])
-    newest = candles.drop_duplicates(KEY, keep="last").set_index(["symbol", "start"])
+    candles = table(lake, "candles")
+    newest = candles.sort_values([*KEY, "revision"]).drop_duplicates(KEY, keep="last").set_index(["symbol", "start"])
     minutes = newest[newest["interval"] == "1m"]
-    first = candles[(candles["revision"] == 0) & (candles["interval"] == "1m")].set_index(["symbol", "start"])
+    first = as_told(candles[candles["interval"] == "1m"]).set_index(["symbol", "start"])
     holed = first[(first["completeness"] < 1.0) | (first["provenance"] == "GAP")].index
-    corrected = minutes[minutes["revision"] > 0]
+    corrected = minutes[minutes["provenance"] == "REPAIRED"]
     finding.rows["minutes repaired"] = len(corrected)
     finding.differ("whole minutes corrected", corrected[~corrected.index.isin(holed)].reset_index()[KEY])
-    finding.differ("corrections that are no repairs", corrected[corrected["provenance"] != "REPAIRED"].reset_index())
     told = truth[(truth["interval"] == "1m") & truth["traded"]].set_index(["symbol", "start"])
     both = corrected.join(told, how="left", rsuffix="_true")
     for name in (*PRICES, "volume"):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from pydantic import ValidationError
 from rich.table import Table
 
 from cluster.console import REFUSED, Config, progress, screen, settings_of, told
@@ -65,10 +66,11 @@ def _many(seeds: Iterable[int], minutes: float, config: Path, *, quiet: bool) ->
     for seed in seeds:
         words = ["chaos", "--seed", str(seed), "--minutes", str(minutes), "--json", "--config", str(config)]
         done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)  # noqa: S603
-        if done.returncode not in (0, FAILED):
+        try:
+            outcome = Outcome.model_validate_json(done.stdout.strip().rpartition("\n")[2])
+        except ValidationError:
             typer.echo(f"seed {seed}: {done.stderr.strip() or done.stdout.strip()}", err=True)
-            raise typer.Exit(REFUSED)
-        outcome = Outcome.model_validate_json(done.stdout.strip().splitlines()[-1])
+            raise typer.Exit(REFUSED) from None
         if quiet:
             typer.echo(outcome.model_dump_json())
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import re
 import resource
 import time
 from abc import ABC, abstractmethod
@@ -26,6 +27,10 @@ PAUSE_SECONDS = 6.5
 """Longer than the lease of an owner, 5 s."""
 OUT_OF_ROOM_SECONDS = 2.0
 LARGEST_CUT = 64
+ENTRY = re.compile(rb"\*\d+\r\n\$\d+\r\n")
+"""How a command begins. Source: redis.io/docs/reference/protocol-spec."""
+
+LONGEST_ENTRY = 1 << 20
 
 
 class Injury(ABC):
@@ -129,10 +134,18 @@ class Cut(Injury):
 
 
 def cut(file: Path, rng: random.Random) -> str:
-    """Take up to `LARGEST_CUT` bytes off the end of a file, at least one."""
+    """Take the end of its last entry off an append-only file, up to `LARGEST_CUT` bytes; "" where it has no entry yet.
+
+    What a rewrite wrote stands on the disk before it takes the place of the file: no power cut shortens that.
+    """
     size = file.stat().st_size
-    gone = min(size - 1, rng.randint(1, LARGEST_CUT))
     with file.open("r+b") as opened:
+        opened.seek(max(size - LONGEST_ENTRY, 0))
+        end = opened.read()
+        begun = [found.start() for found in ENTRY.finditer(end)]
+        if not begun:
+            return ""
+        gone = rng.randint(1, min(len(end) - begun[-1] - 1, LARGEST_CUT))
         opened.truncate(size - gone)
     return f"{gone} of {size:,} bytes cut off {file.name}"
 

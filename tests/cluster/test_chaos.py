@@ -120,15 +120,21 @@ def test_the_draws_reach_every_injury_and_repeat_with_their_seed() -> None:
     assert again[0] == again[1]
 
 
-def test_a_cut_takes_a_little_off_the_end(tmp_path: Path) -> None:
-    file = tmp_path / "appendonly.aof"
-    file.write_bytes(bytes(range(256)))
+def test_a_cut_takes_the_end_off_the_last_entry_and_spares_what_was_rewritten(tmp_path: Path) -> None:
+    file, rewritten = tmp_path / "appendonly.aof", b"REDIS0009" + bytes(range(256))
+    whole = b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\n1\r\n"
+    lefts = []
+    for seed in range(40):
+        file.write_bytes(rewritten + whole + whole)
+        cut(file, random.Random(seed))
+        lefts.append(file.read_bytes())
 
-    cut(file, random.Random(2))
-
-    left = file.read_bytes()
-    assert 256 - 64 <= len(left) < 256
-    assert left == bytes(range(len(left)))
+    assert all((rewritten + whole + whole).startswith(left) for left in lefts)
+    assert {len(left) for left in lefts} <= set(range(len(rewritten + whole) + 1, len(rewritten + whole + whole)))
+    assert len(set(lefts)) > 5
+    file.write_bytes(rewritten)
+    assert cut(file, random.Random(1)) == ""
+    assert file.read_bytes() == rewritten
 
 
 def test_back_is_the_first_commit_of_what_came_behind_the_kill() -> None:
