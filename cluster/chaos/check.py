@@ -115,8 +115,8 @@ def check_received(
     sent = sent.astype(ticks[TICK].dtypes.to_dict())
     finding.differ("candles that stand there twice", candles[candles.duplicated([*KEY, "revision"])][KEY])
     candles = as_told(candles)
-    again = candles[(candles["revision"] > 0) & (candles["interval"] == "1m") & (candles["completeness"] == 1.0)]
-    finding.differ("candles corrected without a cause", again[KEY])
+    again = candles[corrected_whole(candles)]
+    finding.differ("candles corrected without a cause", again[again["trades"] > 0][KEY])
     last = first + minutes * MINUTE
     found = (
         candles[(candles["interval"] == "1m") & (candles["start"] < last)].set_index(["symbol", "start"]).sort_index()
@@ -135,6 +135,12 @@ def as_told(candles: pd.DataFrame) -> pd.DataFrame:
     return told.sort_values([*KEY, "revision"]).drop_duplicates(KEY, keep="last")
 
 
+def corrected_whole(candles: pd.DataFrame) -> pd.Series:
+    """Of each candle, whether it is a later revision of a minute that is whole, and no repair."""
+    later = (candles["revision"] > 0) & (candles["provenance"] != "REPAIRED")
+    return later & (candles["interval"] == "1m") & (candles["completeness"] == 1.0)
+
+
 def check_mended(lake: Path, truth: pd.DataFrame, until: pd.Timestamp, finding: Finding) -> None:
     """Every minute up to `until` that was not whole is the vendor's now, if he has it; no other was touched; and the
     longer candles are those of the minutes as they stand now.
@@ -147,7 +153,12 @@ def check_mended(lake: Path, truth: pd.DataFrame, until: pd.Timestamp, finding: 
     corrected = minutes[minutes["provenance"] == "REPAIRED"]
     finding.rows["minutes repaired"] = len(corrected)
     finding.differ("whole minutes corrected", corrected[~corrected.index.isin(holed)].reset_index()[KEY])
-    told = truth[(truth["interval"] == "1m") & truth["traded"]].set_index(["symbol", "start"])
+    truth = truth[truth["interval"] == "1m"].set_index(["symbol", "start"])
+    told = truth[truth["traded"]]
+    quiet = minutes[corrected_whole(minutes)].join(truth, how="left", rsuffix="_true")
+    wrong = quiet[(quiet["traded"] | (quiet["close"] != quiet["close_true"])).fillna(True)].reset_index()
+    finding.differ("quiet minutes that carry another price than the one before them was repaired to", wrong[KEY])
+    finding.explain("quiet minutes behind a repaired one, which carry its price now", len(quiet))
     both = corrected.join(told, how="left", rsuffix="_true")
     for name in (*PRICES, "volume"):
         wrong = both[(both[name] != both[f"{name}_true"]).fillna(True)].reset_index()
