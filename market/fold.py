@@ -21,7 +21,7 @@ MOST_WAITING = 1 << 19
 COUNTS = kernel.COUNTS
 """The names of what a builder counts."""
 
-_VERSION = 4
+_VERSION = 5
 
 
 class CandleBuilder:
@@ -54,7 +54,7 @@ class CandleBuilder:
         self._last = np.zeros(n, kernel.LAST)
         for name in ("session", "volume", "minute", "source"):
             self._last[name] = -1
-        for name in ("at", "price", "base", "carry", "carry_oi"):
+        for name in ("at", "price", "base", "carry", "carry_oi", "before", "risen"):
             self._last[name] = UNKNOWN
         self._last["instrument"] = self._ids
         self._minutes = np.zeros((n, kernel.OPEN_MINUTES), kernel.OPEN_CANDLE)

@@ -24,6 +24,10 @@ batches. The rules, in the order in which a tick meets them:
   it is *unchanged*: a packet that only moved the book.
 - Open is the earliest (at, arrival), close the latest. A volume below the session's highest is old: it adds none and
   sets no close.
+- `DOUBTS` packets in a row that are stamped later than the one with the highest total, and say less, take it back: it
+  was damaged, or trades were cancelled. While its minute is open, what it added is undone; where it is not, or nothing
+  is known from before, the total begins anew. Unless all of it happened in one minute, the minutes it touched are
+  incomplete; one that closes in doubt is whole only up to that packet.
 - The first packet of a session has base 0 if the feeds, one after the other, were LIVE since before the open; else its
   own volume is the base, it adds nothing, and the minute is incomplete.
 - A print (`Flag.PRINT`) adds its own size, whatever came before it. It is a *duplicate* if its instant, price, size and
@@ -64,13 +68,19 @@ FEEDS = 16
 PAST = 64
 WAIT = 5 * SECOND
 """A feed that dies has vouched for at most a second too much; the rest is for a standby that is quicker or slower."""
+DOUBTS = 3
 AHEAD = 16
 """Rows that are asked for before they are needed."""
 MARKS_APART = 2 * SECOND
 """The longest a feed that is LIVE says nothing."""
 
-COUNTS = ("ticks", "late", "duplicate", "unchanged", "off_session", "early", "unpriced", "foreign", "standby", "marks")
-TICKS, LATE, DUPLICATE, UNCHANGED, OFF_SESSION, EARLY, UNPRICED, FOREIGN, STANDBY, MARKS = range(len(COUNTS))
+COUNTS = (
+    "ticks", "late", "duplicate", "unchanged", "off_session", "early", "unpriced", "foreign", "standby", "taken_back",
+    "marks",
+)  # fmt: skip
+TICKS, LATE, DUPLICATE, UNCHANGED, OFF_SESSION, EARLY, UNPRICED, FOREIGN, STANDBY, TAKEN_BACK, MARKS = range(
+    len(COUNTS)
+)
 
 ROLLUPS = np.array([seconds * SECOND for name, seconds in INTERVALS.items() if name != "1m"], np.int64)
 
@@ -97,6 +107,10 @@ LAST = np.dtype(
         ("minute", "i8"),
         ("source", "i8"),
         ("hole", "i8"),
+        ("before", "i8"),
+        ("risen", "i8"),
+        ("lifted", "i8"),
+        ("doubts", "i8"),
     ]
 )
 SHOWN = np.dtype([("at", "i8"), ("volume", "i8"), ("price", "i8")])
@@ -253,9 +267,18 @@ def _ticks(ticks, begin, together, slots, sessions, last, minutes, feeds, world,
                     candle.known_from = max(candle.known_from, at, start + SECOND)
                 me.hole = hole
             old = volume < me.base
+            if not old:
+                me.doubts = 0
+            elif at > me.risen:
+                me.doubts += 1
+                if me.doubts == DOUBTS:
+                    counts[TAKEN_BACK] += 1
+                    if not _take_back(me, volume, start, frontier, minutes[i]):
+                        candle.known_from = max(candle.known_from, at, start + SECOND)
+                    old = False
             if volume > me.base:
                 added = volume - me.base
-                me.base = volume
+                _rise(me, volume, at, price)
                 if me.hole < hole <= start:
                     candle.known_from = max(candle.known_from, at, start + SECOND)
             if me.hole != hole and not old:
@@ -303,6 +326,7 @@ def _plain(ticks, begin, active, frontier, hole, slots, last, minutes):
             and candle.trades > 0
             and me.source == active
             and me.hole == hole
+            and me.doubts == 0
             and base != UNKNOWN
             and volume > base
             and price != UNKNOWN
@@ -311,7 +335,7 @@ def _plain(ticks, begin, active, frontier, hole, slots, last, minutes):
         if row.open_interest != UNKNOWN:
             candle.oi = row.open_interest
         _trade(candle, at, price, volume - base, False)
-        me.base = volume
+        _rise(me, volume, at, price)
         me.at = at
         me.volume = volume
         me.price = price
@@ -338,6 +362,36 @@ def _prefetch(context, ticks, k):
         return context.get_dummy_value()
 
     return types.void(ticks, k), generate
+
+
+@nb.njit(cache=True)
+def _rise(me, volume, at, price):
+    """A total above the session's highest; what it takes to undo it."""
+    me.before = me.base
+    me.risen = at
+    me.lifted = price
+    me.base = volume
+
+
+@nb.njit(cache=True)
+def _take_back(me, volume, start, frontier, open_minutes):
+    """Undo the last rise, for the total is only `volume`; False where the minute that begins at `start` takes in what
+    was traded in another.
+    """
+    wrong = me.base - me.before
+    candle = open_minutes[(me.risen // MINUTE) & (OPEN_MINUTES - 1)]
+    known = me.before != UNKNOWN and me.before <= volume
+    undone = known and frontier <= candle.start <= me.risen < candle.start + MINUTE
+    if undone:
+        candle.volume -= wrong
+        candle.turnover -= wrong * me.lifted
+        if candle.start != start:
+            candle.known_from = max(candle.known_from, candle.start + SECOND)
+    me.base = me.before if known else volume
+    me.before = UNKNOWN
+    me.risen = UNKNOWN
+    me.doubts = 0
+    return undone and candle.start == start
 
 
 @nb.njit(cache=True)
@@ -548,6 +602,9 @@ def _enter(me, session):
     if session > me.session:
         me.session = session
         me.base = UNKNOWN
+        me.before = UNKNOWN
+        me.risen = UNKNOWN
+        me.doubts = 0
 
 
 @nb.njit(cache=True)
@@ -705,6 +762,8 @@ def _close(out, wrote, sessions, last, minutes, buckets, feeds, past, world):
         turnover = 0
         if mine and candle.known_from > start:
             row.completeness = min(covered, (end - candle.known_from) / MINUTE)
+        if mine and me.doubts > 0 and start <= me.risen < end:
+            row.completeness = min(row.completeness, (me.risen - start) / MINUTE)
         if mine and candle.oi != UNKNOWN:
             me.carry_oi = candle.oi
         row.open_interest = me.carry_oi

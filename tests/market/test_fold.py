@@ -103,6 +103,76 @@ def test_an_old_packet_adds_no_volume_and_sets_no_close_but_widens_the_range() -
     assert [row[n] for n in ("low", "close", "volume")] == [90, 101, 60]
 
 
+def seconds(totals: dict[int, int]) -> list[Ticks]:
+    """A tick of a new price and a mark at each of these seconds, with these totals."""
+    return [row for s, total in totals.items() for row in (tick(s, 1000 + s, total), live(s))]
+
+
+def test_a_damaged_total_is_taken_back_when_three_later_packets_say_less() -> None:
+    told = {s: 10 * s for s in range(1, 55)}
+    damaged = builder()
+
+    rows = run(damaged, live(-15), *seconds(told | {20: 1 << 31}), *marks(55, 62))
+
+    [row], [true] = minutes(rows), minutes(run(builder(), live(-15), *seconds(told), *marks(55, 62)))
+    assert damaged.counts["taken_back"] == 1
+    assert [row[n] for n in ("open", "high", "low", "close", "volume", "completeness")] == [
+        true[n] for n in ("open", "high", "low", "close", "volume", "completeness")
+    ]
+    assert abs(int(row["vwap"]) - int(true["vwap"])) <= 1
+
+
+def test_a_minute_that_closes_in_doubt_is_whole_only_up_to_the_damage_and_the_next_begins_anew() -> None:
+    told = {s: 10 * s for s in (*range(1, 60), *range(61, 120))} | {59: 1 << 31}
+    candles = builder()
+
+    rows = minutes(run(candles, live(-15), *seconds(told), *marks(120, 182)))
+
+    assert candles.counts["taken_back"] == 1
+    assert rows["completeness"][0] == pytest.approx(59 / 60)
+    assert rows["completeness"][1] < 1
+    assert (rows["completeness"][2], rows["volume"][2]) == (1, 0)
+
+
+def test_a_total_that_begins_anew_costs_the_minutes_around_it_and_no_more() -> None:
+    told = {s: 1000 + s for s in range(1, 60)} | {s: s - 60 for s in range(61, 240)}
+
+    rows = minutes(run(builder(), live(-15), *seconds(told), *marks(240, 242)))
+
+    assert [c == 1 for c in rows["completeness"]] == [False, False, True, True]
+    assert rows["volume"][2:].tolist() == [60, 60]
+
+
+def test_packets_that_were_overtaken_take_nothing_back() -> None:
+    told = [tick(s, 1000 + s, 10 * s) for s in (1, 2, 9, 3, 4, 5, 6, 7, 8, 10)]
+    candles = builder()
+
+    rows = run(candles, live(-15), *told, live(62))
+
+    assert candles.counts["taken_back"] == 0
+    assert [minutes(rows)[0][n] for n in ("volume", "close", "completeness")] == [100, 1010, 1]
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.integers(0, 50), min_size=100, max_size=170),
+    st.integers(0, 90),
+    st.integers(1, 40).map(lambda bit: 1 << bit),
+)
+def test_one_damaged_total_harms_no_minute_that_calls_itself_whole(steps: list[int], at: int, damage: int) -> None:
+    totals = np.cumsum(np.array(steps) + 1).tolist()
+    told = dict(enumerate(totals, 1))
+    end = marks(len(totals) + 1, 242)
+
+    rows = minutes(run(builder(), live(-15), *seconds(told | {at + 1: totals[at] ^ damage}), *end))
+    true = minutes(run(builder(), live(-15), *seconds(told), *end))
+
+    whole = np.flatnonzero((rows["completeness"] == 1) & (np.append(1, rows["completeness"][:-1]) == 1))
+    harmed = whole[rows["volume"][whole] != true["volume"][whole]]
+    edge = {(at + 1) // 60, (at + 4) // 60}  # a total that is caught up with before three packets have said so
+    assert set(harmed.tolist()) <= edge
+
+
 def test_open_is_the_earliest_and_close_the_latest_by_trade_time() -> None:
     candles = builder()
 
