@@ -273,8 +273,7 @@ def _ticks(ticks, begin, together, slots, sessions, last, minutes, feeds, world,
                 me.doubts += 1
                 if me.doubts == DOUBTS:
                     counts[TAKEN_BACK] += 1
-                    if not _take_back(me, volume, start, frontier, minutes[i]):
-                        candle.known_from = max(candle.known_from, at, start + SECOND)
+                    _take_back(me, volume, start, frontier, minutes[i])
                     old = False
             if volume > me.base:
                 added = volume - me.base
@@ -375,23 +374,23 @@ def _rise(me, volume, at, price):
 
 @nb.njit(cache=True)
 def _take_back(me, volume, start, frontier, open_minutes):
-    """Undo the last rise, for the total is only `volume`; False where the minute that begins at `start` takes in what
-    was traded in another.
-    """
-    wrong = me.base - me.before
-    candle = open_minutes[(me.risen // MINUTE) & (OPEN_MINUTES - 1)]
+    """Undo the last rise, for the total is only `volume`, as the minute says that begins at `start`."""
     known = me.before != UNKNOWN and me.before <= volume
+    candle = open_minutes[(me.risen // MINUTE) & (OPEN_MINUTES - 1)]
     undone = known and frontier <= candle.start <= me.risen < candle.start + MINUTE
     if undone:
+        wrong = me.base - me.before
         candle.volume -= wrong
         candle.turnover -= wrong * me.lifted
-        if candle.start != start:
-            candle.known_from = max(candle.known_from, candle.start + SECOND)
+    if not undone or candle.start != start:
+        for j in range(OPEN_MINUTES):
+            touched = open_minutes[j]
+            if frontier <= touched.start and touched.start + MINUTE > me.risen:
+                touched.known_from = max(touched.known_from, touched.start + SECOND)
     me.base = me.before if known else volume
     me.before = UNKNOWN
     me.risen = UNKNOWN
     me.doubts = 0
-    return undone and candle.start == start
 
 
 @nb.njit(cache=True)
@@ -762,8 +761,8 @@ def _close(out, wrote, sessions, last, minutes, buckets, feeds, past, world):
         turnover = 0
         if mine and candle.known_from > start:
             row.completeness = min(covered, (end - candle.known_from) / MINUTE)
-        if mine and me.doubts > 0 and start <= me.risen < end:
-            row.completeness = min(row.completeness, (me.risen - start) / MINUTE)
+        if mine and me.doubts > 0:
+            row.completeness = min(row.completeness, (min(max(me.risen, start), end) - start) / MINUTE)
         if mine and candle.oi != UNKNOWN:
             me.carry_oi = candle.oi
         row.open_interest = me.carry_oi

@@ -13,6 +13,8 @@ SHOWN = 5
 MINUTE = pd.Timedelta(minutes=1)
 SKEWS = [pd.Timedelta(seconds=s) for s in (0, 2, -2)]
 """How far a vendor's clock may have been off."""
+TAKEN_BACK = 4
+"""Minutes in which even a share that hardly trades has sent three more packets."""
 EDGE = pd.Timedelta(seconds=1)
 TICK = ["symbol", "at", "price", "day_volume"]
 
@@ -103,9 +105,10 @@ def check_received(
 ) -> None:  # fmt: skip
     """A market that does not wait: what was taken in is folded right, what was not is owned up to.
 
-    Every minute of every share stands there exactly once. A whole one equals the fold of the ticks in the lake; one
-    that is not whole lies in an outage of the feed. A tick in the lake was sent; one that was sent in a whole minute
-    and is not there was dropped or damaged on the wire, which the exchange counted.
+    Every minute of every share stands there exactly once. A whole one equals the fold of the ticks in the lake, but for
+    those that were damaged on the wire, and harms no minute but its own and the next; one that is not whole lies in an
+    outage of the feed, or beside such a tick. A tick in the lake was sent; one that was sent in a whole minute and is
+    not there was dropped or damaged on the wire, which the exchange counted.
     """
     ticks, candles = table(lake, "ticks"), table(lake, "candles")
     finding.rows |= {"ticks": len(ticks), "candles": len(candles)}
@@ -124,9 +127,12 @@ def check_received(
     ticks = ticks.drop_duplicates([*TICK]).sort_values(["symbol", "at", "sequence"])
     ticks = ticks.assign(start=ticks["at"].dt.floor("min"))
     ticks = ticks[(ticks["start"] >= first) & (ticks["start"] < last)]
-    _check_whole(found, ticks, grace, finding)
-    _check_holes(found, ticks, first, minutes, outages, finding)
-    _check_sent(found, ticks, sent[(sent["at"] >= first) & (sent["at"] < last)], injected, finding)
+    sent = sent[(sent["at"] >= first) & (sent["at"] < last)]
+    ticks = _recognised(ticks, sent)
+    damaged = ticks[ticks["damaged"]]
+    _check_whole(found, ticks[~ticks["damaged"]], damaged, grace, finding)
+    _check_holes(found, ticks, damaged, first, minutes, outages, finding)
+    _check_sent(found, ticks, sent, injected, finding)
 
 
 def as_told(candles: pd.DataFrame) -> pd.DataFrame:
@@ -191,7 +197,25 @@ def _check_rolled(newest: pd.DataFrame, minutes: pd.DataFrame, finding: Finding)
             finding.differ(f"longer candles with another {field} than their minutes", wrong[[*KEY, field]])
 
 
-def _check_whole(found: pd.DataFrame, ticks: pd.DataFrame, grace: pd.Timedelta, finding: Finding) -> None:
+def _recognised(ticks: pd.DataFrame, sent: pd.DataFrame) -> pd.DataFrame:
+    """Ticks with `sent_at`, when each was sent, and whether it is a state `told` anew to a new line, or `damaged`."""
+    shifted = pd.concat([sent.assign(at=sent["at"] + s, sent_at=sent["at"]) for s in SKEWS]).drop_duplicates(TICK)
+    both = ticks.merge(shifted, on=TICK, how="left").sort_values("at", kind="stable")
+    before = sent[TICK].sort_values("at").assign(known=True)
+    told = pd.merge_asof(both[TICK], before, on="at", by=["symbol", "price", "day_volume"])["known"].notna().to_numpy()
+    unknown = both["sent_at"].isna()
+    return both.assign(told=unknown & told, damaged=unknown & ~told).sort_values(["symbol", "at", "sequence"])
+
+
+def _beside(damaged: pd.DataFrame) -> set[tuple[str, pd.Timestamp]]:
+    """The minutes that a damaged tick may touch: from its own to the one in which its total is taken back."""
+    starts = zip(damaged["symbol"], damaged["start"], strict=True)
+    return {(s, at + k * MINUTE) for s, at in starts for k in range(TAKEN_BACK)}
+
+
+def _check_whole(
+    found: pd.DataFrame, ticks: pd.DataFrame, damaged: pd.DataFrame, grace: pd.Timedelta, finding: Finding
+) -> None:
     closing = ticks["start"] + MINUTE + grace
     late = ticks["received"] > closing - EDGE
     fold = ticks[~late].groupby(["symbol", "start"]).agg(
@@ -204,7 +228,9 @@ def _check_whole(found: pd.DataFrame, ticks: pd.DataFrame, grace: pd.Timedelta, 
     touched = set(ticks[late].set_index(["symbol", "start"]).index)
     near = both.index.isin(touched | {(s, at + MINUTE) for s, at in touched})
     finding.explain("minutes with a tick at the edge of its time", int(near.sum()))
-    both = both[~near]
+    spoilt = both.index.isin(_beside(damaged)) & ~near
+    finding.explain("minutes beside a tick that was damaged on the wire", int(spoilt.sum()))
+    both = both[~near & ~spoilt]
     finding.rows["minutes folded again"] = len(both)
     for name in PRICES:
         wrong = both[(both[name] != both[f"{name}_true"]).fillna(True)].reset_index()
@@ -218,8 +244,9 @@ def _check_whole(found: pd.DataFrame, ticks: pd.DataFrame, grace: pd.Timedelta, 
 
 
 def _check_holes(
-    found: pd.DataFrame, ticks: pd.DataFrame, first: pd.Timestamp, minutes: int, outages: Outages, finding: Finding
-) -> None:
+    found: pd.DataFrame, ticks: pd.DataFrame, damaged: pd.DataFrame, first: pd.Timestamp, minutes: int,
+    outages: Outages, finding: Finding,
+) -> None:  # fmt: skip
     heard = ticks.groupby("symbol")["start"].min()
     must = [
         (s, first + k * MINUTE) for s, since in heard.items() for k in range(minutes) if first + k * MINUTE >= since
@@ -235,27 +262,21 @@ def _check_holes(
     holed = holed.set_index(["symbol", "start"]).join(heard).reset_index()
     owned = outages.touch(holed["before"].fillna(holed["start"]), holed["start"] + MINUTE)
     finding.explain("minutes that are not whole, in an outage of the feed", int(owned.sum()))
-    finding.differ("minutes that are not whole without an outage", holed[~owned][["symbol", "start"]])
+    spoilt = holed.set_index(["symbol", "start"]).index.isin(_beside(damaged))
+    finding.explain("minutes that are not whole, beside a damaged tick", int((spoilt & ~owned).sum()))
+    finding.differ("minutes that are not whole without an outage", holed[~owned & ~spoilt][["symbol", "start"]])
 
 
 def _check_sent(
     found: pd.DataFrame, ticks: pd.DataFrame, sent: pd.DataFrame, injected: dict[str, int], finding: Finding
 ) -> None:
-    shifted = pd.concat([sent.assign(at=sent["at"] + s, sent_at=sent["at"]) for s in SKEWS])
-    both = ticks[TICK].merge(shifted, on=TICK, how="left")
-    strange = both[both["sent_at"].isna()]
-    told = pd.merge_asof(
-        strange[TICK].sort_values("at"), sent[TICK].sort_values("at").assign(known=1),
-        on="at", by=["symbol", "price", "day_volume"],
-    )  # fmt: skip
-    finding.explain("states told anew to a new line", int(told["known"].notna().sum()))
-    strange = told[told["known"].isna()]
-    damaged = injected.get("corrupt", 0)
+    finding.explain("states told anew to a new line", int(ticks["told"].sum()))
+    strange, damaged = ticks[ticks["damaged"]], injected.get("corrupt", 0)
     if len(strange) <= damaged * sent["symbol"].nunique():
         finding.explain("ticks damaged on the wire so that nobody can see it", len(strange))
     else:
         finding.differ("ticks invented", strange[TICK])
-    came = both.dropna(subset=["sent_at"]).set_index(["symbol", "sent_at", "price", "day_volume"]).index
+    came = ticks.dropna(subset=["sent_at"]).set_index(["symbol", "sent_at", "price", "day_volume"]).index
     missing = sent[~sent.set_index(["symbol", "at", "price", "day_volume"]).index.isin(came)]
     whole = found[found["completeness"] == 1.0].index
     missing = missing.assign(start=missing["at"].dt.floor("min")).set_index(["symbol", "start"])

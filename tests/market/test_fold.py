@@ -143,6 +143,15 @@ def test_a_total_that_begins_anew_costs_the_minutes_around_it_and_no_more() -> N
     assert rows["volume"][2:].tolist() == [60, 60]
 
 
+def test_the_minutes_in_which_a_share_that_hardly_trades_is_in_doubt_are_not_whole() -> None:
+    told = {30: 1 << 31, 90: 20, 150: 30, 210: 40, 270: 50, 330: 60}
+
+    rows = minutes(run(builder(), live(-15), *seconds(told), *marks(331, 362)))
+
+    assert [c == 1 for c in rows["completeness"]] == [False, False, False, False, True, True]
+    assert rows["volume"][4:].tolist() == [10, 10]
+
+
 def test_packets_that_were_overtaken_take_nothing_back() -> None:
     told = [tick(s, 1000 + s, 10 * s) for s in (1, 2, 9, 3, 4, 5, 6, 7, 8, 10)]
     candles = builder()
