@@ -117,7 +117,8 @@ class Supervisor:
         self._model = ReadModel(plan.cache)
         self._parts = [Supervised(p) for p in parts]
         self._stopped = False
-        self._held_back = ""
+        self._held_back: str | None = None
+        """Why the feeds wait; None: a Supervisor before this one may have told them to, or not."""
         self._pressure: Pressure = "ok"
         self._trimmed = 0
         self._status: dict[str, Any] = {}
@@ -217,12 +218,13 @@ class Supervisor:
             reason = "the bus has used 80 % of its memory limit"
         elif self._plan.bus_folder and disk_free(self._plan.bus_folder) < DISK_FLOOR:
             reason = f"less than {DISK_FLOOR >> 20} MiB of disk are free"
-        if reason != self._held_back:
+        if reason != (self._held_back or ""):
             self._log.error("feeds_held_back" if reason else "feeds_released", reason=reason or self._held_back)
-            self._held_back = reason
+        if reason or reason != self._held_back:  # again and again: a feed may have been started since
             for one in self._parts:
                 if one.part.asynchronous:
                     one.call("hold_back", reason)
+        self._held_back = reason
 
     def _publish(self) -> None:
         used, limit = self._bus.memory()
@@ -248,7 +250,7 @@ class Supervisor:
             "at": time.time(),
             "parts": parts,
             "bus": bus,
-            "held_back": self._held_back,
+            "held_back": self._held_back or "",
             "supervisor": me,
         }
         self._model.put("status", self._status, STATUS_EXPIRY)

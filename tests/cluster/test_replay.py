@@ -20,6 +20,8 @@ from deltalake import DeltaTable
 
 from adapters import recordings
 from adapters.lake import Lake
+from adapters.readmodel import ReadModel
+from adapters.redis_line import RedisLine
 from cluster.replay import compare
 from market.sessions import MINUTE
 
@@ -118,6 +120,27 @@ def test_parts_killed_on_the_way_leave_the_same_lake(recording: Path, undisturbe
     assert ticks(lake) == ticks(undisturbed)
 
 
+def test_feeds_that_were_held_back_go_on_though_whoever_held_them_died(
+    recording: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    lake = tmp_path / "lake"
+    with started(recording, lake, PACE) as replay:
+        wait(lambda: rows_of(lake, "ticks") > 50, replay)
+        bus, model = RedisLine(line_of(replay, "/bus/redis.conf"), 5.0), ReadModel(line_of(replay, "/cache/redis.conf"))
+        limit = bus.call("CONFIG", "GET", "maxmemory")[1]
+        bus.call("CONFIG", "SET", "maxmemory", "1")
+        wait(lambda: "80 %" in (model.get("status") or {}).get("held_back", ""), replay)
+        victim = process(replay, "ray::Supervisor")
+        assert victim is not None
+        victim.kill()
+        wait(lambda: gone(victim), replay)
+        bus.call("CONFIG", "SET", "maxmemory", limit)
+        out, _ = replay.communicate(timeout=WAIT)
+
+    assert replay.returncode == 0, out
+    assert candles(lake) == candles(undisturbed)
+
+
 def test_a_session_is_not_replayed_into_a_lake_that_has_it(recording: Path, undisturbed: Path) -> None:
     done = bourse("replay", str(recording), "--session", str(DAY), "--lake", str(undisturbed))
 
@@ -210,6 +233,14 @@ def process(replay: subprocess.Popen[str], name: str) -> psutil.Process | None:
         except psutil.NoSuchProcess:
             continue
     return None
+
+
+def line_of(replay: subprocess.Popen[str], name: str) -> str:
+    """Where the descendant listens that is a Redis of this configuration."""
+    server = process(replay, name)
+    assert server is not None
+    path = next(c.laddr for c in server.net_connections("unix") if c.laddr)
+    return f"unix://{path.replace('.starting', '')}"  # its name while it starts; then it is renamed
 
 
 def gone(one: psutil.Process) -> bool:
