@@ -15,6 +15,7 @@ from rich.table import Table
 from cluster.console import Config, refuse, screen, settings_of, told
 from cluster.settings import Settings
 from market.coverage import Shortfall
+from market.notices import FIRST, LAST
 
 app = typer.Typer()
 
@@ -100,7 +101,8 @@ def reconcile(
         typer.Argument(help="The exchange's end-of-day file, CSV or zip; without it the one in DATA/official."),
     ] = None,
     session: Annotated[
-        datetime | None, typer.Option(help="The session; without it the newest one.", formats=["%Y-%m-%d"])
+        datetime | None,
+        typer.Option(help="The session; without it the one the file is of, or the newest.", formats=["%Y-%m-%d"]),
     ] = None,
     as_json: AsJson = False,
     config: Config = Path("cluster.yaml"),
@@ -108,13 +110,15 @@ def reconcile(
     """Put the exchange's own daily candles beside ours and print how near they are; needs a running Bourse."""
     from adapters.bus import Bus
     from adapters.lake import Lake
+    from cluster.calendars import calendar
     from cluster.repairs import stores_of
     from market.vendors.nse_bhavcopy import file_names, read
     from pipelines.reconcile import reconcile as run
 
     settings = settings_of(config)
     with told():
-        day = session.date() if session else _india(_now(settings, running=True))
+        now = _now(settings, running=True)
+        day = session.date() if session else _india(now)
         folder = settings.data / "official"
         here = file or next((p for n in file_names(day) if (p := folder / n).is_file()), None)
         if here is None and not folder.exists():
@@ -125,6 +129,8 @@ def reconcile(
         found = read(_unpacked(here))
         if session and found.day != day:
             refuse(f"{here.name} is of {found.day}, not of {day}")
+        if not calendar(settings, found.day, found.day, found.exchange).on(found.day) or found.day > _india(now):
+            refuse(f"{here.name} is of {found.day}, which is no session of {found.exchange} until now")
         instruments = list(settings.instruments())
         bus = Bus(stores_of(settings).bus)
         result = run(bus, Lake(settings.lake), settings.partitions, instruments, found)
@@ -143,6 +149,7 @@ def reconcile(
 
 
 def _span(held: list[date], since: datetime | None, until: datetime | None) -> tuple[date, date]:
+    held = [d for d in held if FIRST <= d <= LAST]
     today = _india(time.time_ns())
     last = until.date() if until else max(held, default=today)
     first = since.date() if since else min([d for d in held if d <= last], default=last)
