@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 import zipfile
+import zlib
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
@@ -15,6 +16,8 @@ from rich.table import Table
 from cluster.console import Config, refuse, screen, settings_of, told
 from cluster.settings import Settings
 from market.coverage import Shortfall
+from market.errors import BadValue
+from market.holidays import known
 from market.notices import FIRST, LAST
 
 app = typer.Typer()
@@ -22,6 +25,9 @@ app = typer.Typer()
 FAILED = 1
 SHOWN = 40
 LARGEST = 64 << 20
+PACKED = b"PK"
+"""How every zip begins."""
+
 
 Symbols = Annotated[list[str] | None, typer.Argument(help="RELIANCE, NSE:TCS ...; without any: the whole universe.")]
 From = Annotated[datetime | None, typer.Option("--from", help="The first day.", formats=["%Y-%m-%d"])]
@@ -82,8 +88,9 @@ def repair(
 
     settings = settings_of(config)
     with told():
+        named = known("--session", session.date()) if session else None
         now = _now(settings, running=True)
-        last = session.date() if session else _india(now)
+        last = named or _india(now)
         chosen = _chosen(settings, [s for s in symbols.split(",") if s.strip()])
         plan = plan_of(settings, chosen, (last - timedelta(days=days - 1), last), now, again)
         report = run(plan, lambda line: typer.echo(line, err=True))
@@ -186,19 +193,22 @@ def _india(now: int) -> date:
 
 
 def _unpacked(path: Path) -> bytes:
-    """The file, or the one file in a zip. Ends the command where it is neither."""
+    """The file, or the one file in a zip. Ends the command where it is neither; raises BadValue for a zip of more."""
     try:
-        if not zipfile.is_zipfile(path):
-            with path.open("rb") as file:
-                return file.read(LARGEST + 1)
+        with path.open("rb") as file:
+            begin = file.read(len(PACKED))
+            if begin != PACKED:
+                return begin + file.read(LARGEST + 1)
         with zipfile.ZipFile(path) as packed:
             names = packed.namelist()
             if len(names) != 1:
-                refuse(f"{path.name}: {len(names)} files in the zip, where there should be one")
+                raise BadValue(path.name, f"{len(names)} files", "a zip with one file in it")
             with packed.open(names[0]) as inside:
                 return inside.read(LARGEST + 1)
-    except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as e:
+    except OSError as e:
         refuse(f"{path}: {e}")
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as e:
+        refuse(f"{path.name}: a zip that is damaged or of an unusual kind: {e}")
 
 
 def _shortfalls(rows: list[Shortfall]) -> Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -95,3 +96,41 @@ def test_a_day_nobody_knows_in_the_lake_does_not_end_coverage(folder: Path, bus:
 
     assert done.exit_code == 0, done.output
     assert done.stdout.startswith("2016-08-25 to 2016-08-25, 1 symbols, 1 sessions")
+
+
+def zipped(folder: Path, name: str, *files: str) -> Path:
+    path = folder / name
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        for file in files:
+            packed.writestr(file, f"{COLUMNS}\n{SHARE.format(day=date(2016, 8, 25))}\n" * 50)
+    return path
+
+
+def test_a_zip_that_cannot_be_read_is_one_line_that_says_so(folder: Path, bus: str) -> None:
+    two, cut, flipped = zipped(folder, "2.zip", "a", "b"), zipped(folder, "cut.zip", "a"), zipped(folder, "f.zip", "a")
+    cut.write_bytes(cut.read_bytes()[:60])
+    body = bytearray(flipped.read_bytes())
+    body[31 : 31 + 20] = bytes(b ^ 0xFF for b in body[31 : 31 + 20])
+    flipped.write_bytes(body)
+
+    said = [bourse(folder, bus, "reconcile", str(path)) for path in (two, cut, flipped)]
+
+    assert [one.exit_code for one in said] == [2, 2, 2]
+    lines = [one.stderr.splitlines() for one in said]
+    assert lines[0] == ["2.zip: '2 files' is not allowed; a zip with one file in it"]
+    assert [len(one) for one in lines] == [1, 1, 1]
+    assert all("a zip that is damaged" in one for (one,) in lines[1:]), lines
+
+
+def test_a_repair_of_days_nobody_knows_is_one_line(folder: Path, bus: str) -> None:
+    done = bourse(folder, bus, "repair", "--session", "0002-01-01", "--days", "3660")
+
+    assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
+    assert "--session: '0002-01-01' is not allowed; a day from 2000-01-01" in done.stderr
+
+
+def test_a_day_cannot_be_drawn_from_less_than_nothing(folder: Path, bus: str) -> None:
+    done = bourse(folder, bus, "chaos", "--seed", "-1", "--minutes", "0.05")
+
+    assert done.exit_code == 2
+    assert "--seed" in done.stderr and "Traceback" not in done.stderr
