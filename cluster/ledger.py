@@ -15,7 +15,7 @@ from rich.table import Table
 
 from cluster.console import Config, refuse, screen, settings_of, told
 from cluster.settings import Settings
-from market.coverage import Shortfall
+from market.coverage import LONGEST_DAYS, Shortfall
 from market.errors import BadValue
 from market.holidays import known
 from market.notices import FIRST, LAST
@@ -45,7 +45,7 @@ def coverage(
 ) -> None:
     """Which sessions of which symbols are whole, which minutes are not, and why; from the lake alone.
 
-    Without days: the sessions that the lake has.
+    Without days: the sessions that the lake has, of the last two years.
     """
     from adapters.lake import Lake
     from adapters.surveys import survey
@@ -159,9 +159,12 @@ def _span(held: list[date], since: datetime | None, until: datetime | None) -> t
     held = [d for d in held if FIRST <= d <= LAST]
     today = _india(time.time_ns())
     last = until.date() if until else max(held, default=today)
-    first = since.date() if since else min([d for d in held if d <= last], default=last)
+    newest = last.toordinal() - LONGEST_DAYS
+    first = since.date() if since else min([d for d in held if newest <= d.toordinal() and d <= last], default=last)
     if last < first:
         refuse(f"--to {last} is before --from {first}")
+    if first.toordinal() < newest:
+        raise BadValue("--from", first.isoformat(), f"a day at most {LONGEST_DAYS} days before --to, {last}")
     return first, last
 
 

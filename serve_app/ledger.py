@@ -11,11 +11,11 @@ from fastapi.responses import JSONResponse
 
 from adapters.lake import Lake, candle_rows
 from adapters.surveys import compare, survey
+from market.coverage import LONGEST_DAYS
 from market.errors import BadValue
 from market.instruments import Instrument, Universe
 from market.sessions import Sessions, instant
 
-LONGEST_DAYS = 366 * 2
 SHORTFALLS = 1000
 MOST_SESSIONS = 60
 

@@ -98,6 +98,17 @@ def test_a_day_nobody_knows_in_the_lake_does_not_end_coverage(folder: Path, bus:
     assert done.stdout.startswith("2016-08-25 to 2016-08-25, 1 symbols, 1 sessions")
 
 
+def test_coverage_is_of_two_years_at_most(folder: Path, bus: str) -> None:
+    keep(folder, date(2010, 6, 3), date(2016, 8, 25))
+
+    long = bourse(folder, bus, "coverage", "--from", "2000-01-01", "--to", "2035-12-31")
+    newest = bourse(folder, bus, "coverage")
+
+    assert (long.exit_code, long.stderr.count("\n")) == (2, 1)
+    assert "a day at most 732 days before --to" in long.stderr
+    assert newest.stdout.startswith("2016-08-25 to 2016-08-25")
+
+
 def zipped(folder: Path, name: str, *files: str) -> Path:
     path = folder / name
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
