@@ -230,9 +230,11 @@ class Exchange:
             raise web.HTTPNotFound
         if request.method == "POST":
             try:
-                order = Order.model_validate_json(await request.text())
+                order = Order.model_validate_json(await request.read(), strict=True)
             except ValidationError as e:
-                return web.json_response({"error": str(e)}, status=400)
+                first = e.errors(include_url=False, include_input=False)[0]
+                named = ".".join(map(str, first["loc"][:1])) or "body"
+                return web.json_response({"error": f"{named}: {first['msg']}"}, status=400)
             await self.suffer(order)
         return web.json_response({"faults": self._faults.model_dump(), "injected": dict(self.injected)})
 

@@ -56,6 +56,8 @@ def login(
         if token is not None and request_token is not None:
             refuse("--token and --request-token: one of them; the token itself, or what the page gave for it")
         source, mine = _source(settings, vendor), account(settings, vendor)
+        if token is None and entry.ends is None:
+            refuse(f"{vendor} has nothing to log in at: {entry.how}")
         if token is not None:
             secret = _secret(token, "access token")
             found = mine.model_copy(update={"access_token": secret})
@@ -73,6 +75,10 @@ def login(
         Accounts(bus).keep(vendor, found, until)
     holds = "for good" if until is None else f"until {instant(until).astimezone(IST):%Y-%m-%d %H:%M} in India"
     screen.print(f"logged in at {vendor}; it holds {holds}", markup=False)
+    if all(s.kind != vendor for s in settings.feeds.sources.values()):
+        screen.print(
+            f"no feed here is of {vendor}: nobody uses it until one stands in {config}", markup=False, soft_wrap=True
+        )
     if line:
         screen.print(line, markup=False, soft_wrap=True)
 
@@ -137,12 +143,11 @@ def _bus(settings: Settings) -> str:
 
 
 def _secret(given: str, name: str) -> SecretStr:
-    if given != HERE:
-        return SecretStr(given)
-    said = getpass.getpass(f"{name}: ") if sys.stdin.isatty() else sys.stdin.readline()
-    if not said.strip():
+    if given == HERE:
+        given = getpass.getpass(f"{name}: ") if sys.stdin.isatty() else sys.stdin.readline()
+    if not given.strip():
         refuse(f"no {name} was given")
-    return SecretStr(said.strip())
+    return SecretStr(given.strip())
 
 
 def _sessions(settings: Settings) -> Sessions:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, date, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, tzinfo
 from pathlib import Path
 from typing import Annotated
 
@@ -14,13 +14,11 @@ from adapters.notices import Notices, opened
 from cluster.calendars import calendar
 from cluster.console import Config, refuse, screen, settings_of, told
 from cluster.settings import Settings
-from market.errors import BadValue
-from market.holidays import clocks, exchange_named, ruled
+from market.holidays import clocks, exchange_named, ruled, span
 from market.sessions import IST, Session, instant
 from serve_app.shapes import sessions as answer
 
 IMPORT = "import"
-SPAN = timedelta(days=30)
 
 app = typer.Typer()
 
@@ -49,10 +47,7 @@ def sessions(
             return
         if file is not None or source:
             refuse("FILE and --source go with import: bourse sessions import FILE")
-        first = since.date() if since else date.today()
-        last = until.date() if until else first + SPAN
-        if last < first:
-            raise BadValue("--to", last.isoformat(), f"a day not before --from, {first.isoformat()}")
+        first, last = span(since.date() if since else None, until.date() if until else None, date.today())
         name = exchange_named(exchange)
         found = calendar(settings, first, last, name)
     if as_json:

@@ -93,9 +93,13 @@ def _wish(settings: Settings, do: Do, name: str = "") -> None:
             raise BadValue("ports.base", settings.ports.base, "the base of an instance that runs; none does here")
         by = f"{getpass.getuser()}@{socket.gethostname()}"
         bus = Bus(Stores(settings, settings.run_folder).bus)
-        Control(bus).wish(Wish(do=do, feed=name, at=time.time_ns(), by=by))
+        control = Control(bus)
+        control.wish(Wish(do=do, feed=name, at=time.time_ns(), by=by))
+        control.hear()
         bus.close()
     screen.print(f"asked as {by}: {do} {name}".rstrip(), markup=False)
+    for line in control.wishes.doubts(settings.feeds.sources):
+        screen.print(line, markup=False, soft_wrap=True)
 
 
 def tables(record: dict[str, Any]) -> Group:

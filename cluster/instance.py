@@ -159,7 +159,8 @@ class Instance:
         if self._supervisor is not None:
             with contextlib.suppress(ray.exceptions.RayError):
                 ray.get(self._supervisor.stop.options(concurrency_group=CONTROL).remote(), timeout=40)
-        with contextlib.redirect_stderr(io.StringIO()):  # Ray tells at length that what we end has ended
+        # Ray tells at length, on both, that what we end has ended.
+        with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
             if self._serving:
                 from ray import serve
 

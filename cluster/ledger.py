@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 import zipfile
+import zlib
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
@@ -14,13 +15,19 @@ from rich.table import Table
 
 from cluster.console import Config, refuse, screen, settings_of, told
 from cluster.settings import Settings
-from market.coverage import Shortfall
+from market.coverage import LONGEST_DAYS, Shortfall
+from market.errors import BadValue
+from market.holidays import known
+from market.notices import FIRST, LAST
 
 app = typer.Typer()
 
 FAILED = 1
 SHOWN = 40
 LARGEST = 64 << 20
+PACKED = b"PK"
+"""How every zip begins."""
+
 
 Symbols = Annotated[list[str] | None, typer.Argument(help="RELIANCE, NSE:TCS ...; without any: the whole universe.")]
 From = Annotated[datetime | None, typer.Option("--from", help="The first day.", formats=["%Y-%m-%d"])]
@@ -38,7 +45,7 @@ def coverage(
 ) -> None:
     """Which sessions of which symbols are whole, which minutes are not, and why; from the lake alone.
 
-    Without days: the sessions that the lake has.
+    Without days: the sessions that the lake has, of the last two years.
     """
     from adapters.lake import Lake
     from adapters.surveys import survey
@@ -81,8 +88,9 @@ def repair(
 
     settings = settings_of(config)
     with told():
+        named = known("--session", session.date()) if session else None
         now = _now(settings, running=True)
-        last = session.date() if session else _india(now)
+        last = named or _india(now)
         chosen = _chosen(settings, [s for s in symbols.split(",") if s.strip()])
         plan = plan_of(settings, chosen, (last - timedelta(days=days - 1), last), now, again)
         report = run(plan, lambda line: typer.echo(line, err=True))
@@ -100,7 +108,8 @@ def reconcile(
         typer.Argument(help="The exchange's end-of-day file, CSV or zip; without it the one in DATA/official."),
     ] = None,
     session: Annotated[
-        datetime | None, typer.Option(help="The session; without it the newest one.", formats=["%Y-%m-%d"])
+        datetime | None,
+        typer.Option(help="The session; without it the one the file is of, or the newest.", formats=["%Y-%m-%d"]),
     ] = None,
     as_json: AsJson = False,
     config: Config = Path("cluster.yaml"),
@@ -108,13 +117,15 @@ def reconcile(
     """Put the exchange's own daily candles beside ours and print how near they are; needs a running Bourse."""
     from adapters.bus import Bus
     from adapters.lake import Lake
+    from cluster.calendars import calendar
     from cluster.repairs import stores_of
     from market.vendors.nse_bhavcopy import file_names, read
     from pipelines.reconcile import reconcile as run
 
     settings = settings_of(config)
     with told():
-        day = session.date() if session else _india(_now(settings, running=True))
+        now = _now(settings, running=True)
+        day = session.date() if session else _india(now)
         folder = settings.data / "official"
         here = file or next((p for n in file_names(day) if (p := folder / n).is_file()), None)
         if here is None and not folder.exists():
@@ -125,6 +136,8 @@ def reconcile(
         found = read(_unpacked(here))
         if session and found.day != day:
             refuse(f"{here.name} is of {found.day}, not of {day}")
+        if not calendar(settings, found.day, found.day, found.exchange).on(found.day) or found.day > _india(now):
+            refuse(f"{here.name} is of {found.day}, which is no session of {found.exchange} until now")
         instruments = list(settings.instruments())
         bus = Bus(stores_of(settings).bus)
         result = run(bus, Lake(settings.lake), settings.partitions, instruments, found)
@@ -143,11 +156,15 @@ def reconcile(
 
 
 def _span(held: list[date], since: datetime | None, until: datetime | None) -> tuple[date, date]:
+    held = [d for d in held if FIRST <= d <= LAST]
     today = _india(time.time_ns())
     last = until.date() if until else max(held, default=today)
-    first = since.date() if since else min([d for d in held if d <= last], default=last)
+    newest = last.toordinal() - LONGEST_DAYS
+    first = since.date() if since else min([d for d in held if newest <= d.toordinal() and d <= last], default=last)
     if last < first:
         refuse(f"--to {last} is before --from {first}")
+    if first.toordinal() < newest:
+        raise BadValue("--from", first.isoformat(), f"a day at most {LONGEST_DAYS} days before --to, {last}")
     return first, last
 
 
@@ -179,19 +196,22 @@ def _india(now: int) -> date:
 
 
 def _unpacked(path: Path) -> bytes:
-    """The file, or the one file in a zip. Ends the command where it is neither."""
+    """The file, or the one file in a zip. Ends the command where it is neither; raises BadValue for a zip of more."""
     try:
-        if not zipfile.is_zipfile(path):
-            with path.open("rb") as file:
-                return file.read(LARGEST + 1)
+        with path.open("rb") as file:
+            begin = file.read(len(PACKED))
+            if begin != PACKED:
+                return begin + file.read(LARGEST + 1)
         with zipfile.ZipFile(path) as packed:
             names = packed.namelist()
             if len(names) != 1:
-                refuse(f"{path.name}: {len(names)} files in the zip, where there should be one")
+                raise BadValue(path.name, f"{len(names)} files", "a zip with one file in it")
             with packed.open(names[0]) as inside:
                 return inside.read(LARGEST + 1)
-    except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as e:
+    except OSError as e:
         refuse(f"{path}: {e}")
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as e:
+        refuse(f"{path.name}: a zip that is damaged or of an unusual kind: {e}")
 
 
 def _shortfalls(rows: list[Shortfall]) -> Table:

@@ -15,6 +15,7 @@ from cluster import daily, days, feeding, ledger, running, tending
 from cluster.chaos import command
 from cluster.console import Config, screen, settings_of
 from cluster.settings import Settings
+from market.failover import order
 
 app = typer.Typer(
     name="bourse",
@@ -71,10 +72,13 @@ def resolved(settings: Settings) -> Iterator[tuple[str, str]]:
     yield "config", str(settings.file)
     yield "universe", f"{settings.universe}: {len(instruments)} instruments"
     yield "partitions", f"{settings.partitions}, with {', '.join(map(str, in_each))} instruments"
-    for name, source in settings.feeds.sources.items():
-        role = "primary" if name == settings.feeds.primary else "standby"
-        speed = f", speed {source.speed}, seed {source.seed}" if source.kind == "simulated" else ""
-        yield f"feed {name}", f"{source.kind}, {role}, {source.mode}{speed}, fallback {source.fallback or 'none'}"
+    feeds = settings.feeds
+    chain = order(feeds.primary, {name: source.fallback for name, source in feeds.sources.items()})
+    for name, source in feeds.sources.items():
+        role = "primary" if name == feeds.primary else "standby" if name in chain else "spare"
+        yield f"feed {name}", f"{source.kind}, {role}, fallback {source.fallback or 'none'}"
+        said = {"kind", "fallback"} if source.kind == "simulated" else {"kind", "fallback", "dialect", "speed", "seed"}
+        yield from _flat(source.model_dump(exclude=said), f"feed {name}.")
     yield "bus", _store(settings.secrets.bus_url, settings.bus_folder, stores.bus_memory)
     yield "cache", _store(settings.secrets.cache_url, settings.cache_folder, stores.cache_memory)
     yield "lake", settings.lake
@@ -85,6 +89,7 @@ def resolved(settings: Settings) -> Iterator[tuple[str, str]]:
     yield "dashboard", f"http://127.0.0.1:{ports.dashboard}"
     yield "other ports", ", ".join(f"{name} {port}" for name, port in list(ports.named().items())[2:])
     yield "port ranges", ", ".join(f"{name} {first} to {last}" for name, (first, last) in ports.ranges().items())
+    yield from _flat({"feeds": feeds.model_dump(exclude={"primary", "sources"})})
     skip = {"file", "secrets", "universe", "ports", "feeds", "partitions"}
     yield from _flat(settings.model_dump(exclude=skip))
     for name in type(settings.secrets).model_fields:

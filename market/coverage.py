@@ -30,6 +30,8 @@ from market.records import Record
 from market.sessions import IST, MINUTE, Session, Sessions, day_number, instant
 
 MINUTES = INTERVALS["1m"]
+LONGEST_DAYS = 366 * 2
+"""No more is looked at in one go."""
 
 
 class State(StrEnum):

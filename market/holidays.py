@@ -9,7 +9,7 @@ misses every muhurat and disagrees on four more days. NASDAQ and NYSE are the li
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import date, time, tzinfo
+from datetime import date, time, timedelta, tzinfo
 from functools import cache
 from importlib.metadata import version
 from itertools import pairwise
@@ -33,6 +33,7 @@ from market.sessions import (
 )
 
 INDIA = ("NSE", "BSE")
+LISTED = timedelta(days=30)
 PUBLISHED = date(2026, 12, 31)
 """Up to here the exchanges of India have published their holidays; later sessions are all weekdays."""
 
@@ -139,10 +140,8 @@ def sessions_of(exchange: str, first: date, last: date, notices: Iterable[Notice
     Raises BadValue: an exchange nobody knows, days upside down or outside `FIRST` to `LAST`.
     """
     name = exchange_named(exchange)
-    for side, day in (("from", first), ("to", last)):
-        if not FIRST <= day <= LAST:
-            raise BadValue(side, day.isoformat(), f"a day from {FIRST} to {LAST}")
-    if last < first:
+    known("from", first)
+    if known("to", last) < first:
         raise BadValue("to", last.isoformat(), f"a day not before {first.isoformat()}")
     days = {s.date: s for s in (_india(name, first, last) if name in INDIA else _america(name, first, last))}
     told = [*_table(name), *(n for n in notices if n.exchange == name)]
@@ -150,6 +149,28 @@ def sessions_of(exchange: str, first: date, last: date, notices: Iterable[Notice
         if first <= notice.date <= last:
             ruled(days, notice)
     return Sessions(days.values())
+
+
+def known(name: str, day: date) -> date:
+    """The day, if anything can be known of it. Raises BadValue for one outside `FIRST` to `LAST`."""
+    if not FIRST <= day <= LAST:
+        raise BadValue(name, day.isoformat(), f"a day from {FIRST} to {LAST}")
+    return day
+
+
+def span(since: date | None, until: date | None, today: date) -> tuple[date, date]:
+    """The first and the last day of a listing that may leave out either; without both 30 days on from today.
+
+    Raises BadValue.
+
+    >>> span(None, date(2020, 1, 1), date(2026, 11, 21))
+    (datetime.date(2020, 1, 1), datetime.date(2020, 1, 1))
+    """
+    first = known("from", since or min(today, until or today))
+    last = known("to", until or min(first + LISTED, LAST))
+    if last < first:
+        raise BadValue("to", last.isoformat(), f"a day not before `from`, {first.isoformat()}")
+    return first, last
 
 
 def exchange_named(name: str) -> ExchangeName:

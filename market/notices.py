@@ -37,6 +37,9 @@ MOST_ROWS = 10_000
 FIRST, LAST = date(2000, 1, 1), date(2035, 12, 31)
 """Nothing is known of earlier days, and nobody knows of later ones."""
 
+EARLIEST, LATEST = time(0, 15), time(20, 0)
+"""Orders gather for a quarter of an hour before, New York trades on for four behind: all on the session's own day."""
+
 Holiday = Literal["holiday", "listed"]
 """Closed for the whole day; or on the exchange's list of holidays, as Diwali is, on which it has its muhurat."""
 
@@ -147,14 +150,17 @@ def _notice(where: str, row: Any, source: str) -> Notice:
         raise BadValue(f"{where}, hours", told["hours"][:40], "nothing: a holiday has no hours")
     if not halves and kind not in (*closed, Kind.REGULAR, Kind.BUDGET, Kind.SPECIAL):
         raise BadValue(f"{where}, hours", "", "its hours, like 18:00-19:00: none are usual for " + kind)
-    if not 1 <= len(told.get("source", "") or source) <= 200:
-        raise BadValue(f"{where}, source", told.get("source", "")[:40], "who says so: the circular's number and date")
+    if halves and (halves[0][0] < EARLIEST or halves[-1][1] > LATEST):
+        raise BadValue(f"{where}, hours", told["hours"][:40], f"from {EARLIEST:%H:%M} to {LATEST:%H:%M}")
+    told["source"] = " ".join((told.get("source") or source).split())
+    if not 1 <= len(told["source"]) <= 200 or not told["source"].isprintable():
+        raise BadValue(f"{where}, source", told["source"][:40], "who says so: the circular's number and date")
     return Notice(
         exchange=exchange,
         date=_day(f"{where}, date", told.get("date", ""), "%Y-%m-%d", "a date like 2026-11-10"),
         kind=KINDS[kind],
         hours=halves,
-        source=told.get("source", "") or source,
+        source=told["source"],
     )
 
 
@@ -170,7 +176,7 @@ def _nse(name: str, found: Mapping[str, Any], source: str) -> list[Notice]:
         day = _day(f"{where}, tradingDate", str(row.get("tradingDate")), "%d-%b-%Y", "a date like 26-Jan-2023")
         if str(row.get("weekDay")) != f"{day:%A}":
             raise BadValue(f"{where}, weekDay", row.get("weekDay"), f"{day:%A}, which {day} is")
-        told = f"{source or name}: {str(row.get('description', '')).strip() or 'no reason given'}"
+        told = " ".join(f"{source or name}: {str(row.get('description', '')).strip() or 'no reason given'}".split())
         notices.append(Notice(exchange="NSE", date=day, kind="listed", source=told[:200]))
     return notices
 

@@ -32,6 +32,15 @@ class Wishes(Record):
     held: bool = False
     closed: frozenset[str] = frozenset()
 
+    def doubts(self, feeds: Iterable[str]) -> list[str]:
+        """What an operator may not have meant by it, of all the `feeds` there are, each a line."""
+        said = []
+        if self.forced in self.closed:
+            said.append(f"{self.forced} is both forced and closed: it counts and brings nothing; open it, or auto")
+        if self.closed >= set(feeds):
+            said.append("every feed is closed by hand: nothing comes in until one is opened")
+        return said
+
     def after(self, wishes: Iterable[Wish]) -> Wishes:
         """What holds when these have been heard, in their order."""
         forced, held, closed = self.forced, self.held, set(self.closed)

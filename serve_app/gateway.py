@@ -27,7 +27,7 @@ from adapters.readmodel import ReadModel
 from adapters.switches import Switches
 from market.candles import NO_CANDLES, Candles, interval, newest_revisions
 from market.errors import BadValue, LineDown
-from market.holidays import exchange_named, sessions_of
+from market.holidays import exchange_named, sessions_of, span
 from market.instruments import Universe
 from market.sessions import DAY, SECOND, ZONES, ExchangeName, Session, Sessions, instant, nanoseconds
 from serve_app import ledger, problems, shapes
@@ -39,7 +39,6 @@ BATCH = 500
 CANDLES = 1000
 MOST_CANDLES = 10_000
 LONGEST = timedelta(days=366 * 5)
-SPAN = timedelta(days=30)
 STATUS = "status"
 DOWN = ("DOWN", "MUTE", "AUTH_REQUIRED")
 SETTLED = 5 * SECOND
@@ -140,10 +139,7 @@ class Desk:
         """The sessions of an exchange, ours without its name, for 30 days from today without dates. Raises BadValue."""
         exchange = self.exchange if asked is None else exchange_named(asked)
         today = instant(self.follower.quotes.market_time or time.time_ns()).astimezone(ZONES[exchange]).date()
-        first = since or (min(today, until) if until else today)
-        last = until or first + SPAN
-        if last < first:
-            raise BadValue("to", last.isoformat(), f"a day not before `from`, {first.isoformat()}")
+        first, last = span(since, until, today)
         if last - first > LONGEST:
             raise BadValue("from", first.isoformat(), f"a range of at most {LONGEST.days} days")
         mine = self.plan.sessions

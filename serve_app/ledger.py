@@ -11,11 +11,11 @@ from fastapi.responses import JSONResponse
 
 from adapters.lake import Lake, candle_rows
 from adapters.surveys import compare, survey
+from market.coverage import LONGEST_DAYS
 from market.errors import BadValue
 from market.instruments import Instrument, Universe
 from market.sessions import Sessions, instant
 
-LONGEST_DAYS = 366 * 2
 SHORTFALLS = 1000
 MOST_SESSIONS = 60
 
@@ -53,6 +53,8 @@ def install(app: FastAPI, desk: Held, only: Any) -> None:
         chosen = [desk.universe.find(s).symbol for s in symbols.split(",") if s.strip()]
         last = _day("to", until) or _newest(desk)
         first = _day("from", since) or last
+        for name, day in (("from", first), ("to", last)):
+            _known(desk, name, day)
         if last < first or (last - first).days > LONGEST_DAYS:
             raise BadValue("from", first.isoformat(), f"a day not after `to`, at most {LONGEST_DAYS} days before it")
         wanted = list(dict.fromkeys(chosen)) or [i.symbol for i in desk.instruments]
@@ -77,6 +79,13 @@ def _agreement(desk: Held, day: date) -> dict[str, Any] | None:
     if not len(theirs):
         return None
     return compare(desk.lake, desk.instruments, day, theirs).model_dump(mode="json")
+
+
+def _known(desk: Held, name: str, day: date) -> None:
+    """Raises BadValue for a day of which nobody here knows whether it was a session: it is no holiday."""
+    dates = [s.date for s in desk.sessions]
+    if dates and not dates[0] <= day <= dates[-1]:
+        raise BadValue(name, day.isoformat(), f"a day whose sessions are known, from {dates[0]} to {dates[-1]}")
 
 
 def _newest(desk: Held) -> date:

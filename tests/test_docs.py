@@ -120,6 +120,7 @@ def test_the_commands_for_a_running_bourse_work(folder: Path) -> None:
         assert {c for c, d in done.items() if c.startswith("curl") and not d.stdout.startswith("{")} == set()
         assert "NSE:RELIANCE" in done[next(c for c in done if "/api/stock/RELIANCE" in c)].stdout
         assert up.wait(60) == 0
+        assert "(raylet)" not in (folder / "screen.txt").read_text()
     finally:
         if up.poll() is None:
             up.send_signal(signal.SIGINT)

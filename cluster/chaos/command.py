@@ -25,7 +25,7 @@ app = typer.Typer()
 
 @app.command()
 def chaos(
-    seed: Annotated[int, typer.Option(help="What is drawn: the day, and what is done to whom when.")] = 1,
+    seed: Annotated[int, typer.Option(help="What is drawn: the day, and what is done to whom when.", min=0)] = 1,
     seeds: Annotated[int, typer.Option(help="So many runs, with this seed and the ones behind it.", min=1)] = 1,
     minutes: Annotated[float, typer.Option(help="How long the day takes on the clock.", min=0.05, max=375)] = 1.0,
     json: Annotated[bool, typer.Option("--json", help="One object a run.")] = False,

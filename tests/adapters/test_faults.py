@@ -219,14 +219,33 @@ def test_rest_fails_at_a_rate(name: str, status: int) -> None:
     assert told["injected"] == {name: codes.count(status)}
 
 
-@pytest.mark.parametrize("wrong", ['{"drop":2}', '{"drop":"x"}', '{"speed":1}', "{", '{"cut":5}'])
-def test_a_wrong_order_changes_nothing(wrong: str) -> None:
-    async def story() -> tuple[int, Faults]:
+WRONG = (
+    b'{"drop":2}', b'{"drop":"x"}', b'{"speed":1}', b"{", b'{"cut":5}', b'{"mute":"yes"}', b'{"mute":1}',
+    b'{"drop":"0.5"}', b'\xff\xfe{"mute":true}',
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_wrong_order_changes_nothing_and_is_refused_in_one_line(wrong: bytes) -> None:
+    async def story() -> tuple[int, str, Faults]:
         async with running([short()], speed=STILL) as (exchange, url), aiohttp.ClientSession() as web:
             answer = await web.post(f"{url}/simulation/faults", data=wrong)
-            return answer.status, exchange.faults
+            return answer.status, (await answer.json())["error"], exchange.faults
 
-    assert run(story()) == (400, Faults())
+    status, said, faults = run(story())
+
+    assert (status, faults) == (400, Faults())
+    assert "\n" not in said and "http" not in said
+
+
+def test_an_order_is_read_whatever_charset_its_sender_names() -> None:
+    async def story() -> Faults:
+        async with running([short()], speed=STILL) as (exchange, url), aiohttp.ClientSession() as web:
+            kind = {"Content-Type": "application/json; charset=nosuch"}
+            await web.post(f"{url}/simulation/faults", data=b'{"drop":1,"cut":true}', headers=kind)
+            return exchange.faults
+
+    assert run(story()) == Faults(drop=1.0)
 
 
 async def order(web: aiohttp.ClientSession, url: str, **asked: Any) -> dict[str, Any]:

@@ -110,6 +110,11 @@ def test_a_token_is_taken_as_it_is_and_the_list_comes_with_it(tmp_path: Path, bu
     [
         (("login", "kite", "--token", "-"), "stale\n", "log in"),
         (("login", "kite", "--token", "-"), "\n", "no access token was given"),
+        (("login", "kite", "--token", ""), "", "no access token was given"),
+        (("login", "kite", "--token", "  "), "", "no access token was given"),
+        (("login", "kite", "--request-token", ""), "", "no request token was given"),
+        (("login", "polygon"), "", "bourse login polygon --token -, with the API key"),
+        (("login", "finnhub", "--request-token", "x"), "", "bourse login finnhub --token -, with the API key"),
         (("login", "zerodha"), "", "kite, flattrade"),
         (("login", "kite", "--token", "-", "--request-token", "-"), "", "one of them"),
         (("login", "mstock"), "", "totp_secret"),
@@ -124,6 +129,13 @@ def test_a_login_that_cannot_be_is_one_line_and_keeps_nothing(
     assert done.exit_code == 2
     assert why in done.output
     assert Accounts(bus).find("kite") is None
+
+
+def test_a_login_that_no_feed_here_uses_says_so(tmp_path: Path, bus: str) -> None:
+    done = bourse(tmp_path, "http://127.0.0.1:9", bus, "login", "polygon", "--token", "-", said="key\n")
+
+    assert done.exit_code == 0, done.output
+    assert "no feed here is of polygon" in done.stdout
 
 
 def test_without_an_instance_nothing_is_taken(tmp_path: Path) -> None:

@@ -67,6 +67,13 @@ def test_sessions_are_listed_with_their_hours_kind_phases_and_source(folder: Pat
     assert lines[3] == "1 sessions of NSE from 2021-02-24 to 2021-02-24"
 
 
+def test_with_an_end_alone_the_listing_ends_there(folder: Path) -> None:
+    done = bourse(folder, "NSE", "--to", "2020-01-01")
+
+    assert done.exit_code == 0, done.output
+    assert done.stdout.splitlines()[-1] == "1 sessions of NSE from 2020-01-01 to 2020-01-01"
+
+
 def test_as_json_each_session_has_every_clock(folder: Path) -> None:
     done = bourse(folder, "NASDAQ", "--from", "2024-11-28", "--to", "2024-11-30", "--json")
 
@@ -83,7 +90,8 @@ def test_as_json_each_session_has_every_clock(folder: Path) -> None:
     ("words", "said"),
     [
         (["LSE"], "exchange: 'LSE' is not allowed; one of NSE, BSE, NASDAQ, NYSE"),
-        (["NSE", "--from", "2024-01-02", "--to", "2024-01-01"], "a day not before --from, 2024-01-02"),
+        (["NSE", "--from", "2024-01-02", "--to", "2024-01-01"], "a day not before `from`, 2024-01-02"),
+        (["NSE", "--from", "9999-12-31"], "from: '9999-12-31' is not allowed; a day from 2000-01-01 to 2035-12-31"),
         (["NSE", "--from", "1999-12-31"], "a day from 2000-01-01 to 2035-12-31"),
         (["NSE", "--from", "2024-01-02", "--to", "2040-01-01"], "a day from 2000-01-01 to 2035-12-31"),
         (["NSE", "--from", "24/01/2024"], "%Y-%m-%d"),

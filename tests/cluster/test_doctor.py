@@ -121,6 +121,24 @@ def test_check_prints_where_everything_is(tmp_path: Path) -> None:
     assert "hush" not in said.output
 
 
+def test_check_prints_the_settings_of_each_feed_and_what_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "cluster.yaml"
+    feeds = "{grace_seconds: 1.5, return_after_seconds: 31, primary: a, sources: {a: {kind: kite, fallback: b}, "
+    feeds += "b: {kind: simulated, dialect: mstock, mute_after_seconds: 4}, c: {kind: kite, url: 'ws://127.0.0.1:9/'}}}"
+    file.write_text(HEAD + f"metadata: {{bourse: {{feeds: {feeds}}}}}\n")
+
+    said = CliRunner().invoke(app, ["check", "--config", str(file)])
+
+    found = {tuple(line.split()) for line in said.stdout.splitlines()}
+    assert said.exit_code == 0, said.output
+    for line in (
+        "feed a kite, primary, fallback b", "feed b simulated, standby, fallback none", "feed b.dialect mstock",
+        "feed b.mute_after_seconds 4.0", "feed c kite, spare, fallback none", "feed c.url ws://127.0.0.1:9/",
+        "feeds.grace_seconds 1.5", "feeds.return_after_seconds 31.0", "feeds.arbitrate False",
+    ):  # fmt: skip
+        assert tuple(line.split()) in found, line
+
+
 @pytest.mark.parametrize("command", ["check", "doctor"])
 def test_a_wrong_config_is_one_line_on_the_error_stream_and_exit_code_2(tmp_path: Path, command: str) -> None:
     file = tmp_path / "cluster.yaml"

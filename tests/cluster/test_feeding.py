@@ -67,6 +67,14 @@ def test_open_and_auto_take_it_back(config: Path) -> None:
     assert control.wishes == Wishes()
 
 
+def test_closing_the_forced_feed_or_the_last_one_is_said(config: Path) -> None:
+    said = [bourse("feed", *words, "-c", config)[1] for words in (("force", "sim"), ("close", "sim"), ("open", "sim"))]
+
+    assert [one.count("\n") for one in said] == [1, 3, 1]
+    assert "sim is both forced and closed" in said[1]
+    assert "every feed is closed by hand" in said[1]
+
+
 def test_a_feed_nobody_knows_is_one_line(config: Path) -> None:
     code, _, error = bourse("feed", "force", "kite", "-c", config)
 

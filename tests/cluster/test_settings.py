@@ -16,7 +16,7 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 from adapters.redis_line import without_password
 from cluster.document import check_with_ray
 from cluster.ports import SPAN, Ports
-from cluster.settings import Settings, private_folder, read, temporary
+from cluster.settings import Secrets, Settings, private_folder, read, temporary
 from market.errors import BadSetting, StoreRefused
 
 OURS = Path(__file__).resolve().parents[2] / "cluster.yaml"
@@ -58,6 +58,12 @@ def test_our_file_shows_every_default_as_it_is(tmp_path: Path) -> None:
     left_out = settings(tmp_path)
 
     assert written.model_dump(exclude={"file"}) == left_out.model_dump(exclude={"file"})
+
+
+def test_our_file_names_every_secret_of_the_environment() -> None:
+    words = set(re.findall(r"\w+", OURS.read_text()))
+
+    assert {name.upper() for name in Secrets.model_fields} <= words
 
 
 def test_the_ports_in_the_start_commands_are_those_of_the_base() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from market.errors import BadValue
-from market.notices import FIELDS, MOST_ROWS, Notice, hours, merged, read, text
+from market.notices import EARLIEST, FIELDS, LATEST, MOST_ROWS, Notice, hours, merged, read, text
 from market.sessions import ZONES, Kind
 
 HEAD = ",".join(FIELDS)
@@ -32,6 +32,14 @@ def test_a_json_circular_may_leave_the_source_to_the_caller() -> None:
     assert read("c.json", json.dumps(rows), "BSE notice 1") == [
         Notice(exchange="BSE", date=date(2026, 2, 1), kind=Kind.BUDGET, source="BSE notice 1")
     ]
+
+
+def test_a_source_over_two_lines_becomes_one() -> None:
+    told = read(
+        "c.csv", f'{HEAD}\nNSE,2026-11-09,holiday,,"NSE/CMTR/1\r\n of  9 November"\nNSE,2026-11-10,holiday,,', "a\nb"
+    )
+
+    assert [n.source for n in told] == ["NSE/CMTR/1 of 9 November", "a b"]
 
 
 def test_nse_s_own_list_of_holidays_is_taken_for_shares(shared: Path) -> None:
@@ -55,7 +63,10 @@ def test_nse_s_own_list_of_holidays_is_taken_for_shares(shared: Path) -> None:
         ("NSE,2026-11-08,regular,09:15-24:30,X", "hours like"),
         ("NSE,2026-11-08,regular,15:30-09:15,X", "an open before its close"),
         ("NSE,2026-11-08,drill,09:15-10:00 09:45-12:00,X", "the first half before the second"),
+        ("NSE,2026-11-08,drill,00:00-15:59,X", "from 00:15 to 20:00"),
+        ("NSE,2026-11-08,drill,09:15-20:01,X", "from 00:15 to 20:00"),
         ("NSE,2026-11-08,holiday,,", "who says so"),
+        ("NSE,2026-11-08,holiday,,\x1b[2J", "who says so"),
         ("NSE,2026-11-08,holiday,,X,more", "a text for each of exchange, date"),
         ("NSE,2026-11-08,holiday,,X\nNSE,2026-11-08,regular,,Y", "each day once; see row 1"),
     ],
@@ -96,7 +107,9 @@ def test_of_two_words_about_a_day_the_newer_counts() -> None:
     assert [(n.date.day, n.source) for n in merged(old, new)] == [(8, "B"), (9, "A")]
 
 
-clocks = st.lists(st.times(), min_size=4, max_size=4, unique_by=lambda t: (t.hour, t.minute)).map(sorted)
+clocks = st.lists(st.times(EARLIEST, LATEST), min_size=4, max_size=4, unique_by=lambda t: (t.hour, t.minute)).map(
+    sorted
+)
 notices = st.builds(
     lambda exchange, day, kind, edges, source: Notice(
         exchange=exchange,
@@ -111,7 +124,7 @@ notices = st.builds(
     st.dates(date(2000, 1, 1), date(2035, 12, 31)),
     st.sampled_from(["holiday", "listed", *Kind]),
     clocks,
-    st.text(min_size=1, max_size=200).filter(lambda s: s.strip() == s),
+    st.text(st.characters(categories=["L", "N", "P", "S"]), min_size=1, max_size=200),
 )
 
 

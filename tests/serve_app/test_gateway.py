@@ -680,6 +680,8 @@ def test_a_session_has_hours_phases_and_a_source(house: House) -> None:
 @pytest.mark.parametrize(
     "query",
     [
+        {"from": "9999-12-31"},
+        {"to": "0001-01-01"},
         {"exchange": "LSE"},
         {"from": "2021-13-01"},
         {"from": "2021-02-03", "to": "2021-02-02"},

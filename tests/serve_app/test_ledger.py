@@ -90,6 +90,14 @@ def test_a_slip_in_the_question_is_said(house: House, query: dict[str, str]) -> 
     assert answer.json()["allowed"]
 
 
+@pytest.mark.parametrize("asked", [("2016-08-24", "2016-08-29"), ("2016-08-23", "2016-08-24"), ("9999-12-31",) * 2])
+def test_a_day_beyond_the_calendar_is_refused_and_no_holiday(house: House, asked: tuple[str, str]) -> None:
+    answer = house.client.get("/api/v1/coverage", params={"from": asked[0], "to": asked[1]})
+
+    assert answer.status_code == 422
+    assert answer.json()["allowed"] == "a day whose sessions are known, from 2016-08-24 to 2016-08-26"
+
+
 def test_agreement_compares_ours_with_the_exchanges_own(house: House) -> None:
     house.keep(
         candle(RELIANCE, YESTERDAY, 0, 100.05, DAY, volume=1000),
