@@ -322,7 +322,7 @@ def test_a_price_times_a_volume_that_no_market_has_is_bad_until_both_come_again(
     feed = codec()
 
     with pytest.raises(BadPayload, match="an amount that no market has"):
-        say(feed, {**SNAPSHOT, "lp": "100000000000", "v": "1000000000000"})
+        say(feed, {**SNAPSHOT, "lp": "100000000000", "v": "999999999999"})
     quiet = say(feed, {"t": "df", "e": "NSE", "tk": "22", "bp1": "1156.05"})
     [row] = trades(say(feed, {"t": "df", "e": "NSE", "tk": "22", "lp": "1156.30", "v": "10433"}))
 
