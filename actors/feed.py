@@ -38,7 +38,7 @@ from market.instruments import partition_of
 from market.listings import Listing
 from market.sessions import MINUTE, SECOND, Phase, Sessions
 from market.ticks import NO_TICKS, FeedState, Kind, Ticks
-from market.troubles import Health, Troubles
+from market.troubles import BY_HAND, Health, Troubles
 from market.vendors import VENDORS
 
 ENTRY_FRAMES = 20
@@ -46,8 +46,6 @@ TICK_SECONDS = 0.25
 SHOWN_SECONDS = 1.0
 LARGEST_SKEW = 30 * SECOND
 """Further than this our clock is not the exchange's; `bourse doctor` looks at that."""
-
-BY_HAND = "closed by hand"
 
 
 class Feed:

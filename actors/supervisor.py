@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 import zlib
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -22,10 +23,13 @@ from ray.exceptions import RayError
 
 from actors.measures import gauge, resident_bytes
 from adapters import logs
+from adapters.alerts import Alerts
 from adapters.bus import Bus, Pressure, disk_free
 from adapters.readmodel import ReadModel
+from market.alerts import OperatorAlert
 from market.errors import LineDown
 from market.records import Record
+from market.troubles import PartTroubles, absent
 
 CONTROL = "control"
 NAMESPACE = "bourse"
@@ -98,6 +102,7 @@ class Supervised:
         self.died_at = -DYING_SECONDS
         self.died_of = ""
         self.ended = False
+        self.troubles = PartTroubles(part.name)
 
     def call(self, method: str, *arguments: object) -> ray.ObjectRef:
         """Call a control method, beside the running `run`."""
@@ -116,6 +121,9 @@ class Supervisor:
         self._bus = Bus(plan.bus)
         self._model = ReadModel(plan.cache)
         self._parts = [Supervised(p) for p in parts]
+        self._alerts = Alerts(self._bus)
+        self._recalled = False
+        self._untold: deque[OperatorAlert] = deque()
         self._stopped = False
         self._held_back: str | None = None
         """Why the feeds wait; None: a Supervisor before this one may have told them to, or not."""
@@ -135,6 +143,7 @@ class Supervisor:
             try:
                 self._keep_bus()
                 self._publish()
+                self._tell()
             except LineDown as e:
                 self._log.warning("store_down", reason=e.reason)
             time.sleep(max(0.0, TURN_SECONDS - (time.monotonic() - began)))
@@ -175,6 +184,7 @@ class Supervisor:
                 one.patience = START_SECONDS
                 one.died_at = time.monotonic()
                 one.died_of = str(e).strip().splitlines()[-1][:200]
+                one.troubles.broke(time.time_ns(), one.died_of)
                 self._log.error(
                     "part_died", part=one.part.name, restarts=one.restarts, reason=str(e).strip().splitlines()[-1][:300]
                 )
@@ -254,3 +264,19 @@ class Supervisor:
             "supervisor": me,
         }
         self._model.put("status", self._status, STATUS_EXPIRY)
+
+    def _tell(self) -> None:
+        """What an operator must hear of the parts; what our predecessor told and is not over is taken up."""
+        if not self._recalled:
+            told = self._alerts.recent()
+            for one in self._parts:
+                one.troubles = PartTroubles(one.part.name, told)
+            self._recalled = True
+        for one in self._parts:
+            due = one.troubles.step(time.time_ns(), absent(one.health))
+            if due is not None:
+                self._untold.append(due)
+        while self._untold:
+            self._alerts.tell(self._untold[0])
+            self._log.warning("alert", part=self._untold[0].subject, text=self._untold[0].text)
+            self._untold.popleft()

@@ -28,6 +28,8 @@ from market.errors import LineDown
 NAMESPACE = "bourse"
 LOOPBACK = "127.0.0.1"
 START_SECONDS = 120.0
+PROXY_SECONDS = 60
+"""Serve ends a proxy that is not ready by then, and whoever waits for it is told that it died; it waits a minute."""
 END_SECONDS, LEAVE_SECONDS = 15.0, 3.0
 PROXY = "proxy"
 """HAProxy's folder in the run folder. Ray puts a node's id of 56 letters into the path of its sockets, which HAProxy
@@ -56,6 +58,7 @@ def environment(settings: Settings, folder: Path) -> dict[str, str]:
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_USE_GRPC_BY_DEFAULT": "1",
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": str(PROXY_SECONDS),
         "RAY_SERVE_HAPROXY_MAXCONN": str(connections()),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(ports.haproxy_metrics),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(ports.haproxy_stats),

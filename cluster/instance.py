@@ -14,7 +14,7 @@ import os
 import random
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -80,19 +80,20 @@ class Instance:
         self._running = self._supervisor.run.remote()
 
     def gateway(self, application: Any) -> None:
-        """Serve the gateway and wait until it answers."""
+        """Serve the gateway and wait until it answers. Raises LineDown when Ray Serve does not come up."""
         from ray import serve
 
         logging.getLogger("ray.serve").setLevel(logging.WARNING)
         ports = self.settings.ports
         self._serving = True
-        serve.start(
-            proxy_location="EveryNode",
-            http_options={"host": "127.0.0.1", "port": ports.http},
-            grpc_options={"port": ports.serve_grpc},
-            logging_config={"encoding": "JSON", "enable_access_log": False},
-        )
-        serve.run(application, name="gateway", route_prefix="/")
+        with in_one_line(self.addresses.get("logs")):
+            serve.start(
+                proxy_location="EveryNode",
+                http_options={"host": "127.0.0.1", "port": ports.http},
+                grpc_options={"port": ports.serve_grpc},
+                logging_config={"encoding": "JSON", "enable_access_log": False},
+            )
+            serve.run(application, name="gateway", route_prefix="/")
         self.addresses["gateway"] = f"http://127.0.0.1:{ports.http}"
 
     def status(self) -> dict[str, Any]:
@@ -183,6 +184,18 @@ class Instance:
         lock.write(str(os.getpid()))
         lock.flush()
         return lock
+
+
+@contextlib.contextmanager
+def in_one_line(logs: str | None) -> Iterator[None]:
+    """What Ray tells at length when its Serve does not come up becomes one LineDown that names the logs."""
+    import ray
+
+    try:
+        yield
+    except (ray.exceptions.RayError, TimeoutError) as e:
+        said = str(e).strip().splitlines() or [type(e).__name__]
+        raise LineDown("gateway", f"Ray Serve did not come up: {said[0]}; is the machine busy? see {logs}") from e
 
 
 def end_orphans(run: Path, ports: Ports) -> list[str]:

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from adapters.listings import Listings
 from cluster.broker import known, origin
 from cluster.calendars import calendar
-from cluster.settings import Settings, Source
+from cluster.settings import Settings
 from cluster.stores import Stores
 from cluster.wiring import DEMO_KEY, DEMO_TOKEN, account, exchange_ports
 from market.codecs import Account
@@ -34,7 +34,7 @@ def plan_of(settings: Settings, symbols: tuple[str, ...], span: tuple[date, date
     if not demo:
         of = known(account(settings, source.kind), source, stores.bus)
         listing = Listings(stores.bus).find(source.kind)
-    vendor = _vendor(source)
+    vendor = source.vendor
     ports = exchange_ports(settings.feeds.sources, settings, settings.ports.exchange)
     behind = f"ws://127.0.0.1:{ports[name]}" if name in ports else source.url
     return RepairPlan(
@@ -53,8 +53,3 @@ def plan_of(settings: Settings, symbols: tuple[str, ...], span: tuple[date, date
         account=of,
         again=again,
     )
-
-
-def _vendor(source: Source) -> str:
-    """Whose history a feed's account opens; the simulated exchange has that of the vendor it speaks for."""
-    return source.dialect if source.kind == SIMULATED else source.kind

@@ -28,6 +28,7 @@ from market.records import Record
 from market.sessions import exchange_of
 from market.timetable import Job
 from market.universes import UNIVERSES, universe
+from market.vendors import PRINTERS
 
 UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 MOST_FEEDS = 15
@@ -78,6 +79,11 @@ class Source(Record):
     speed: Speed = Field(default=10.0, description="a number above 0, at most 100000, or max")
     seed: int = Field(default=7, ge=0, le=2**63 - 1, description="a whole number, 0 or more")
     mute_after_seconds: float = Field(default=3.0, gt=0, le=600, description="seconds above 0, at most 600")
+
+    @property
+    def vendor(self) -> str:
+        """Whose stream it speaks."""
+        return self.dialect if self.kind == "simulated" else self.kind
 
 
 class Feeds(Record):
@@ -259,6 +265,7 @@ class Settings(Record):
     def _agree(self) -> Settings:
         _check_universe(self.universe)
         _check_feeds(self.feeds)
+        _check_vendors(self.feeds.sources, self.instruments())
         _check_timetable(self.timetable)
         if self.actors.candles.count > self.partitions:
             allowed = f"1 to {self.partitions}, the number of partitions"
@@ -340,6 +347,21 @@ def _check_feeds(feeds: Feeds) -> None:
         for key in ("dialect", "speed", "seed"):
             if source.kind != "simulated" and key in source.model_fields_set:
                 raise BadValue(f"{at}.{key}", getattr(source, key), "only a simulated feed has one")
+
+
+def _check_vendors(sources: Mapping[str, Source], instruments: Universe) -> None:
+    exchanges = " and ".join(sorted({one.exchange for one in instruments}))
+    able = sorted({vendor for one in instruments for vendor in one.tokens})
+    at = {n: f"feeds.sources.{n}.{'dialect' if s.kind == 'simulated' else 'kind'}" for n, s in sources.items()}
+    for name, source in sources.items():
+        if source.vendor not in able:
+            raise BadValue(at[name], source.vendor, f"a vendor with instruments of {exchanges}: {', '.join(able)}")
+    # Two vendors number one trade differently, and no print is known again in a running total.
+    printer = next((name for name, source in sources.items() if source.vendor in PRINTERS), None)
+    for name, source in sources.items():
+        if printer is not None and source.vendor != sources[printer].vendor:
+            allowed = f"{sources[printer].vendor}, as the feed {printer}: what both tell would count twice"
+            raise BadValue(at[name], source.vendor, allowed)
 
 
 def _check_timetable(timetable: Mapping[str, Job]) -> None:

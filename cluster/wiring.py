@@ -171,7 +171,7 @@ class Wiring:
             **self._bus(),
             name=name,
             source=number,
-            vendor=source.dialect if simulated else source.kind,
+            vendor=source.vendor,
             url=self._url(name, source),
             user="" if simulated else mine.user,
             api_key=key,

@@ -20,6 +20,9 @@ from __future__ import annotations
 
 from typing import Any
 
+MOST_REASON = 500
+"""Characters of a `BadPayload.reason`: it goes into a line of the log, and no vendor chooses how long that is."""
+
 
 class BourseError(Exception):
     """The root of everything Bourse raises on purpose."""
@@ -28,10 +31,12 @@ class BourseError(Exception):
 class BadPayload(BourseError):
     """A vendor's message that cannot be read.
 
-    `rest` holds the rows of the message that could be read all the same (a `TICK` array), or None.
+    `rest` holds the rows of the message that could be read all the same (a `TICK` array), or None. `reason` may quote
+    the message, and is cut to `MOST_REASON` characters.
     """
 
     def __init__(self, source: str, payload: bytes, reason: str, rest: Any = None) -> None:
+        reason = reason if len(reason) <= MOST_REASON else f"{reason[: MOST_REASON - 3]}..."
         super().__init__(source, payload, reason, rest)
         self.source, self.payload, self.reason, self.rest = source, payload, reason, rest
 

@@ -62,6 +62,11 @@ DEPTH = np.dtype(
 
 Ticks = npt.NDArray[np.void]
 
+LARGEST_TURNOVER = 1 << 57
+"""A price times the day's volume is below: 1.4e13 rupees, more than all shares of NSE turn over in a week. The builder
+sums such products in 64 bits; a vendor's nonsense must not make them overflow.
+"""
+
 
 class Kind(IntEnum):
     """What a row is."""
@@ -105,6 +110,13 @@ def blank(count: int) -> Ticks:
     for name in ("price", "day_volume", "open_interest", "bid", "bid_quantity", "ask", "ask_quantity"):
         rows[name] = UNKNOWN
     return rows
+
+
+def plausible(price: npt.NDArray[np.int64], day_volume: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Which prices times their volumes, (n,), stay below `LARGEST_TURNOVER`; an UNKNOWN volume counts as one."""
+    most = (LARGEST_TURNOVER - 1) // np.maximum(day_volume, 1)
+    fits: npt.NDArray[np.bool_] = np.abs(price) <= most
+    return fits
 
 
 def mark(source: int, state: FeedState, at: int, since: int | None = None, incarnation: int = 0) -> Ticks:

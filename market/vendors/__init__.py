@@ -33,3 +33,6 @@ VENDORS: dict[str, Vendor] = {
     "polygon": Polygon,
     "finnhub": Finnhub,
 }
+
+PRINTERS = frozenset({"polygon", "finnhub"})
+"""The vendors that tell trade by trade, each with numbers of its own; the others tell the day's running total."""

@@ -20,7 +20,7 @@ import numpy as np
 from market.codecs import Account, Event, Message, Notice, Refused, Token, VendorError, tape_event
 from market.errors import BadPayload, BadValue
 from market.ticks import DEPTH, Ticks
-from market.vendors.us_prints import NO_TRADE, Print, flags_of, instant_of, no_number, price_of, ticks, whole
+from market.vendors.us_prints import NO_TRADE, Print, flags_of, instant_of, no_number, price_of, size_of, ticks
 
 NAME = "finnhub"
 
@@ -146,7 +146,7 @@ class Finnhub:
         if price == 0 or flags == NO_TRADE:
             self.unpriced += 1
             return
-        at, size = instant_of(trade["t"]), whole(trade["v"], "the volume")
+        at, size = instant_of(trade["t"]), size_of(trade["v"], price)
         number = self._number((instrument, at, price, size))
         prints.append(Print(instrument, flags, number, at, price, size, received))
 

@@ -36,7 +36,7 @@ from market.codecs import (
 from market.errors import BadPayload, BadValue
 from market.money import DECIMALS, UNKNOWN
 from market.sessions import SECOND
-from market.ticks import DEPTH, DEPTH_LEVELS, NO_TICKS, TICK, Flag, Kind, Ticks
+from market.ticks import DEPTH, DEPTH_LEVELS, LARGEST_TURNOVER, NO_TICKS, TICK, Flag, Kind, Ticks
 
 NAME = "flattrade"
 
@@ -230,6 +230,9 @@ class FlatTrade:
         if state[_PRICE] <= 0:
             self.unpriced += 1
             return
+        if state[_PRICE] * max(state[_VOLUME], 1) >= LARGEST_TURNOVER:
+            told, state[_PRICE], state[_VOLUME] = f"{state[_PRICE]} x {state[_VOLUME]}", UNKNOWN, UNKNOWN
+            raise ValueError(f"price x volume is {told}, an amount that no market has")
         interest = UNKNOWN if said["e"] in CASH else state[_INTEREST]
         bid = (state[_BID], state[_BID_QUANTITY]) if state[_BID] > 0 else _NO_SIDE
         ask = (state[_ASK], state[_ASK_QUANTITY]) if state[_ASK] > 0 else _NO_SIDE

@@ -22,7 +22,7 @@ from market.codecs import Account, Event, Message, Notice, OrderUpdate, Token, V
 from market.errors import BadPayload, BadValue
 from market.money import SCALE, UNKNOWN
 from market.sessions import SECOND
-from market.ticks import DEPTH, DEPTH_LEVELS, TICK, Flag, Kind, Ticks
+from market.ticks import DEPTH, DEPTH_LEVELS, LARGEST_TURNOVER, TICK, Flag, Kind, Ticks, plausible
 from market.vendors.kite_packets import DIVISORS, LEVEL, NAME, PACKETS, SEGMENTS, Packets, Words, take_apart
 
 # Source: Kite Connect v3, WebSocket streaming: "up to 3000 instruments" on one connection, "up to 3 websocket
@@ -67,6 +67,8 @@ _FIELDS: dict[str, dict[int, str]] = {
     },
 }  # fmt: skip
 _BOOK = slice(16, 46)
+PAISE = 100
+"""The wire's price is at most so many of our units, in every segment."""
 _AT_ONCE = 600
 """Packets decoded in one pass: more leaves the caches, and every array of it is new memory from the system."""
 
@@ -235,6 +237,8 @@ class Kite:
             found = self._known(plan, packets)
             if not self._all_paise:
                 found = self._exact(plan, found, damage)
+            if _VOLUME in plan.has:
+                found = self._plausible(found, damage)
             rows = self._rows(plan, found, received, sequences)
             if _CLOSE in plan.has:
                 closes += self._changed_closes(found, rows)
@@ -263,6 +267,14 @@ class Kite:
         exact = (prices % self._over[found.where] == 0).all(axis=0)
         damage += [(int(key) >> 16, "a price between our units of 1/10,000") for key in found.keys[~exact]]
         return found.only(exact)
+
+    def _plausible(self, found: _Found, damage: list[tuple[int, str]]) -> _Found:
+        price, volume = (int(found.raw[c].max(initial=0)) for c in (_PRICE, _VOLUME))
+        if price * PAISE * volume < LARGEST_TURNOVER and not self._any_below_zero:
+            return found
+        sound = plausible(self._money(found.raw[_PRICE], found.where), found.raw[_VOLUME])
+        damage += [(int(key) >> 16, "an amount that no market has") for key in found.keys[~sound]]
+        return found if sound.all() else found.only(sound)
 
     def _rows(self, plan: _Plan, found: _Found, received: Sequence[int], sequences: Sequence[int]) -> Ints:
         where, keys, _, raw = found

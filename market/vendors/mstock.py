@@ -23,7 +23,7 @@ from pydantic import ValidationError
 from market.codecs import Accepted, Account, Event, Message, OrderUpdate, Refused, Token, VendorError, tape_event
 from market.errors import BadPayload, BadValue
 from market.money import UNKNOWN
-from market.ticks import DEPTH, DEPTH_LEVELS, NO_TICKS, Flag, Kind, Ticks, blank
+from market.ticks import DEPTH, DEPTH_LEVELS, NO_TICKS, Flag, Kind, Ticks, blank, plausible
 from market.vendors.mstock_packets import (
     CASH,
     EXCHANGES,
@@ -50,7 +50,7 @@ BATCH = 500
 PRICE = 100
 """The wire's paise in 1/10,000 of a rupee."""
 
-LARGEST = 1 << 55
+LARGEST = 1 << 50
 """Prices and quantities from here on are no market's; in our unit they still fit."""
 
 HEARTBEAT = 4
@@ -231,6 +231,9 @@ class MStock:
             amounts += [packets[side][name].max(axis=1) for side in ("bids", "asks") for name in ("price", "quantity")]
             times.append(packets["last_trade_time"])
         sound = np.logical_and.reduce([amount < LARGEST for amount in amounts])
+        if mode != "ltp":
+            price, volume = (packets[name].astype(np.int64) for name in ("last_price", "volume"))
+            sound &= plausible(price * PRICE, volume)
         timed = np.logical_and.reduce([timely(time) for time in times])
         for wrong, reason in ((~sound, "an amount that no market has"), (~timed, "a stamp that is no time")):
             damage.update(dict.fromkeys(found.numbers[wrong].tolist(), reason))

@@ -21,7 +21,7 @@ from market.codecs import Accepted, Account, Event, Message, Notice, Refused, To
 from market.errors import BadPayload, BadValue
 from market.money import UNKNOWN
 from market.ticks import DEPTH, Ticks
-from market.vendors.us_prints import NO_TRADE, Print, flags_of, instant_of, no_number, price_of, ticks, whole
+from market.vendors.us_prints import NO_TRADE, Print, flags_of, instant_of, no_number, price_of, size_of, ticks, whole
 
 NAME = "polygon"
 
@@ -166,7 +166,7 @@ class Polygon:
             if price == 0 or flags == NO_TRADE:
                 self.unpriced += 1
                 return
-            number, size, at = whole(event["q"], "the number"), whole(event["s"], "the size"), instant_of(event["t"])
+            number, size, at = whole(event["q"], "the number"), size_of(event["s"], price), instant_of(event["t"])
             _, bid, ask = self._books.get(instrument, (0, UNKNOWN, UNKNOWN))
             prints.append(Print(instrument, flags, number, at, price, size, received, bid, ask))
 

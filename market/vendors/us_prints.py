@@ -18,7 +18,10 @@ from market.ticks import Flag, Ticks, blank
 
 NEW_YORK = ZoneInfo("America/New_York")
 LARGEST = 1 << 46
-"""Prices, sizes and trade numbers stay below; a price times a size stays in 64 bits for all that was ever traded."""
+"""Prices, sizes and trade numbers stay below."""
+
+LARGEST_PRINT = 1 << 50
+"""A price times a size is below: 1.1e11 dollars, more than any auction trades, and a day's sum of them fits 64 bits."""
 
 NO_TRADE = -1
 """An official price, or a correction of one: no shares changed hands."""
@@ -125,6 +128,14 @@ def whole(value: object, what: str) -> int:
     return int(value)
 
 
+def size_of(value: object, price: int) -> int:
+    """The shares of a trade at this price, 1/10,000. Raises ValueError, for a trade of more than any market's too."""
+    size = whole(value, "the size")
+    if price * size >= LARGEST_PRINT:
+        raise ValueError(f"the size {size} at {price} is no market's")
+    return size
+
+
 def instant_of(value: object) -> int:
     """ns UTC of an epoch stamp in ms or in ns, told apart by their size. Raises ValueError for any other.
 
@@ -133,7 +144,7 @@ def instant_of(value: object) -> int:
     """
     if isinstance(value, bool) or not isinstance(value, int):
         raise ValueError(f"the stamp {value!r} is not a whole number")
-    if 10**11 <= value < 10**14:
+    if 10**11 <= value < 1 << 42:  # as ns it stays in 64 bits
         return value * 1_000_000
     if 10**17 <= value < 1 << 62:
         return value

@@ -182,6 +182,7 @@ def test_who_is_only_handed_sessions_loads_no_calendar_library(module: str) -> N
 def test_an_american_universe_trades_by_new_york(folder: Path) -> None:
     (folder / "cluster.yaml").write_text(
         HEAD + "    universe: us20\n"
+        "    feeds: { sources: { sim: { kind: simulated, dialect: polygon } } }\n"
         "    timetable:\n"
         "      mine: { at: 20 min after close, do: compact }\n"
         "      india: { at: 20 min after close, do: compact, exchange: NSE }\n"

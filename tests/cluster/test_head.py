@@ -12,11 +12,15 @@ from pathlib import Path
 
 import psutil
 import pytest
+from ray.core.generated.common_pb2 import ActorDiedErrorContext
+from ray.exceptions import ActorDiedError
+from ray.serve._private.constants import HTTP_PROXY_TIMEOUT
 
 from cluster.head import environment
-from cluster.instance import free_base
+from cluster.instance import free_base, in_one_line
 from cluster.ports import HIGHEST, SPAN
 from cluster.settings import DEEPEST, read
+from market.errors import LineDown
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE = free_base()
@@ -61,6 +65,23 @@ def test_the_longest_socket_paths_fit_whoever_runs_it(tmp_path: Path) -> None:
 
     assert max(map(len, proxys)) <= 97  # what HAProxy says it takes
     assert len(rays) <= 107  # the kernel's own limit
+
+
+def test_a_proxy_has_as_long_to_start_as_serve_waits_for_it(tmp_path: Path) -> None:
+    found = environment(read(ROOT / "cluster.yaml", {}), tmp_path)
+
+    assert float(found["RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S"]) >= HTTP_PROXY_TIMEOUT
+
+
+def test_what_ray_tells_of_a_proxy_that_died_is_one_line() -> None:
+    told = ActorDiedErrorContext(actor_id=bytes(16), class_name="HAProxyManager", error_message="killed by `ray.kill`")
+    died = ActorDiedError(told)
+
+    with pytest.raises(LineDown, match=r"The actor died .* see logs/serve") as caught, in_one_line("logs/serve"):
+        raise died
+
+    assert "\n" in str(died)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.cluster

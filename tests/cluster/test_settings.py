@@ -18,6 +18,7 @@ from cluster.document import check_with_ray
 from cluster.ports import SPAN, Ports
 from cluster.settings import Secrets, Settings, private_folder, read, temporary
 from market.errors import BadSetting, StoreRefused
+from market.vendors import PRINTERS
 
 OURS = Path(__file__).resolve().parents[2] / "cluster.yaml"
 HEAD = """
@@ -114,6 +115,19 @@ log_level: debug""",
     assert found.object_store == 100_000_000
 
 
+@pytest.mark.parametrize(
+    "ours",
+    [
+        "feeds: {primary: a, sources: {a: {kind: kite, fallback: b}, b: {kind: simulated, dialect: mstock}}}",
+        "universe: us20\nfeeds: {primary: a, sources: {a: {kind: polygon}, b: {kind: simulated, dialect: polygon}}}",
+    ],
+)
+def test_feeds_that_tell_trades_in_one_way_stand_together(tmp_path: Path, ours: str) -> None:
+    found = settings(tmp_path, ours).feeds.sources
+
+    assert {source.vendor in PRINTERS for source in found.values()} == {"us20" in ours}
+
+
 @pytest.mark.parametrize("ours", ["", "metadata: {}\n", "metadata: {bourse: }\n", "metadata: {team: quant}\n"])
 def test_a_file_that_says_nothing_of_us_is_a_file_of_defaults(tmp_path: Path, ours: str) -> None:
     file = tmp_path / "cluster.yaml"
@@ -127,6 +141,8 @@ def test_a_file_that_says_nothing_of_us_is_a_file_of_defaults(tmp_path: Path, ou
 
 SIM = "feeds: {sources: {sim: {kind: simulated, %s}}}"
 JOB = "timetable: {a: {%s}}"
+TWO = "feeds: {primary: a, sources: {a: {%s}, b: {%s}}}"
+US = "universe: [NASDAQ:AAPL]\n"
 KITE = "feeds: {primary: k, sources: {k: {kind: kite, %s}}}"
 
 
@@ -169,6 +185,21 @@ KITE = "feeds: {primary: k, sources: {k: {kind: kite, %s}}}"
         (SIM % "mute_after_seconds: 0", "feeds.sources.sim.mute_after_seconds", "above 0"),
         (KITE % "speed: 2", "feeds.sources.k.speed", "only a simulated feed has one"),
         (KITE % "url: 'https://kite.trade'", "feeds.sources.k.url", "ws:// or wss://"),
+        (
+            KITE.replace("kite", "polygon") % "",
+            "feeds.sources.k.kind",
+            "a vendor with instruments of NSE: flattrade, kite",
+        ),
+        (
+            US + KITE % "",
+            "feeds.sources.k.kind",
+            "'kite' is not allowed; a vendor with instruments of NASDAQ: fin",
+        ),
+        ("universe: us20", "feeds.sources.sim.dialect", "with instruments of NASDAQ and NYSE: finnhub, polygon"),
+        (SIM % "dialect: finnhub", "feeds.sources.sim.dialect", "instruments of NSE: flattrade, kite, mstock"),
+        (TWO % ("kind: kite", "kind: simulated, dialect: polygon"), "feeds.sources.b.dialect", "instruments of NSE"),
+        (US + TWO % ("kind: polygon", "kind: finnhub"), "feeds.sources.b.kind", "polygon, as the feed a: what both"),
+        (US + TWO % ("kind: finnhub", "kind: simulated, dialect: polygon"), "feeds.sources.b.dialect", "finnhub, as"),
         ("actors: {candles: {count: 3}}", "actors.candles.count", "1 to 2, the number of partitions"),
         ("actors: {candle: {count: 1}}", "actors.candle", "did you mean candles?"),
         ("actors: {feed: {count: 1}}", "actors.feed.count", "known keys here: num_cpus, memory"),

@@ -316,3 +316,15 @@ def test_how_messages_are_cut_makes_no_difference() -> None:
     assert rows.tobytes() == single.tobytes()
     assert rows["sequence"].tolist() == [0, *(k << 16 for k in range(10))]
     assert count("12") == 12
+
+
+def test_a_price_times_a_volume_that_no_market_has_is_bad_until_both_come_again() -> None:
+    feed = codec()
+
+    with pytest.raises(BadPayload, match="an amount that no market has"):
+        say(feed, {**SNAPSHOT, "lp": "100000000000", "v": "999999999999"})
+    quiet = say(feed, {"t": "df", "e": "NSE", "tk": "22", "bp1": "1156.05"})
+    [row] = trades(say(feed, {"t": "df", "e": "NSE", "tk": "22", "lp": "1156.30", "v": "10433"}))
+
+    assert len(quiet) == 0
+    assert (row["price"], row["day_volume"]) == (11563000, 10433)

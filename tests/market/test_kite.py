@@ -511,3 +511,13 @@ def test_index_packets_have_a_stamp_and_no_volume(rows):
 
     assert len(ticks) == len(rows) and set(ticks["at"].tolist()) <= {1_718_176_569 * SECOND}
     assert set(ticks["day_volume"].tolist()) <= {UNKNOWN}
+
+
+@pytest.mark.parametrize("kind", ["quote", "full"])
+def test_a_price_times_a_volume_that_no_market_has_is_bad_and_the_others_are_read(kind):
+    rows = packets(kind, [RELIANCE, GOLD], volume_traded=[2**32 - 1, 1000], last_price=[2**31 - 1, 7_000_000])
+
+    ticks, bad = Kite(TOKENS).read_many([frame(encode(kind, rows))], [NOW], [0])
+
+    assert ticks[ticks["kind"] == Kind.TICK]["instrument"].tolist() == [TOKENS[GOLD]]
+    assert [one.reason for one in bad] == ["an amount that no market has"]

@@ -226,6 +226,7 @@ WRONG = (
     (b"\x01\x00\x7b\x00" + message(), "whose header says 123"), (b"\x00" * 5000, "whose header says 0"),
     (message(last_price=1 << 55), "an amount"), (message(volume=2**64 - 1), "an amount"),
     (message(close=1 << 63), "an amount"), (message(open_interest=1 << 60), "an amount"),
+    (message(last_price=10**13, volume=10**12), "an amount"), (message(mode="ltp", last_price=1 << 51), "an amount"),
     (message(exchange_time=8_000_000_001), "a stamp"), (message(exchange_time=2**64 - 1), "a stamp"),
     (message(last_trade_time=8_000_000_000_001), "a stamp"),
 )  # fmt: skip

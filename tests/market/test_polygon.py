@@ -15,6 +15,7 @@ from market.codecs import Accepted, Account, Notice, Refused, TapeClock, VendorE
 from market.errors import BadPayload, BadValue
 from market.money import UNKNOWN
 from market.ticks import TICK, Flag, Kind
+from market.vendors.finnhub import Finnhub
 from market.vendors.polygon import BATCH, Polygon
 from market.vendors.us_prints import CONDITIONS
 
@@ -244,3 +245,24 @@ def test_many_frames_are_read_as_one_after_the_other(frames: list[list[tuple[str
     prices = [p * 100 for events in frames for ev, k, p in events if ev == "T" and k < 3]
     assert rows["price"].tolist() == prices and np.all(rows["sequence"] * 100 == rows["price"])
     assert together.unknown == sum(k == 3 for events in frames for _, k, _ in events)
+
+
+@pytest.mark.parametrize("codec", [Polygon({"AAPL": 0}), Finnhub({"AAPL": 0})], ids=lambda one: one.name)
+def test_a_print_of_more_than_any_market_trades_is_bad(codec: Polygon | Finnhub) -> None:
+    huge: dict[str, object] = {"p": 6_000_000_000, "s": 70_000_000_000_000, "t": 1_700_000_000_000}
+    event: object = [trade(**huge)]
+    if isinstance(codec, Finnhub):
+        event = {"type": "trade", "data": [{"s": "AAPL", "p": huge["p"], "v": huge["s"], "t": huge["t"]}]}
+
+    rows, bad = codec.read_many([json.dumps(event)], [1], [0])
+
+    assert len(rows) == 0
+    assert "is no market's" in bad[0].reason
+
+
+@pytest.mark.parametrize("stamp", [9_472_096_700_000, 10**14 - 1])
+def test_a_stamp_whose_ns_do_not_fit_is_bad_and_the_others_are_read(stamp: int) -> None:
+    rows, bad = codec().read_many([frame(trade(t=stamp), trade())], [1], [0])
+
+    assert len(rows) == 1
+    assert "neither in ms nor in ns" in bad[0].reason

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from market.alerts import OperatorAlert, still_open
 from market.sessions import SECOND
-from market.troubles import CALM, PATIENCE, Health, Troubles
+from market.troubles import CALM, OFTEN, PATIENCE, WITHIN, Health, PartTroubles, Troubles, absent
 
 Told = list[OperatorAlert]
 
@@ -92,3 +93,51 @@ def test_a_new_process_goes_on_with_what_the_old_one_told(moments: list[tuple[in
     assert all(still_open(told[:k]) for k, a in enumerate(told) if a.over)
     numbers = [a.at // 1_000_000 * 2 + a.over for a in told]
     assert numbers == sorted(set(numbers))
+
+
+def watched(part: PartTroubles, now: int, seconds: int, *, every: int = 0, away: str = "") -> Told:
+    """What is told of a part that breaks every so many seconds, or never comes up, looked at once a second."""
+    told = []
+    for k in range(seconds):
+        if every and k % every == 0:
+            part.broke(now + k * SECOND, "KeyError: 'polygon'")
+        alert = part.step(now + k * SECOND, away)
+        told += [alert] if alert is not None else []
+    return told
+
+
+def test_a_part_that_breaks_again_and_again_is_told_once_and_once_when_it_is_over() -> None:
+    part = PartTroubles("exchange-b")
+
+    told = watched(part, 0, 80, every=1) + watched(part, 80 * SECOND, (WITHIN + CALM) // SECOND + 1)
+
+    assert [(a.topic, a.over) for a in told] == [("part:exchange-b", False), ("part:exchange-b", True)]
+    assert told[0].text == f"exchange-b broke {OFTEN} times within a minute; KeyError: 'polygon'"
+
+
+def test_a_part_that_breaks_now_and_then_is_nobodys_business() -> None:
+    assert watched(PartTroubles("candles-0"), 0, 600, every=WITHIN // SECOND // OFTEN + 4) == []
+
+
+def test_a_feed_that_never_came_up_is_told_after_half_a_minute_and_called_over_when_it_does() -> None:
+    first = watched(PartTroubles("feed-b"), 0, 75, away="connection refused")
+    after = watched(PartTroubles("feed-b", first), 75 * SECOND, CALM // SECOND + 1)
+
+    assert [(a.kind, a.severity, a.over) for a in first + after] == [("part", "warning", False), ("part", "info", True)]
+    assert "feed-b has never come up: connection refused" in first[0].text
+
+
+@pytest.mark.parametrize(
+    ("health", "why"),
+    [
+        ({"part": "feed", "state": "DOWN", "market_time": 0, "trouble": "refused"}, "refused"),
+        ({"part": "feed", "state": "DOWN", "market_time": 0, "trouble": ""}, "no line yet"),
+        ({"part": "feed", "state": "DOWN", "market_time": 0, "trouble": "closed by hand"}, ""),
+        ({"part": "feed", "state": "DOWN", "market_time": 5, "trouble": "refused"}, ""),
+        ({"part": "feed", "state": "AUTH_REQUIRED", "market_time": 0, "trouble": "login needed"}, ""),
+        ({"part": "candles", "market_time": 0, "trouble": ""}, ""),
+        ({"part": "feed-b", "name": "feed-b", "trouble": "starting"}, ""),
+    ],
+)
+def test_only_a_feed_that_never_heard_its_market_is_absent(health: dict[str, object], why: str) -> None:
+    assert absent(health) == why

@@ -35,7 +35,7 @@ from market.instruments import Instrument, Kind
 from market.money import UNKNOWN
 from market.sessions import MINUTE, SECOND, session
 from market.tape import BAR, Packets, Tape, from_bars
-from market.ticks import DEPTH, TICK, Ticks
+from market.ticks import DEPTH, LARGEST_TURNOVER, TICK, Ticks, plausible
 from market.ticks import Kind as Row
 from market.vendors import VENDORS, finnhub_wire, flattrade_wire, kite_wire, mstock_wire, polygon_wire
 
@@ -518,6 +518,13 @@ def test_a_message_without_a_field_is_bad_or_says_less(vendor: Case) -> None:
 
         assert set(rows[rows["kind"] == Row.TICK]["price"].tolist()) <= rest
         assert (rows["at"] > 0).all()
+
+
+@given(st.integers(-(1 << 62), 1 << 62), st.integers(0, 1 << 62) | st.just(UNKNOWN))
+def test_what_is_plausible_can_be_multiplied_in_64_bits(price: int, volume: int) -> None:
+    [fits] = plausible(np.array([price]), np.array([volume])).tolist()
+
+    assert fits == (abs(price) * max(volume, 1) < LARGEST_TURNOVER)
 
 
 MISSING = object()
