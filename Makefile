@@ -32,9 +32,9 @@ check: setup  ## what cluster.yaml says, resolved
 doctor: setup  ## what is wrong with this machine
 	$(BIN)/bourse doctor --config $(CONFIG)
 
-test: setup  ## all tests; those with a Ray cluster of their own one by one
+test: setup  ## all tests; those with a Ray cluster of their own apart from the others
 	$(BIN)/python -m pytest -q -n 2 -m "not cluster"
-	$(BIN)/python -m pytest -q -m cluster
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m cluster
 
 lint: setup  ## ruff, security rules included
 	$(BIN)/ruff check .

@@ -16,7 +16,7 @@ from market.instruments import Instrument
 if TYPE_CHECKING:
     from pipelines.repair import Report
 
-ANSWERS = {"too_many": 0.3, "broken": 0.3}
+ANSWERS = {"too_many": 0.15, "broken": 0.15}
 """The shares of calls that are answered with 429 and 503."""
 ROUNDS = 8
 
