@@ -78,7 +78,10 @@ SCHEMAS = {"ticks": TICKS, "candles": CANDLES, "lacking": LACKING}
 INDEXED = {"ticks": "symbol,at", "candles": "symbol,interval,start", "lacking": "symbol,start"}
 
 CHECKPOINT_COMMITS = 50
-COMPACTED_COMMITS = 25
+COMPACTED_COMMITS = 5
+COMPACTED_BYTES = 8 << 20
+"""A file of this size is left alone while the session runs: what is joined, and held for it, stays bounded."""
+
 TRIES = 20
 INDIA = ahead(NO_TABLE)
 ROW_GROUP = 8192
@@ -231,7 +234,8 @@ class Lake:
         for session in pc.unique(rows["session"]).to_pylist():
             # Another writer may have been quicker; the next round joins what this one left.
             with suppress(CommitFailedError):
-                handle.optimize.compact([("session", "=", session.isoformat())], writer_properties=PARQUET)
+                of = [("session", "=", session.isoformat())]
+                handle.optimize.compact(of, target_size=COMPACTED_BYTES, writer_properties=PARQUET)
 
     def _written(self, handle: DeltaTable, rows: pa.Table, cursors: Mapping[str, int]) -> bool:
         moved = [Transaction(app, cursor, 0) for app, cursor in cursors.items()]

@@ -4,7 +4,7 @@ A window holds, for every interval, one row an instrument and one column a slot 
 distance from the session's open, so neither order nor repetition matters and a newer revision replaces an older one.
 
 Memory is 112 bytes a candle: 500 instruments x 375 minutes are 21 MB a session, the longer intervals together a third
-of that again. A session's block is made when its first candle comes, with the slots its hours need, and dropped when
+of that again. A session's blocks are made when its first candle comes, with the slots its hours need, and dropped when
 `kept` newer ones stand.
 """
 
@@ -104,15 +104,14 @@ class CandleWindow:
         hours = self._hours.get(day)
         if hours is None or interval not in INTERVALS.values():
             return None
-        block = self._blocks.get((day, interval))
-        if block is None:
+        if (day, interval) not in self._blocks:
             held = self.sessions
-            if day not in held and len(held) >= self._kept and day < held[0]:
+            if len(held) >= self._kept and day < held[0]:
                 return None
-            slots = max(-(-(hours.close - hours.open) // (interval * SECOND)), 1)
-            block = np.zeros((self._count, slots), CANDLE)
-            block["revision"] = _EMPTY
-            self._blocks[day, interval] = block
+            for seconds in INTERVALS.values():  # all at once: what a session needs is taken at its beginning
+                slots = max(-(-(hours.close - hours.open) // (seconds * SECOND)), 1)
+                block = self._blocks[day, seconds] = np.zeros((self._count, slots), CANDLE)
+                block["revision"] = _EMPTY
             for old in self.sessions[: -self._kept]:
                 self._blocks = {k: b for k, b in self._blocks.items() if k[0] != old}
-        return block
+        return self._blocks[day, interval]
