@@ -155,6 +155,24 @@ def in_force(records: Iterable[Action], as_of: int) -> list[Action]:
     return counted
 
 
+def news(records: Iterable[Action], told: Iterable[Action]) -> list[Action]:
+    """Those of `told` that say something else than their own source said until then: what there is to add.
+
+    Nobody's word is new by being repeated: the same file twice adds nothing.
+    """
+    by_key: dict[tuple[str, date, Kind, str], list[Action]] = {}
+    for record in records:
+        by_key.setdefault((record.symbol, record.ex_date, record.kind, record.source), []).append(record)
+    found = []
+    for one in told:
+        before = by_key.setdefault((one.symbol, one.ex_date, one.kind, one.source), [])
+        then = max((r for r in before if r.known <= one.known), key=lambda r: (r.known, r.recorded), default=None)
+        if then is None or _content(then) != _content(one):
+            found.append(one)
+            before.append(one)
+    return found
+
+
 class Actions:
     """All that was ever told, asked as of an instant. A share is asked for by any of its symbols' present one."""
 
@@ -207,6 +225,10 @@ class Actions:
                 by_symbol.setdefault(names.present(action.symbol, action.ex_date), []).append(action)
             self._views[place] = names, by_symbol
         return self._views[place]
+
+
+def _content(action: Action) -> tuple[Fraction | None, Money | None, str | None, bool]:
+    return action.factor, action.amount, action.to, action.void
 
 
 def _subject(action: Action) -> tuple[str, date, str]:

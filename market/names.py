@@ -58,6 +58,13 @@ class Names:
             symbol, day = step.new, step.day
         return symbol
 
+    def latest(self, symbol: str) -> str:
+        """What the last share that was called `symbol` is called now."""
+        left = self._by_old.get(symbol, ())
+        if not left or any(r.day >= left[-1].day for r in self._by_new.get(symbol, ())):
+            return symbol
+        return self.present(symbol, left[-1].day)
+
     def listed(self, symbol: str, day: date) -> str:
         """What the share now called `symbol` traded as on this day; the inverse of `present`."""
         upto = date.max
@@ -67,6 +74,17 @@ class Names:
                 break
             symbol, upto = step.old, step.day
         return symbol
+
+    def called(self, symbol: str) -> list[str]:
+        """Every symbol the share now called `symbol` ever had, the present one first."""
+        found, upto = [symbol], date.max
+        for _ in self._renames:
+            step = next((r for r in reversed(self._by_new.get(found[-1], ())) if r.day <= upto), None)
+            if step is None:
+                break
+            found.append(step.old)
+            upto = step.day
+        return found
 
     def instrument(self, universe: Universe, symbol: str, day: date) -> Instrument:
         """The instrument that traded as `symbol` on this day. Raises UnknownSymbol."""

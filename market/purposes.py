@@ -2,8 +2,8 @@
 
 The words are free text, written by many hands: `Bonus 1:1`, `Face Value Split (Sub-Division) - From Rs 10/- Per Share
 To Rs 2/- Per Share`, `Interim Dividend - Rs 18 Per Share`, `Annual General Meeting/Dividend - Rs 3.50 Per Share`. A
-purpose of which any part is not understood gives nothing and is handed back: half of a combined event is worse than
-none.
+purpose with a split, bonus or dividend that is not understood gives nothing and is handed back: half of a combined
+event is worse than none.
 """
 
 from __future__ import annotations
