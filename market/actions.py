@@ -174,28 +174,28 @@ def news(records: Iterable[Action], told: Iterable[Action]) -> list[Action]:
 
 
 class Actions:
-    """All that was ever told, asked as of an instant. A share is asked for by any of its symbols' present one."""
+    """All that was ever told, asked as of an instant. A share is asked for by its present symbol.
+
+    `names`: all renames known by now, whatever the instant asked for: which share it is says nothing of its price.
+    """
 
     def __init__(self, records: Iterable[Action]) -> None:
         self.records = tuple(records)
-        moments = sorted({r.known for r in self.records})
-        self._moments = moments
-        self._views: dict[int, tuple[Names, dict[str, list[Action]]]] = {}
+        self._moments = sorted({r.known for r in self.records})
+        self._views: dict[int, dict[str, list[Action]]] = {}
+        told = in_force((r for r in self.records if r.kind is Kind.RENAME), max(self._moments, default=0))
+        self.names = Names(Renamed(r.symbol, r.to or "", r.ex_date) for r in told)
 
     def __len__(self) -> int:
         return len(self.records)
 
-    def names(self, as_of: int) -> Names:
-        """The renames known by then."""
-        return self._view(as_of)[0]
-
     def of(self, symbol: str, as_of: int) -> list[Action]:
         """The actions in force of the share that has this symbol now, oldest first."""
-        return list(self._view(as_of)[1].get(symbol, ()))
+        return list(self._view(as_of).get(symbol, ()))
 
     def symbols(self, as_of: int) -> list[str]:
         """The present symbols of all shares that anything is known of."""
-        return sorted(self._view(as_of)[1])
+        return sorted(self._view(as_of))
 
     def going_ex(self, day: date, as_of: int) -> dict[str, Fraction]:
         """Present symbol -> the price factor of an ex-date, of all shares that have one; `as_of`: its session's open.
@@ -204,26 +204,23 @@ class Actions:
         `as_of` before that day: nothing has changed yet.
         """
         found: dict[str, Fraction] = {}
-        for symbol, actions in self._view(as_of)[1].items():
+        for symbol, actions in self._view(as_of).items():
             for action in (a for a in actions if a.ex_date == day and a.factor is not None):
                 if action.begins > as_of:
                     raise BadValue("as_of", instant(as_of).isoformat(), f"an instant from {day} on")
                 found[symbol] = found.get(symbol, Fraction(1)) * (action.factor or 1)
         return {symbol: factor for symbol, factor in found.items() if factor != 1}
 
-    def _view(self, as_of: int) -> tuple[Names, dict[str, list[Action]]]:
+    def _view(self, as_of: int) -> dict[str, list[Action]]:
         """What counts changes only where something becomes known: one view for each such moment asked for."""
         place = bisect_right(self._moments, as_of)
         if place not in self._views:
             if len(self._views) >= VIEWS:
                 self._views.pop(next(iter(self._views)))
-            counted = in_force(self.records, as_of)
-            renames = (r for r in counted if r.to is not None)
-            names = Names(Renamed(r.symbol, r.to or "", r.ex_date) for r in renames)
             by_symbol: dict[str, list[Action]] = {}
-            for action in sorted(counted, key=lambda r: (r.ex_date, r.kind)):
-                by_symbol.setdefault(names.present(action.symbol, action.ex_date), []).append(action)
-            self._views[place] = names, by_symbol
+            for action in sorted(in_force(self.records, as_of), key=lambda r: (r.ex_date, r.kind)):
+                by_symbol.setdefault(self.names.present(action.symbol, action.ex_date), []).append(action)
+            self._views[place] = by_symbol
         return self._views[place]
 
 
