@@ -22,7 +22,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from market.errors import BadValue
-from market.money import Money
+from market.money import Money, decimal
 from market.names import Names, Renamed
 from market.records import Record
 from market.sessions import IST, ZONES, at, instant
@@ -34,6 +34,9 @@ EXCHANGES = ("nse", "bse")
 LARGEST = 10_000
 """No split, consolidation or bonus was ever as large; a factor beyond it or its inverse is a slip of the pen."""
 
+
+DEAREST = Money(10**11)
+"""1/10,000 of the currency: no share ever paid, or cost, as much."""
 
 VIEWS = 16
 """Views of the records that are kept at a time."""
@@ -92,8 +95,8 @@ class Action(Record):
                 raise ValueError(f"a {'void ' * self.void}{self.kind} has {'no' if given else 'a'} {name}")
         if self.factor is not None and not (Fraction(1, LARGEST) <= self.factor <= LARGEST and self.factor != 1):
             raise ValueError(f"a factor of {self.factor}: above 0, not 1, and within {LARGEST} times")
-        if self.amount is not None and self.amount <= 0:
-            raise ValueError("a dividend is above 0")
+        if self.amount is not None and not 0 < self.amount < DEAREST:
+            raise ValueError("a dividend is above 0 and below ten million")
         if self.to == self.symbol:
             raise ValueError("a renamed share has another symbol")
         if self.source == OPERATOR and not (self.by.strip() and self.reason.strip()):
@@ -117,7 +120,7 @@ class Action(Record):
         if self.to is not None:
             return f"{self.kind} to {self.to}"
         if self.amount is not None:
-            return f"{self.kind} {self.amount / 10_000:.2f}"
+            return f"{self.kind} {decimal(self.amount)}"
         if self.factor is None:
             return f"{self.kind}, factor not known"
         if self.kind is Kind.SPLIT:
@@ -174,28 +177,28 @@ def news(records: Iterable[Action], told: Iterable[Action]) -> list[Action]:
 
 
 class Actions:
-    """All that was ever told, asked as of an instant. A share is asked for by any of its symbols' present one."""
+    """All that was ever told, asked as of an instant. A share is asked for by its present symbol.
+
+    `names`: all renames known by now, whatever the instant asked for: which share it is says nothing of its price.
+    """
 
     def __init__(self, records: Iterable[Action]) -> None:
         self.records = tuple(records)
-        moments = sorted({r.known for r in self.records})
-        self._moments = moments
-        self._views: dict[int, tuple[Names, dict[str, list[Action]]]] = {}
+        self._moments = sorted({r.known for r in self.records})
+        self._views: dict[int, dict[str, list[Action]]] = {}
+        told = in_force((r for r in self.records if r.kind is Kind.RENAME), max(self._moments, default=0))
+        self.names = Names(Renamed(r.symbol, r.to or "", r.ex_date) for r in told)
 
     def __len__(self) -> int:
         return len(self.records)
 
-    def names(self, as_of: int) -> Names:
-        """The renames known by then."""
-        return self._view(as_of)[0]
-
     def of(self, symbol: str, as_of: int) -> list[Action]:
         """The actions in force of the share that has this symbol now, oldest first."""
-        return list(self._view(as_of)[1].get(symbol, ()))
+        return list(self._view(as_of).get(symbol, ()))
 
     def symbols(self, as_of: int) -> list[str]:
         """The present symbols of all shares that anything is known of."""
-        return sorted(self._view(as_of)[1])
+        return sorted(self._view(as_of))
 
     def going_ex(self, day: date, as_of: int) -> dict[str, Fraction]:
         """Present symbol -> the price factor of an ex-date, of all shares that have one; `as_of`: its session's open.
@@ -203,27 +206,26 @@ class Actions:
         What a running window multiplies the prices it holds by, when that session begins. Raises BadValue for an
         `as_of` before that day: nothing has changed yet.
         """
+        begun = as_of >= midnight("", day)
         found: dict[str, Fraction] = {}
-        for symbol, actions in self._view(as_of)[1].items():
+        for symbol, actions in self._view(as_of).items():
             for action in (a for a in actions if a.ex_date == day and a.factor is not None):
-                if action.begins > as_of:
-                    raise BadValue("as_of", instant(as_of).isoformat(), f"an instant from {day} on")
+                begun = begun and action.begins <= as_of
                 found[symbol] = found.get(symbol, Fraction(1)) * (action.factor or 1)
+        if not begun:
+            raise BadValue("as_of", instant(as_of).isoformat(), f"an instant from {day} on")
         return {symbol: factor for symbol, factor in found.items() if factor != 1}
 
-    def _view(self, as_of: int) -> tuple[Names, dict[str, list[Action]]]:
+    def _view(self, as_of: int) -> dict[str, list[Action]]:
         """What counts changes only where something becomes known: one view for each such moment asked for."""
         place = bisect_right(self._moments, as_of)
         if place not in self._views:
             if len(self._views) >= VIEWS:
                 self._views.pop(next(iter(self._views)))
-            counted = in_force(self.records, as_of)
-            renames = (r for r in counted if r.to is not None)
-            names = Names(Renamed(r.symbol, r.to or "", r.ex_date) for r in renames)
             by_symbol: dict[str, list[Action]] = {}
-            for action in sorted(counted, key=lambda r: (r.ex_date, r.kind)):
-                by_symbol.setdefault(names.present(action.symbol, action.ex_date), []).append(action)
-            self._views[place] = names, by_symbol
+            for action in sorted(in_force(self.records, as_of), key=lambda r: (r.ex_date, r.kind)):
+                by_symbol.setdefault(self.names.present(action.symbol, action.ex_date), []).append(action)
+            self._views[place] = by_symbol
         return self._views[place]
 
 

@@ -13,11 +13,13 @@ from itertools import product
 from math import log
 
 import numpy as np
+import numpy.typing as npt
 
 from market.actions import Action, Actions, Kind
 from market.adjustment import Days, Floats, factors
 from market.errors import UnexplainedBreak
 from market.records import Record
+from market.sessions import day_number
 
 LOWEST, HIGHEST = 0.72, 1.4
 """Open over previous close: what a day may do by itself, both ends included."""
@@ -27,6 +29,9 @@ NEAR = timedelta(days=10)
 
 ROOM = log(1.13)
 """How far an open may stand from what a simple action makes of the close before it."""
+
+SILENT = (Kind.DEMERGER, Kind.RIGHTS)
+"""Kinds that an exchange announces without saying what they do to the price."""
 
 EPOCH = date(1970, 1, 1)
 
@@ -48,7 +53,8 @@ class Break(Record):
 def breaks(actions: Actions, symbol: str, as_of: int, sessions: Days, opens: Floats, closes: Floats) -> list[Break]:
     """The unexplained breaks of one share's raw daily rows, (n,), oldest first; `sessions`: days since 1970-01-01.
 
-    Rows without a price above 0 are passed over.
+    A demerger to which nobody has given a factor is one however little the price moved. Rows without a price above 0
+    are passed over.
     """
     priced = (opens > 0) & (closes > 0)
     sessions, opens, closes = sessions[priced], opens[priced], closes[priced]
@@ -57,7 +63,8 @@ def breaks(actions: Actions, symbol: str, as_of: int, sessions: Days, opens: Flo
     after = raw * price[1:] / price[:-1]
     known = actions.of(symbol, as_of)
     found = []
-    for i in np.flatnonzero((after < LOWEST) | (after > HIGHEST)):
+    odd = (after < LOWEST) | (after > HIGHEST) | _silent(known, sessions)
+    for i in np.flatnonzero(odd):
         before, day = (EPOCH + timedelta(days=int(sessions[i + k])) for k in (0, 1))
         of_day = [a for a in known if before < a.ex_date <= day]
         found.append(
@@ -95,8 +102,18 @@ def simple(ratio: float) -> str:
     return words if off[words] <= 1 else ""
 
 
+def _silent(known: list[Action], sessions: Days) -> npt.NDArray[np.bool_]:
+    """Which of the steps from row to row, (n - 1,), hold a demerger without a factor."""
+    out = np.zeros(max(len(sessions) - 1, 0), np.bool_)
+    for action in (a for a in known if a.kind is Kind.DEMERGER and a.factor is None):
+        place = int(np.searchsorted(sessions, day_number(action.ex_date), side="left"))
+        if 0 < place < len(sessions):
+            out[place - 1] = True
+    return out
+
+
 def _suggestion(raw: float, after: float, day: date, of_day: list[Action], known: list[Action]) -> str:
-    silent = [a for a in of_day if a.kind in (Kind.DEMERGER, Kind.RIGHTS) and a.factor is None]
+    silent = [a for a in of_day if a.kind in SILENT and a.factor is None]
     if silent:
         return f"give the {silent[0].kind} its factor: open over previous close was {raw:.4f}"
     moved = [a for a in known if a.factor is not None and a not in of_day and abs(a.ex_date - day) <= NEAR]

@@ -8,10 +8,12 @@ from market.features.bulk import compute, sums
 from market.features.crowd import SUMS, Market, Members, market_of, members_of, merged
 from market.features.feature import Feature, Unknown
 from market.features.rows import FEATURE, FEATURES, NAMES, PARTS, SET
+from market.features.window import MEMORY, Window
 
 __all__ = [
     "FEATURE",
     "FEATURES",
+    "MEMORY",
     "NAMES",
     "PARTS",
     "SET",
@@ -20,6 +22,7 @@ __all__ = [
     "Market",
     "Members",
     "Unknown",
+    "Window",
     "compute",
     "market_of",
     "members_of",

@@ -34,7 +34,14 @@ FEATURES = tuple(
         ("obv", "-1..1", 0, 1.0, "sum(sign(change) volume) / sum(volume) since the open", "Granville; TA-Lib OBV"),
         ("volume_pace_20", "ratio", 0, 1.0, "sum(volume) / (elapsed mean volume of 20 sessions)", "own"),
         ("supertrend_direction", "-1 or 1", SUPERTREND, 1.0, "1 above the stop, -1 below", "Seban; TA-Lib SUPERTREND"),
-        ("supertrend_gap", "ratio", SUPERTREND, 0.01, "stop / close - 1, 10 rows, factor 3", "Seban; TA-Lib SUPERTREND"),
+        (
+            "supertrend_gap",
+            "ratio",
+            SUPERTREND,
+            0.01,
+            "stop / close - 1, 10 rows, factor 3",
+            "Seban; TA-Lib SUPERTREND",
+        ),
     )
 )
 

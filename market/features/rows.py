@@ -45,7 +45,9 @@ PARTS: dict[str, slice] = {
 }
 """Where in the values the features of a timeframe, of the session and of the market stand."""
 
-_OWN_RETURNS = [NAMES.index(name) for name in ("return_day", "return_1_1m", "return_5_1m", "return_15_1m", "return_60_1m")]
+_OWN_RETURNS = [
+    NAMES.index(name) for name in ("return_day", "return_1_1m", "return_5_1m", "return_15_1m", "return_60_1m")
+]
 
 
 def own_returns(values: Floats) -> Floats:

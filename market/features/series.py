@@ -28,7 +28,7 @@ STALE = 30
 PRICES = ("open", "high", "low", "close")
 COLUMNS = (*PRICES, "volume")
 
-SERIES = np.dtype([("start", "<i8"), ("session", "<i8"), *((name, "<f8") for name in COLUMNS), ("quiet", "<f8")])
+SERIES = np.dtype([("start", "<i8"), ("session", "<i8"), *((name, "<f8") for name in (*COLUMNS, "quiet", "revision"))])
 """A row with a price: `session` days since 1970-01-01; `quiet`: 1 where the feed was live and nothing was traded."""
 
 Series = npt.NDArray[np.void]
@@ -66,7 +66,7 @@ def series_of(candles: Candles, factor: Floats | None = None) -> Series:
     """The series of priced candles, (n,): prices times `factor`, (n,), volumes by it; a volume not known is 0."""
     out = np.zeros(len(candles), SERIES)
     out["start"], out["session"] = candles["start"], candles["session"]
-    for name in COLUMNS:
+    for name in (*COLUMNS, "revision"):
         out[name] = candles[name]
     out["volume"] = np.maximum(out["volume"], 0.0)
     out["quiet"] = (candles["trades"] == 0) & (candles["volume"] <= 0) & (candles["provenance"] == Provenance.LIVE)
