@@ -54,9 +54,9 @@ FORMS = (
 )
 
 
-def known(lake: Lake) -> Actions:
-    """All that was ever told. Raises LineDown, StoreRefused."""
-    return Actions(action_records(lake.read_actions()))
+def known(lake: Lake, version: int | None = None) -> Actions:
+    """All that was told up to a version of the table, or ever. Raises LineDown, StoreRefused, BadValue."""
+    return Actions(action_records(lake.read_actions(version)))
 
 
 def add(lake: Lake, told: Sequence[Action]) -> list[Action]:

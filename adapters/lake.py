@@ -323,9 +323,11 @@ class Lake:
         wanted = reduce(or_, opens) & (ds.field("provenance") != OFFICIAL)
         return self._read_candles(symbols, "1d", (sessions[0].date, sessions[-1].date), wanted)
 
-    def read_official(self, symbols: Collection[str] | None, first: date, last: date) -> pa.Table:
+    def read_official(
+        self, symbols: Collection[str] | None, first: date, last: date, *, version: int | None = None
+    ) -> pa.Table:
         """The newest revisions of the exchange's own daily candles, as `read_candles`."""
-        return self._read_candles(symbols, "1d", (first, last), ds.field("provenance") == OFFICIAL)
+        return self._read_candles(symbols, "1d", (first, last), ds.field("provenance") == OFFICIAL, version)
 
     def read_lacking(self, symbols: Collection[str], first: date, last: date) -> list[tuple[str, int]]:
         """Symbol and start, ns UTC, of the minutes of these sessions that a vendor does not have either."""
@@ -338,13 +340,10 @@ class Lake:
             rows = dataset.to_table(filter=of & ds.field("symbol").isin(pa.array(list(symbols), pa.string())))
         return list(zip(rows["symbol"].to_pylist(), (_whole(rows["start"]) * 1000).tolist(), strict=True))
 
-    def read_actions(self) -> pa.Table:
-        """All that was ever told of corporate actions, `ACTIONS`. Raises LineDown, StoreRefused."""
-        with self._lock, self._trouble("actions"):
-            try:
-                return self._current("actions").to_pyarrow_dataset().to_table().select(ACTIONS.names)
-            except TableNotFoundError:
-                return ACTIONS.empty_table()
+    def read_actions(self, version: int | None = None) -> pa.Table:
+        """All that was told of corporate actions up to a version, or ever. Raises LineDown, StoreRefused, BadValue."""
+        with self._trouble("actions"):
+            return self.dataset("actions", version).to_table().select(ACTIONS.names)
 
     def _read_candles(
         self,

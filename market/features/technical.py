@@ -29,8 +29,8 @@ from market.features.moving import (
     lowest,
     mean,
     ratio,
-    spread,
     since,
+    spread,
     total,
 )
 

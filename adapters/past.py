@@ -1,0 +1,58 @@
+"""Past: the candles that features are made of, as one version of the lake has them, under the shares' present symbols.
+
+A day's candle is the exchange's own where there is one, else ours; a minute is ours or an imported one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+
+import numpy as np
+import pyarrow as pa
+
+from adapters.lake import Lake, candle_rows
+from market.candles import INTERVALS, Candles, Provenance
+from market.names import Names
+
+
+class Past:
+    """Reads one version of the lake's candles; None: whatever is newest at each read. `ids`: of the present symbols."""
+
+    def __init__(self, lake: Lake, version: int | None, ids: Mapping[str, int], names: Names) -> None:
+        self._lake, self._version, self._ids, self._names = lake, version, ids, names
+
+    def minutes(self, symbols: list[str], first: date, last: date) -> Candles:
+        """The newest revisions of the 1 m candles of sessions `first` to `last`, both inclusive, (n,).
+
+        Ordered by instrument and start. Raises LineDown, StoreRefused, BadValue (the version is gone).
+        """
+        return self._rows(self._lake.read_candles(self._called(symbols), "1m", first, last, version=self._version))
+
+    def days(self, symbols: list[str], first: date, last: date) -> Candles:
+        """The 1 d candles, (n,), one a session. As `minutes`."""
+        called = self._called(symbols)
+        official = self._rows(self._lake.read_official(called, first, last, version=self._version))
+        ours = self._rows(self._lake.read_candles(called, "1d", first, last, version=self._version))
+        rows = np.concatenate([official, ours])
+        rows = rows[np.lexsort((rows["provenance"] != Provenance.OFFICIAL, rows["session"], rows["instrument"]))]
+        new = (np.diff(rows["session"]) != 0) | (np.diff(rows["instrument"]) != 0)
+        rows = rows[np.append(True, new)] if len(rows) else rows
+        rows["interval"] = INTERVALS["1d"]
+        return rows
+
+    def _called(self, symbols: list[str]) -> list[str]:
+        return sorted({name for symbol in symbols for name in self._names.called(symbol)})
+
+    def _rows(self, table: pa.Table) -> Candles:
+        symbols = table["symbol"].combine_chunks().dictionary_encode()
+        codes = symbols.indices.to_numpy().astype(np.int64)
+        days = table["session"].cast(pa.int32()).to_numpy().astype(np.int64)
+        pairs, place = np.unique(codes << 32 | days, return_inverse=True)
+        called = [symbols.dictionary[int(code)].as_py() for code in pairs >> 32]
+        present = self._names.presents(called, (pairs & 0xFFFFFFFF).astype(np.int32))
+        known = np.array([self._ids.get(symbol, -1) for symbol in present], np.int64)[place]
+        rows = candle_rows(table, dict.fromkeys(symbols.dictionary.to_pylist(), 0))
+        rows["instrument"] = known
+        rows = rows[known >= 0]
+        return rows[np.lexsort((rows["start"], rows["instrument"]))]

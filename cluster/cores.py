@@ -1,0 +1,36 @@
+"""Cores: the Ray that a command computes on: the cluster's where it runs as a job of it, else one of its own."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+JOB = "RAY_JOB_ID"
+"""What Ray sets for the commands it was given as jobs."""
+
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+}
+
+
+@contextmanager
+def cores(count: int | None = None) -> Iterator[None]:
+    """A Ray as long as this takes; `count`: cores of one of our own, all of this machine's without it."""
+    os.environ |= QUIET
+    joined = JOB in os.environ or "RAY_ADDRESS" in os.environ
+    if not joined:
+        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}  # nobody else may join it
+    import ray
+
+    if joined:
+        ray.init(address="auto", log_to_driver=False, logging_level="error")
+    else:
+        ray.init(address="local", num_cpus=count, include_dashboard=False, log_to_driver=False, logging_level="error")
+    try:
+        yield
+    finally:
+        ray.shutdown()
