@@ -25,6 +25,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
+import pyarrow.fs as fs
 from deltalake import CommitProperties, DeltaTable, Schema, Transaction, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
@@ -166,7 +167,7 @@ class Lake:
         with self._trouble(table):
             with self._lock:
                 self._owned(table)
-            return written(folder(self._uri(table), self._options), table, rows, indexed, ROW_GROUP)
+            return written(self.files(table), table, rows, indexed, ROW_GROUP)
 
     def commit(
         self, table: str, staged: Collection[Staged], cursors: Mapping[str, int], base: Mapping[str, int] | None = None
@@ -185,7 +186,7 @@ class Lake:
         def write(handle: DeltaTable, said: CommitProperties) -> None:
             if self._grown(table, handle, names):
                 raise CommitFailedError(f"{table} has got columns: look again what it holds")
-            check_there(self._uri(table), folder(self._uri(table), self._options), staged)
+            check_there(self._uri(table), self.files(table), staged)
             handle.create_write_transaction(named, "append", handle.schema(), ["session"], commit_properties=said)
 
         with self._lock, self._trouble(table):
@@ -200,7 +201,7 @@ class Lake:
                 raise BadValue("table", table, "one that something was written to") from None
             if at is None:
                 return newest
-            log = DeltaLog(folder(self._uri(table), self._options))
+            log = DeltaLog(self.files(table))
             found = log.newest_by(int(at.timestamp() * 1000))
         if found is None:
             allowed = f"an instant since version {log.versions[0]} of {table}, the first that is left"
@@ -210,7 +211,7 @@ class Lake:
     def base(self, table: str, version: int) -> dict[str, int]:
         """The versions of the tables that a commit in bulk was computed from, as it said; empty where it did not."""
         with self._lock, self._trouble(table):
-            return dict(DeltaLog(folder(self._uri(table), self._options)).said(version).get("base", {}))
+            return dict(DeltaLog(self.files(table)).said(version).get("base", {}))
 
     def cursors(self, table: str, apps: Collection[str]) -> dict[str, int]:
         """The last committed cursor of each application id, 0 where there is none."""
@@ -239,10 +240,47 @@ class Lake:
 
     def compact(self, table: str, session: date) -> int:
         """Join the small files of a session that has ended; returns how many files are gone. Rows stay as they are."""
-        with self._lock, self._trouble(table):
-            handle = self._owned(table)
+        gone = 0
+
+        def join(handle: DeltaTable) -> None:
+            nonlocal gone
             done = handle.optimize.compact([("session", "=", session.isoformat())], writer_properties=PARQUET)
-            return int(done["numFilesRemoved"]) - int(done["numFilesAdded"])
+            gone = int(done["numFilesRemoved"]) - int(done["numFilesAdded"])
+
+        self.change(table, join)
+        return gone
+
+    def change(self, table: str, act: Callable[[DeltaTable], None]) -> None:
+        """Do something to a table beside its writers: from the start again whenever one of them was quicker.
+
+        Raises LineDown, StoreRefused.
+        """
+        with self._trouble(table):
+            for _ in range(TRIES):
+                with suppress(CommitFailedError):
+                    act(self._opened(table))
+                    return
+        raise LineDown(self._uri(table), f"{TRIES} times in a row another writer was quicker")
+
+    def tables(self) -> list[str]:
+        """The tables that are there."""
+        return [t for t in SCHEMAS if DeltaTable.is_deltatable(self._uri(t), storage_options=self._options)]
+
+    def files(self, table: str) -> fs.FileSystem:
+        """What lies under a table's folder."""
+        return folder(self._uri(table), self._options)
+
+    def opened(self, table: str, version: int | None = None) -> DeltaTable:
+        """A handle of the caller's own on a table that is there, at its newest version or the one named.
+
+        Raises BadValue, LineDown, StoreRefused.
+        """
+        with self._trouble(table):
+            try:
+                handle = self._opened(table)
+            except TableNotFoundError:
+                raise BadValue("table", table, "one that something was written to") from None
+            return handle if version is None else self._pinned(table, version, int(handle.version()))
 
     def read_candles(
         self,
@@ -277,7 +315,7 @@ class Lake:
         table does not have yet is null. Raises as `read_candles`.
         """
         wanted = _sessions(first, last) & (ds.field("set") == of) & _among(symbols)
-        with self._trouble("features"):
+        with self._trouble("features", version):
             dataset = self._dataset("features", (first, last), version)
             if dataset is None:
                 rows = FEATURES.empty_table()
@@ -329,7 +367,7 @@ class Lake:
         wanted &= _sessions(*days) & _among(symbols)
         if interval is not None:
             wanted &= ds.field("interval") == interval
-        with self._trouble("candles"):
+        with self._trouble("candles", version):
             dataset = self._dataset("candles", days, version)
             return CANDLES.empty_table() if dataset is None else _newest(dataset.to_table(filter=wanted))
 
@@ -458,6 +496,7 @@ class Lake:
             uri = self._uri(table)
             settings = {
                 "delta.checkpointInterval": str(CHECKPOINT_COMMITS),
+                "delta.enableExpiredLogCleanup": "false",  # adapters/upkeep.py knows which versions are kept
                 "delta.dataSkippingStatsColumns": INDEXED[table],
             }
             DeltaTable.create(
@@ -495,10 +534,14 @@ class Lake:
         return f"{self._root}/{table}"
 
     @contextmanager
-    def _trouble(self, table: str) -> Iterator[None]:
+    def _trouble(self, table: str, version: int | None = None) -> Iterator[None]:
         uri = self._uri(table)
         try:
             yield
+        except FileNotFoundError as e:
+            if version is None:
+                raise LineDown(uri, str(e).splitlines()[0]) from e
+            raise BadValue("version", version, f"a version of {table} that is still kept: files of it are gone") from e
         except PermissionError as e:
             raise StoreRefused(uri, f"not allowed: {e}") from e
         except (DeltaError, OSError, pa.ArrowException) as e:
