@@ -97,15 +97,34 @@ FEATURES = pa.schema(
 features are not known. A feature that is not known is null. The columns grow with what is written.
 """
 
-SCHEMAS = {"ticks": TICKS, "candles": CANDLES, "lacking": LACKING, "features": FEATURES}
+ACTIONS = pa.schema(
+    [
+        *((name, pa.string()) for name in ("symbol", "isin", "kind")),
+        ("session", pa.date32()),
+        ("numerator", pa.int64()),
+        ("denominator", pa.int64()),
+        ("amount", PRICE),
+        ("new_symbol", pa.string()),
+        ("void", pa.bool_()),
+        ("known", INSTANT),
+        ("recorded", INSTANT),
+        *((name, pa.string()) for name in ("source", "operator", "reason")),
+    ]
+)
+"""The table `actions`, `market.actions.Action`: `session` is the ex-date, numerator over denominator the factor."""
+
+SCHEMAS = {"ticks": TICKS, "candles": CANDLES, "lacking": LACKING, "features": FEATURES, "actions": ACTIONS}
 INDEXED = {
     "ticks": "symbol,at",
     "candles": "symbol,interval,start",
     "lacking": "symbol,start",
     "features": "symbol,start,set",
+    "actions": "symbol,session",
 }
 GROWING = {"features": pa.float64()}
 """Tables that take columns nobody has heard of, and their type."""
+WHOLE = frozenset({"actions"})
+"""Tables too small to be cut by session."""
 
 CHECKPOINT_COMMITS = 50
 COMPACTED_COMMITS = 5
@@ -356,6 +375,14 @@ class Lake:
             rows = dataset.to_table(filter=of & ds.field("symbol").isin(pa.array(list(symbols), pa.string())))
         return list(zip(rows["symbol"].to_pylist(), (_whole(rows["start"]) * 1000).tolist(), strict=True))
 
+    def read_actions(self) -> pa.Table:
+        """All that was ever told of corporate actions, `ACTIONS`. Raises LineDown, StoreRefused."""
+        with self._lock, self._trouble("actions"):
+            try:
+                return self._current("actions").to_pyarrow_dataset().to_table().select(ACTIONS.names)
+            except TableNotFoundError:
+                return ACTIONS.empty_table()
+
     def _read_candles(
         self,
         symbols: Collection[str] | None,
@@ -503,7 +530,7 @@ class Lake:
                 uri,
                 SCHEMAS[table],
                 mode="ignore",
-                partition_by=["session"],
+                partition_by=[] if table in WHOLE else ["session"],
                 configuration=settings,
                 storage_options=self._options,
             )
