@@ -74,11 +74,46 @@ Of a print (`flags` as `market.ticks.Flag`) `day_volume` is its own size and `se
 LACKING = pa.schema([("symbol", pa.string()), ("start", INSTANT), ("vendor", pa.string()), ("session", pa.date32())])
 """The table `lacking`: minutes that a vendor was asked for, to repair them, and does not have."""
 
+QUARANTINE = pa.schema(
+    [
+        ("file", pa.string()),
+        ("row", pa.int64()),
+        ("symbol", pa.string()),
+        ("reason", pa.string()),
+        ("content", pa.string()),
+        ("imported", INSTANT),
+    ]
+)
+"""The table `quarantine`: rows that were not taken in, `row` counted from 1 behind the header, `content` as JSON."""
+
+SERIES = pa.schema(
+    [("name", pa.string()), ("at", INSTANT), ("known", INSTANT), ("value", pa.float64()), ("source", pa.string())]
+)
+"""The table `series`: what is no candle; a second `known` of one `at` is a revision of the value."""
+
+ASKED = pa.schema(
+    [
+        ("vendor", pa.string()),
+        ("symbol", pa.string()),
+        ("interval", pa.string()),
+        ("first", pa.date32()),
+        ("last", pa.date32()),
+        ("candles", pa.int64()),
+        ("at", INSTANT),
+    ]
+)
+"""The table `asked`: spans of days that a vendor's history was asked for and has answered."""
+
 SCHEMAS = {"ticks": TICKS, "candles": CANDLES, "lacking": LACKING}
+SCHEMAS |= {"quarantine": QUARANTINE, "series": SERIES, "asked": ASKED}
 INDEXED = {"ticks": "symbol,at", "candles": "symbol,interval,start", "lacking": "symbol,start"}
+INDEXED |= {"quarantine": "file,row", "series": "name,at,known", "asked": "vendor,symbol,interval"}
 
 CHECKPOINT_COMMITS = 50
 COMPACTED_COMMITS = 5
+COMPACTED_SESSIONS = 3
+"""A commit of more sessions than these is history: nobody waits for its files to be joined."""
+
 COMPACTED_BYTES = 8 << 20
 """A file of this size is left alone while the session runs: what is joined, and held for it, stays bounded."""
 
@@ -211,6 +246,17 @@ class Lake:
                 return CANDLES.empty_table()
             return _newest(dataset.to_table(filter=wanted))
 
+    def dataset(self, table: str) -> ds.Dataset:
+        """A table as Arrow sees it, of its newest version, every row of it; one that nothing was written to is empty.
+
+        Raises BadValue, LineDown, StoreRefused.
+        """
+        with self._lock, self._trouble(table):
+            try:
+                return self._current(table).to_pyarrow_dataset()
+            except TableNotFoundError:
+                return ds.dataset(SCHEMAS[table].empty_table())
+
     def doubled(self, table: str, session: date) -> int:
         """How many rows of a session's candles repeat another's symbol, interval, start and revision: 0, or a fault."""
         key = ["symbol", "interval", "start", "revision"]
@@ -231,7 +277,8 @@ class Lake:
                 return []
 
     def _tidy(self, handle: DeltaTable, rows: pa.Table) -> None:
-        for session in pc.unique(rows["session"]).to_pylist():
+        sessions = pc.unique(rows["session"]).to_pylist()
+        for session in sessions if len(sessions) <= COMPACTED_SESSIONS else ():
             # Another writer may have been quicker; the next round joins what this one left.
             with suppress(CommitFailedError):
                 of = [("session", "=", session.isoformat())]
@@ -286,7 +333,7 @@ class Lake:
                 uri,
                 SCHEMAS[table],
                 mode="ignore",
-                partition_by=["session"],
+                partition_by=["session"] if "session" in SCHEMAS[table].names else None,
                 configuration=settings,
                 storage_options=self._options,
             )
