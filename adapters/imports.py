@@ -71,6 +71,16 @@ class Tally(Record):
     commits: int = 0
 
 
+def total(tallies: Iterable[Tally]) -> Tally:
+    """Several together."""
+    counts: Counter[str] = Counter()
+    refused: Counter[str] = Counter()
+    for one in tallies:
+        counts.update(one.model_dump(exclude={"refused"}))
+        refused.update(one.refused)
+    return Tally(**counts, refused=dict(refused))
+
+
 class Intake:
     """The one who imports: takes parts, commits them by the batch. `now`: ns UTC, when the import began.
 
@@ -155,6 +165,15 @@ def part_name(sheet: Sheet, form: Record, piece: int, rows: int) -> str:
     """The name of a piece of so many rows of a file that is read in this way."""
     said = f"{sheet.digest}:{form.model_dump_json()}:{rows}:{piece}"
     return f"{WRITER}:{blake2b(said.encode(), digest_size=12).hexdigest()}"
+
+
+def committed_once(lake: Lake, table: str, name: str, rows: pa.Table) -> bool:
+    """Append the rows of a part, unless they were before: then True. Raises LeaseLost when another one imports."""
+    if lake.cursors(table, [WRITER, name])[name]:
+        return True
+    turn = lake.cursors(table, [WRITER])[WRITER]
+    lake.append(table, rows, {WRITER: turn + 1, name: 1})
+    return False
 
 
 def part_of(sheet: Sheet, piece: Piece, form: Form, tables: Tables, until: int, name: str) -> Part:

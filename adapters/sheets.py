@@ -23,7 +23,7 @@ import pyarrow.csv as csv
 import pyarrow.parquet as parquet
 
 from market.errors import BadValue
-from market.imports import PRICES, Form, Interval, Raw, inferred, symbol_of
+from market.imports import PRICES, Form, Interval, Raw, Times, inferred, symbol_of
 from market.money import UNKNOWN
 from market.sessions import DAY, MINUTE, ZONES
 
@@ -60,15 +60,6 @@ class Piece(NamedTuple):
     torn: tuple[tuple[int, str], ...] = ()
 
 
-class Times(NamedTuple):
-    """How a file writes its times. `aware`: with a zone; `dates`: as days, without a time of day."""
-
-    aware: bool
-    dates: bool
-    format: str | None
-    interval: Interval | None
-
-
 def opened(path: Path) -> Sheet:
     """The sheet of a file. Raises BadValue: none that can be read."""
     try:
@@ -101,21 +92,22 @@ def count(sheet: Sheet, rows: int = PIECE_ROWS) -> int | None:
     """How many pieces a parquet file has; None for a CSV, which does not say."""
     if sheet.path.suffix not in PARQUET:
         return None
-    return max(-(-parquet.read_metadata(sheet.path).num_rows // rows), 1)
+    return max(-(-int(parquet.read_metadata(sheet.path).num_rows) // rows), 1)
 
 
 def piece(sheet: Sheet, columns: Sequence[str], number: int, rows: int = PIECE_ROWS) -> Piece:
     """One piece of a parquet file. Raises BadValue."""
     try:
         file = parquet.ParquetFile(sheet.path)
-        first, last, before, wanted, begin = number * rows, (number + 1) * rows, 0, [], 0
+        first, last, before, begin = number * rows, (number + 1) * rows, 0, 0
+        groups: list[int] = []
         for k in range(file.num_row_groups):
             here = file.metadata.row_group(k).num_rows
             if before < last and before + here > first:
-                begin = before if not wanted else begin
-                wanted.append(k)
+                begin = before if not groups else begin
+                groups.append(k)
             before += here
-        table = file.read_row_groups(wanted, list(columns)).slice(first - begin, rows)
+        table = file.read_row_groups(groups, list(columns)).slice(first - begin, rows)
         return Piece(number, table, first + 1 + np.arange(len(table)))
     except (OSError, pa.ArrowException) as e:
         raise BadValue("file", str(sheet.path), f"parquet that can be read ({_line(e)})") from e
@@ -123,10 +115,10 @@ def piece(sheet: Sheet, columns: Sequence[str], number: int, rows: int = PIECE_R
 
 def surveyed(sheet: Sheet, columns: Mapping[str, str], exchange: str, time_format: str | None = None) -> Times:
     """How a file writes its times, from its first rows. Raises BadValue."""
-    first = next(pieces(sheet, _wanted(columns), SURVEYED), None)
+    first = next(pieces(sheet, wanted(columns), SURVEYED), None)
     if first is None or not len(first.table):
         return Times(aware=False, dates=True, format=None, interval=None)
-    column = _time_column(first.table, columns["time"])
+    column = times_of(first.table, columns["time"])
     kind = column.type
     if pa.types.is_date(kind):
         return Times(aware=False, dates=True, format=None, interval="1d")
@@ -145,7 +137,7 @@ def surveyed(sheet: Sheet, columns: Mapping[str, str], exchange: str, time_forma
 def raw(piece: Piece, form: Form) -> Raw:
     """The numbers of a piece, as the form says to read them. Raises BadValue: no such zone."""
     columns = form.columns
-    column = _time_column(piece.table, columns["time"])
+    column = times_of(piece.table, columns["time"])
     symbol, names = _codes(piece.table, columns)
     symbols = [symbol_of(name, form.exchange, form.renames) for name in names] if "symbol" in columns else []
     if "symbol" not in columns:
@@ -153,9 +145,9 @@ def raw(piece: Piece, form: Form) -> Raw:
     known: dict[str, int] = {}
     codes = [-1 if name is None else known.setdefault(name, len(known)) for name in symbols]
     mine = np.array([*codes, -1], np.int32)[symbol]
-    floats = {name: _floats(piece.table[columns[name]]) for name in PRICES}
-    more = {name: _floats(piece.table[columns[name]]) for name in _MORE if name in columns}
-    return Raw(tuple(known), mine, instants(column, form), floats, **more)
+    prices = {name: floats(piece.table[columns[name]]) for name in PRICES}
+    more = {name: floats(piece.table[columns[name]]) for name in _MORE if name in columns}
+    return Raw(tuple(known), mine, instants(column, form), prices, **more)
 
 
 def instants(column: pa.ChunkedArray, form: Form) -> npt.NDArray[np.int64]:
@@ -179,6 +171,35 @@ def instants(column: pa.ChunkedArray, form: Form) -> npt.NDArray[np.int64]:
     return np.where(read == UNKNOWN, UNKNOWN, read - (MINUTE if form.label == "end" else 0))
 
 
+def times_of(table: pa.Table, name: str) -> pa.ChunkedArray:
+    """A column of times as dates, timestamps or text; two columns are joined by a blank. Raises BadValue."""
+    if name in table.column_names:
+        column = table[name]
+    else:
+        parts = [pc.cast(table[part], pa.string()) for part in name.split("+")]
+        column = pc.binary_join_element_wise(*parts, " ")
+    if pa.types.is_dictionary(column.type) or pa.types.is_large_string(column.type):
+        column = pc.cast(column, pa.string())
+    if pa.types.is_null(column.type):
+        column = pc.cast(column, pa.string())
+    if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
+        return _epoch(column)
+    if not (pa.types.is_string(column.type) or pa.types.is_timestamp(column.type) or pa.types.is_date(column.type)):
+        raise BadValue("time", str(column.type), "times, dates, or text that says them")
+    if pa.types.is_string(column.type):
+        column = pc.utf8_trim_whitespace(column)
+        digits = pc.all(pc.match_substring_regex(column, r"^\d{9,19}$")).as_py()
+        if digits and len(column):
+            return _epoch(pc.cast(column, pa.int64()))
+    return column
+
+
+def days_of(instants: npt.NDArray[np.int64], zone: str) -> npt.NDArray[np.int64]:
+    """The days since 1970-01-01, (n,), that the clocks of a zone show at instants, ns UTC, (n,)."""
+    shown = _shown(instants, zone)
+    return np.where(shown == UNKNOWN, UNKNOWN, shown // DAY)
+
+
 def zone_named(name: str) -> str:
     """The name of a time zone, `IST` for India's. Raises BadValue."""
     known = {"IST": "Asia/Kolkata", "ET": "America/New_York"}.get(name.upper(), name)
@@ -188,9 +209,12 @@ def zone_named(name: str) -> str:
         raise BadValue("--zone", name, "a time zone like Asia/Kolkata, America/New_York or UTC") from e
 
 
-def wanted(form_columns: Mapping[str, str]) -> list[str]:
-    """The columns of the file that a mapping names."""
-    return _wanted(form_columns)
+def wanted(columns: Mapping[str, str]) -> list[str]:
+    """The columns of the file that a mapping names, each once."""
+    found: dict[str, None] = {}
+    for name in columns.values():
+        found.update(dict.fromkeys([name] if "+" not in name else name.split("+")))
+    return list(found)
 
 
 def texts(piece: Piece, places: npt.NDArray[np.int64]) -> list[str]:
@@ -201,7 +225,15 @@ def texts(piece: Piece, places: npt.NDArray[np.int64]) -> list[str]:
 
 def floats(column: pa.ChunkedArray) -> npt.NDArray[np.float64]:
     """A column of numbers, or of text that says numbers, (n,); NaN where there is none."""
-    return _floats(column)
+    if pa.types.is_dictionary(column.type):
+        column = pc.cast(column, pa.string())
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        plain = pc.replace_substring(pc.utf8_trim_whitespace(column), ",", "")
+        number = pc.match_substring_regex(plain, r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?$")
+        column = pc.cast(pc.if_else(number, plain, None), pa.float64())
+    if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type) or pa.types.is_decimal(column.type)):
+        return np.full(len(column), np.nan)
+    return np.asarray(pc.cast(column, pa.float64(), safe=False).fill_null(np.nan).to_numpy(), np.float64)
 
 
 _MORE = ("volume", "vwap", "trades", "open_interest")
@@ -255,38 +287,9 @@ def _parsing(torn: list[tuple[int, str]]) -> csv.ParseOptions:
     return csv.ParseOptions(invalid_row_handler=keep)
 
 
-def _wanted(columns: Mapping[str, str]) -> list[str]:
-    found: dict[str, None] = {}
-    for name in columns.values():
-        found.update(dict.fromkeys([name] if "+" not in name else name.split("+")))
-    return list(found)
-
-
-def _time_column(table: pa.Table, name: str) -> pa.ChunkedArray:
-    if name in table.column_names:
-        column = table[name]
-    else:
-        parts = [pc.cast(table[part], pa.string()) for part in name.split("+")]
-        column = pc.binary_join_element_wise(*parts, " ")
-    if pa.types.is_dictionary(column.type) or pa.types.is_large_string(column.type):
-        column = pc.cast(column, pa.string())
-    if pa.types.is_null(column.type):
-        column = pc.cast(column, pa.string())
-    if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
-        return _epoch(column)
-    if not (pa.types.is_string(column.type) or pa.types.is_timestamp(column.type) or pa.types.is_date(column.type)):
-        raise BadValue("time", str(column.type), "times, dates, or text that says them")
-    if pa.types.is_string(column.type):
-        column = pc.utf8_trim_whitespace(column)
-        digits = pc.all(pc.match_substring_regex(column, r"^\d{9,19}$")).as_py()
-        if digits and len(column):
-            return _epoch(pc.cast(column, pa.int64()))
-    return column
-
-
 def _epoch(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Seconds, milli-, micro- or nanoseconds since 1970, told apart by their size, or 20160825."""
-    values = _floats(column)
+    values = floats(column)
     known = values[np.isfinite(values)]
     if len(known) and bool(((known >= 19000101) & (known <= 21001231)).all()):
         return pa.chunked_array([pa.array([None if v != v else f"{int(v)}" for v in values.tolist()], pa.string())])
@@ -344,18 +347,6 @@ def _codes(table: pa.Table, columns: Mapping[str, str]) -> tuple[npt.NDArray[np.
     if isinstance(coded, pa.ChunkedArray):
         coded = coded.combine_chunks()
     return coded.indices.fill_null(-1).to_numpy().astype(np.int32), coded.dictionary.to_pylist()
-
-
-def _floats(column: pa.ChunkedArray) -> npt.NDArray[np.float64]:
-    if pa.types.is_dictionary(column.type):
-        column = pc.cast(column, pa.string())
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        plain = pc.replace_substring(pc.utf8_trim_whitespace(column), ",", "")
-        number = pc.match_substring_regex(plain, r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?$")
-        column = pc.cast(pc.if_else(number, plain, None), pa.float64())
-    if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type) or pa.types.is_decimal(column.type)):
-        return np.full(len(column), np.nan)
-    return np.asarray(pc.cast(column, pa.float64(), safe=False).fill_null(np.nan).to_numpy(), np.float64)
 
 
 def _whole(column: Any) -> npt.NDArray[np.int64]:

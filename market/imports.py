@@ -85,6 +85,7 @@ class Fault(StrEnum):
     NOT_OVER = "its session is not over yet"
     CONTRADICTS = "another row says otherwise of the same candle"
     JUMP = "a jump that the rows behind it do not confirm"
+    NO_NUMBER = "a value that is no number"
     TORN = "a line of too few or too many values"
     KNOWN_BEFORE = "known before it was"
 
@@ -93,6 +94,29 @@ FAULTS = tuple(Fault)
 Floats = npt.NDArray[np.float64]
 Faults = npt.NDArray[np.int8]
 """0: none, else the place in `FAULTS`, counted from 1."""
+
+
+class Asked(Record):
+    """What the caller says of a file, as `Form`; None: the file is to say it."""
+
+    columns: Mapping[str, str] = {}
+    interval: Interval | None = None
+    label: Label | None = None
+    zone: str | None = None
+    time_format: str | None = None
+    exchange: str = "NSE"
+    symbol: str | None = None
+    renames: Mapping[str, str] = {}
+    official: bool = False
+
+
+class Times(NamedTuple):
+    """How a file writes its times. `aware`: with a zone; `dates`: as days, without a time of day; `format`: of text."""
+
+    aware: bool
+    dates: bool
+    format: str | None
+    interval: Interval | None
 
 
 class Form(Record):
@@ -194,9 +218,32 @@ def recognised(found: Sequence[str], given: Mapping[str, str]) -> dict[str, str]
 
 
 def missing(columns: Mapping[str, str], symbol: str | None) -> list[str]:
-    """Which of ours the file must have and nobody has found."""
+    """Which of ours the file must have and nobody has found; with a symbol given it needs no column of them."""
     wanted: tuple[str, ...] = NEEDED if symbol else ("time", "symbol", *NEEDED[1:])
     return [name for name in wanted if name not in columns]
+
+
+def understood(asked: Asked, columns: Mapping[str, str], times: Times) -> Form:
+    """The form of a file, where nothing is left to guess. Raises BadValue: something is."""
+    interval = asked.interval or times.interval
+    if interval is None:
+        raise BadValue("--interval", "nothing", "1m or 1d: the times of the file do not say it")
+    if interval == "1m" and times.dates:
+        raise BadValue("--interval", "1m", "1d: the file has days, without a time of day")
+    if asked.official and interval != "1d":
+        raise BadValue("--official", interval, "1d: the exchange's own figures are of whole days")
+    if interval == "1m" and not times.aware and asked.zone is None:
+        raise BadValue("--zone", "nothing", "the zone of the times, like Asia/Kolkata: they have none themselves")
+    if interval == "1m" and asked.label is None:
+        raise BadValue("--label", "nothing", "start or end: which end of its minute the file names it by")
+    told = asked.model_dump(exclude={"columns", "interval", "label", "time_format"})
+    return Form(
+        **told,
+        columns=dict(columns),
+        interval=interval,
+        label=asked.label or "start",
+        time_format=asked.time_format or times.format,
+    )
 
 
 def symbol_of(name: str, exchange: str, renames: Mapping[str, str]) -> str | None:

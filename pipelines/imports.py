@@ -7,6 +7,7 @@ point and run again: what was committed is known by its name and is not read aga
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from adapters import sheets
-from adapters.imports import Intake, Part, Tally, part_name, part_of
+from adapters.imports import Intake, Part, Tally, committed_once, part_name, part_of, quarantine_table
 from adapters.lake import Lake
+from adapters.series import SeriesForm, new_series, series_rows
 from adapters.sheets import PIECE_ROWS, Sheet
 from market.imports import Form
 from market.records import Record
+from market.sessions import Session, Sessions
 
 BYTES_A_LINE = 60
 """Of a CSV, about: only the bar of progress goes by it."""
@@ -61,6 +64,37 @@ def run(plan: ImportPlan, progress: Progress) -> Tally:
         progress(min(done / whole, 1.0), f"{sheet.path.name}: {intake.tally.read:,} rows")
     intake.flush()
     return intake.tally
+
+
+class SeriesPlan(Record):
+    """What an import of series is told. `sessions`: those of the exchange whose clocks the series go by."""
+
+    lake: str
+    files: tuple[Path, ...]
+    form: SeriesForm
+    sessions: tuple[Session, ...]
+    now: int
+    piece_rows: int = PIECE_ROWS
+
+
+def run_series(plan: SeriesPlan, progress: Progress) -> Tally:
+    """Import the series of all files. Raises as `run`."""
+    opened, lake, calendar = [sheets.opened(path) for path in plan.files], Lake(plan.lake), Sessions(plan.sessions)
+    counts: Counter[str] = Counter()
+    refused: Counter[str] = Counter()
+    for place, sheet in enumerate(opened):
+        for piece in sheets.pieces(sheet, sheets.wanted(plan.form.columns), plan.piece_rows):
+            rows, bad = series_rows(piece, plan.form, calendar, sheet.path.name)
+            name = part_name(sheet, plan.form, piece.number, plan.piece_rows)
+            if bad.row:
+                committed_once(lake, "quarantine", name, quarantine_table(sheet.path.name, bad, plan.now))
+            new, held, differing = new_series(lake, rows)
+            known = committed_once(lake, "series", name, new)
+            counts.update(parts=1, known=known, read=len(rows) + len(bad.row), held=held, differing=differing)
+            counts.update(added=len(new), commits=not known)
+            refused.update(bad.reason)
+        progress((place + 1) / len(opened), f"{sheet.path.name}: {counts['read']:,} values")
+    return Tally(**counts, refused=dict(refused))
 
 
 Found = Iterator[tuple[Sheet, float, Part | None]]
