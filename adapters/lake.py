@@ -80,6 +80,36 @@ Of a print (`flags` as `market.ticks.Flag`) `day_volume` is its own size and `se
 LACKING = pa.schema([("symbol", pa.string()), ("start", INSTANT), ("vendor", pa.string()), ("session", pa.date32())])
 """The table `lacking`: minutes that a vendor was asked for, to repair them, and does not have."""
 
+QUARANTINE = pa.schema(
+    [
+        ("file", pa.string()),
+        ("row", pa.int64()),
+        ("symbol", pa.string()),
+        ("reason", pa.string()),
+        ("content", pa.string()),
+        ("imported", INSTANT),
+    ]
+)
+"""The table `quarantine`: rows that were not taken in, `row` counted from 1 behind the header, `content` as JSON."""
+
+SERIES = pa.schema(
+    [("name", pa.string()), ("at", INSTANT), ("known", INSTANT), ("value", pa.float64()), ("source", pa.string())]
+)
+"""The table `series`: what is no candle; a second `known` of one `at` is a revision of the value."""
+
+ASKED = pa.schema(
+    [
+        ("vendor", pa.string()),
+        ("symbol", pa.string()),
+        ("interval", pa.string()),
+        ("first", pa.date32()),
+        ("last", pa.date32()),
+        ("candles", pa.int64()),
+        ("at", INSTANT),
+    ]
+)
+"""The table `asked`: spans of days that a vendor's history was asked for and has answered."""
+
 FEATURES = pa.schema(
     [
         ("symbol", pa.string()),
@@ -113,21 +143,36 @@ ACTIONS = pa.schema(
 )
 """The table `actions`, `market.actions.Action`: `session` is the ex-date, numerator over denominator the factor."""
 
-SCHEMAS = {"ticks": TICKS, "candles": CANDLES, "lacking": LACKING, "features": FEATURES, "actions": ACTIONS}
+SCHEMAS = {
+    "ticks": TICKS,
+    "candles": CANDLES,
+    "lacking": LACKING,
+    "features": FEATURES,
+    "actions": ACTIONS,
+    "quarantine": QUARANTINE,
+    "series": SERIES,
+    "asked": ASKED,
+}
 INDEXED = {
     "ticks": "symbol,at",
     "candles": "symbol,interval,start",
     "lacking": "symbol,start",
     "features": "symbol,start,set",
     "actions": "symbol,session",
+    "quarantine": "file,row",
+    "series": "name,at,known",
+    "asked": "vendor,symbol,interval",
 }
 GROWING = {"features": pa.float64()}
 """Tables that take columns nobody has heard of, and their type."""
-WHOLE = frozenset({"actions"})
+WHOLE = frozenset({"actions", "quarantine", "series", "asked"})
 """Tables too small to be cut by session."""
 
 CHECKPOINT_COMMITS = 50
 COMPACTED_COMMITS = 5
+COMPACTED_SESSIONS = 3
+"""A commit of more sessions than these is history: nobody waits for its files to be joined."""
+
 COMPACTED_BYTES = 8 << 20
 """A file of this size is left alone while the session runs: what is joined, and held for it, stays bounded."""
 
@@ -182,6 +227,8 @@ class Lake:
         A file that is never committed is removed by the lake's upkeep, a day after it was written at the earliest.
         """
         self._check(table, rows.schema)
+        if table in WHOLE:
+            raise BadValue("table", table, f"one that is cut by session, not {', '.join(sorted(WHOLE))}: append to it")
         indexed = INDEXED[table].split(",")
         with self._trouble(table):
             with self._lock:
@@ -257,13 +304,17 @@ class Lake:
                 raise StoreRefused(self._uri(table), f"went back to version {target}, yet says {found}, not {kept}")
             return found
 
-    def compact(self, table: str, session: date) -> int:
-        """Join the small files of a session that has ended; returns how many files are gone. Rows stay as they are."""
+    def compact(self, table: str, session: date | None = None) -> int:
+        """Join the small files of a session that has ended, or of all; returns how many files are gone.
+
+        Rows stay as they are.
+        """
         gone = 0
+        of = None if session is None else [("session", "=", session.isoformat())]
 
         def join(handle: DeltaTable) -> None:
             nonlocal gone
-            done = handle.optimize.compact([("session", "=", session.isoformat())], writer_properties=PARQUET)
+            done = handle.optimize.compact(of, writer_properties=PARQUET)
             gone = int(done["numFilesRemoved"]) - int(done["numFilesAdded"])
 
         self.change(table, join)
@@ -440,15 +491,17 @@ class Lake:
         return int(rows.num_rows - rows.group_by(key).aggregate([]).num_rows)
 
     def sessions(self, table: str) -> list[date]:
-        """The sessions a table has rows of, oldest first."""
+        """The sessions a table has rows of, oldest first; none of a table that is not cut by session."""
         with self._lock, self._trouble(table):
             try:
-                return sorted(date.fromisoformat(p["session"]) for p in self._current(table).partitions())
+                cut = [] if table in WHOLE else self._current(table).partitions()
+                return sorted(date.fromisoformat(part["session"]) for part in cut)
             except TableNotFoundError:
                 return []
 
     def _tidy(self, handle: DeltaTable, rows: pa.Table) -> None:
-        for session in pc.unique(rows["session"]).to_pylist():
+        sessions = pc.unique(rows["session"]).to_pylist()
+        for session in sessions if len(sessions) <= COMPACTED_SESSIONS else ():
             # Another writer may have been quicker; the next round joins what this one left.
             with suppress(CommitFailedError):
                 of = [("session", "=", session.isoformat())]

@@ -20,7 +20,7 @@ from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from adapters.deltalog import LOG, DeltaLog
-from adapters.lake import GROWING, PARQUET, SCHEMAS, Lake
+from adapters.lake import GROWING, PARQUET, SCHEMAS, WHOLE, Lake
 from adapters.staging import folder
 from market.candles import Provenance
 from market.errors import BadValue
@@ -136,7 +136,7 @@ class Upkeep:
         if not gone:
             actions = pa.table(handle.get_add_actions(flatten=True))
             yield from _counts(actions, store)
-            days = sorted(pc.unique(actions["partition.session"]).to_pylist())
+            days = [] if table in WHOLE else sorted(pc.unique(actions["partition.session"]).to_pylist())
             for done, day in enumerate(days, start=1):
                 yield from _rows(table, handle, day)
                 told(done / len(days))
@@ -258,12 +258,13 @@ def _missing(handle: DeltaTable, store: fs.FileSystem) -> list[str]:
 
 def _columns(table: str, handle: DeltaTable) -> Iterator[str]:
     there = pa.schema(handle.schema().to_arrow())
-    if handle.metadata().partition_columns != ["session"]:
-        yield f"divided by {handle.metadata().partition_columns}, not by session"
+    cut, wanted = handle.metadata().partition_columns, [] if table in WHOLE else ["session"]
+    if cut != wanted:
+        yield f"cut by {', '.join(cut) or 'nothing'}, not by {', '.join(wanted) or 'anything'}"
     for field in there:
-        wanted = SCHEMAS[table].field(field.name).type if field.name in SCHEMAS[table].names else GROWING.get(table)
-        if field.type != wanted:
-            yield f"column {field.name} of type {field.type}: {f'not {wanted}' if wanted else 'nobody knows it'}"
+        known = SCHEMAS[table].field(field.name).type if field.name in SCHEMAS[table].names else GROWING.get(table)
+        if field.type != known:
+            yield f"column {field.name} of type {field.type}: {f'not {known}' if known else 'nobody knows it'}"
 
 
 def _counts(actions: pa.Table, store: fs.FileSystem) -> Iterator[str]:
