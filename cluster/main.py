@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from adapters.redis_line import without_password
-from cluster import actions, daily, days, feeding, importing, ledger, running, tending
+from cluster import actions, daily, days, features, feeding, importing, ledger, running, tending
 from cluster.chaos import command
 from cluster.console import Config, screen, settings_of
 from cluster.settings import Settings
