@@ -71,13 +71,15 @@ def mfi(high: Column, low: Column, close: Column, volume: Column, n: int = 14) -
 
 
 def vwma(close: Column, volume: Column, n: int = 20) -> Column:
-    """Volume-weighted moving average.
+    """Volume-weighted moving average, unknown where no share was traded in n rows.
 
     Formula: sum(close volume) / sum(volume) over n
     Source: TA-Lib VWMA
     """
     check(close=close, volume=volume)
-    return talib.VWMA(close, volume, whole("n", n))
+    average: Column = talib.VWMA(close, volume, whole("n", n))
+    average[np.isinf(average)] = np.nan
+    return average
 
 
 def volume_ratio(volume: Column, n: int = 20) -> Column:
