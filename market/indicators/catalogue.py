@@ -226,7 +226,7 @@ _ALL = (
     _indicator(momentum.williams_r, "-100..0", 100.0, lambda n: n, least=2, also="willr williams"),
     _indicator(momentum.roc, "percent", 1.0, lambda n: n + 1),
     _indicator(momentum.momentum, "price", "price", lambda n: n + 1, also="mom"),
-    _indicator(momentum.cmo, "-100..100", 100.0, lambda n: 28 * n + 1, least=2),
+    _indicator(momentum.cmo, "-100..100", 100.0, lambda n: n + 1, least=2),
     _indicator(momentum.ultimate, "0..100", 100.0, lambda short, middle, long: long + 1, also="ultosc"),
     _indicator(momentum.balance_of_power, "-1..1", 1.0, lambda: 1, also="bop"),
     _indicator(momentum.awesome, "price", "price", lambda fast, slow: slow, also="ao"),

@@ -81,13 +81,13 @@ def momentum(close: Column, n: int = 10) -> Column:
 
 
 def cmo(close: Column, n: int = 14) -> Column:
-    """Chande's momentum oscillator with Wilder's averages, -100..100.
+    """Chande's momentum oscillator, of plain sums, -100..100.
 
-    Formula: 100 (G - L) / (G + L)
-    Source: Chande and Kroll 1994; TA-Lib CMO, which smooths as the RSI does
+    Formula: 100 (G - L) / (G + L), G and L the sums of the rises and of the falls of n rows
+    Source: Chande and Kroll 1994; TA-Lib CMOU (its CMO smooths as the RSI does)
     """
     check(close=close)
-    return talib.CMO(close, whole("n", n, 2))
+    return talib.CMOU(close, whole("n", n, 2))
 
 
 def ultimate(high: Column, low: Column, close: Column, short: int = 7, middle: int = 14, long: int = 28) -> Column:
