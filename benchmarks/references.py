@@ -448,7 +448,7 @@ _TULIP: dict[str, tuple[Callable[..., Column | tuple[Column, ...]], int, int]] =
     "cci": (ours.cci, 1, 0),
     "cmo": (ours.cmo, 1, 0),
     "di": (lambda *given: (ours.plus_di(*given), ours.minus_di(*given)), 2, 5),
-    "dx": (ours.dx, 1, 5),
+    "dx": (lambda high, low, n: ours.dx(high, low, low, n), 1, 5),
     "hma": (ours.hma, 1, 0),
     "kama": (ours.kama, 1, 5),
     "linreg": (ours.linreg, 1, 0),
