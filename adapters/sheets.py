@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -101,22 +102,34 @@ def studied(sheet: pa.Table, studies: Sequence[Study], anew: Anew = Anew.AUTO, t
     inputs = _inputs(sheet, studies, names)
     rows = _rows(sheet, names, time)
     labels = _labels(rows, anew) if any(study.indicator.session for study in studies) else None
-    found = {column: np.empty(sheet.num_rows) for study in studies for column in study.columns}
-    clash = sorted(set(found) & set(sheet.column_names))
+    columns = [column for study in studies for column in study.columns]
+    clash = [column for column in columns if column in sheet.column_names]
     if clash:
         raise BadValue("set", clash[0], "the file has a column of this name")
-    if rows.order is not None:
-        inputs = {name: column[rows.order] for name, column in inputs.items()}
-    for first, end in zip(rows.edges[:-1], rows.edges[1:], strict=True):
-        part = {name: column[first:end] for name, column in inputs.items()}
-        session = None if labels is None else labels[first:end]
-        place = slice(first, end) if rows.order is None else rows.order[first:end]
-        for study in studies:
-            for column, values in study.compute(part, session).items():
-                found[column][place] = values
-    for column, values in found.items():
+    for column, values in _computed(inputs, studies, rows, labels).items():
         sheet = sheet.append_column(column, pa.array(values, from_pandas=True))
     return sheet
+
+
+def _computed(
+    inputs: Mapping[str, Column], studies: Sequence[Study], rows: _Rows, labels: Labels | None
+) -> dict[str, Column]:
+    """The outputs by name, (n,) in the order of the inputs; each symbol by itself."""
+    if rows.order is not None:
+        inputs = {name: column[rows.order] for name, column in inputs.items()}
+    parts = []
+    for first, end in pairwise(rows.edges):
+        part = {name: column[first:end] for name, column in inputs.items()}
+        session = None if labels is None else labels[first:end]
+        parts.append({name: values for study in studies for name, values in study.compute(part, session).items()})
+    found = parts[0] if len(parts) == 1 else {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return found if rows.order is None else {name: _placed(values, rows.order) for name, values in found.items()}
+
+
+def _placed(values: Column, order: npt.NDArray[np.intp]) -> Column:
+    back = np.empty_like(values)
+    back[order] = values
+    return back
 
 
 def _names(sheet: pa.Table) -> dict[str, str]:
