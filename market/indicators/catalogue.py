@@ -39,7 +39,9 @@ class Indicator(Record):
 
     `inputs`: the columns that it reads. `session`: whether it may start anew at each open. `scale`: the size below
     which a difference counts as absolute, a number or that of the price or volume; `unit` is the output's. `memory`:
-    None where the start is never forgotten. `also`: other names that it is asked for by, TA-Lib's among them.
+    None where the start is never forgotten. A ratio of Wilder's averages (RSI, DI, DX, ADX, the stochastic RSI) forgets
+    only while something moves: rows of one and the same price count for nothing. `also`: other names that it is asked
+    for by, TA-Lib's among them.
     """
 
     name: str
@@ -216,7 +218,7 @@ _ALL = (
     _indicator(trend.aroon, "0..100", 100.0, lambda n: n + 1, "up down", least=2),
     _indicator(trend.vortex, "ratio", 1.0, lambda n: n + 1, "plus minus", least=2),
     _indicator(trend.sar, "price", "price", None, also="psar"),
-    _indicator(trend.supertrend, "price; 1 or -1", "price", None, "line direction"),
+    _indicator(trend.supertrend, "price; 1 or -1", "price", None, "line direction", least=2),
     _indicator(momentum.rsi, "0..100", 100.0, lambda n: 28 * n + 1, least=2),
     _indicator(momentum.stochastic, "0..100", 100.0, lambda k, slow, d: k + slow + d, "k d", also="stoch"),
     _indicator(
@@ -229,7 +231,7 @@ _ALL = (
     _indicator(momentum.cmo, "-100..100", 100.0, lambda n: n + 1, least=2),
     _indicator(momentum.ultimate, "0..100", 100.0, lambda short, middle, long: long + 1, also="ultosc"),
     _indicator(momentum.balance_of_power, "-1..1", 1.0, lambda: 1, also="bop"),
-    _indicator(momentum.awesome, "price", "price", lambda fast, slow: slow, also="ao"),
+    _indicator(momentum.awesome, "price", "price", lambda fast, slow: slow, least=2, also="ao"),
     _indicator(volatility.true_range, "price", "price", lambda: 2, also="trange tr"),
     _indicator(volatility.atr, "price", "price", lambda n: 28 * n + 1),
     _indicator(volatility.natr, "percent", 1.0, lambda n: 28 * n + 1),
@@ -245,7 +247,7 @@ _ALL = (
     _indicator(volume.vwap, "price", "price", None),
     _indicator(volume.ad, "shares", "volume", None, also="adl"),
     _indicator(volume.adosc, "shares", "volume", lambda fast, slow: 14 * slow, least=2),
-    _indicator(volume.cmf, "-1..1", 1.0, lambda n: n),
+    _indicator(volume.cmf, "-1..1", 1.0, lambda n: n, least=2),
     _indicator(volume.mfi, "0..100", 100.0, lambda n: n + 1, least=2),
     _indicator(volume.vwma, "price", "price", lambda n: n),
     _indicator(volume.volume_ratio, "ratio", 1.0, lambda n: n, also="rvol"),

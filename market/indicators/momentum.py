@@ -120,6 +120,6 @@ def awesome(high: Column, low: Column, fast: int = 5, slow: int = 34) -> Column:
     Source: Williams 1998; TA-Lib AO
     """
     check(high=high, low=low)
-    fast, slow = whole("fast", fast), whole("slow", slow)
+    fast, slow = whole("fast", fast, 2), whole("slow", slow, 2)
     in_order("slow", slow, "fast", fast)
     return talib.AO(high, low, fast, slow)

@@ -247,7 +247,7 @@ def supertrend(
     Source: Seban 2008; TA-Lib SUPERTREND
     """
     check(high=high, low=low, close=close)
-    n, factor = whole("n", n), positive("factor", factor)
+    n, factor = whole("n", n, 2), positive("factor", factor)
     line, direction = np.full(close.size, np.nan), np.full(close.size, np.nan)
     for first, end in sessions(close.size, session):
         begin = max(first - n, 0)

@@ -57,7 +57,7 @@ def cmf(high: Column, low: Column, close: Column, volume: Column, n: int = 20) -
     Source: Chaikin; TA-Lib CMF
     """
     check(high=high, low=low, close=close, volume=volume)
-    return talib.CMF(high, low, close, volume, whole("n", n))
+    return talib.CMF(high, low, close, volume, whole("n", n, 2))
 
 
 def mfi(high: Column, low: Column, close: Column, volume: Column, n: int = 14) -> Column:
