@@ -156,6 +156,8 @@ def _numbers(sheet: pa.Table, name: str) -> Column:
     given = sheet[name]
     if pa.types.is_string(given.type) or pa.types.is_large_string(given.type) or pa.types.is_null(given.type):
         _refuse_text(name, given)
+    if pa.types.is_boolean(given.type):
+        raise BadValue(name, str(given.type), "give a column of numbers")
     try:
         column: Column = given.cast(pa.float64(), safe=False).to_numpy()
     except pa.ArrowException as e:
@@ -182,8 +184,7 @@ def _rows(sheet: pa.Table, names: Mapping[str, str], time: str | None) -> _Rows:
     symbol = next((names[name] for name in SYMBOLS if name in names), None)
     codes = np.zeros(count, np.int64) if symbol is None else _codes(sheet, symbol)
     at, days = _instants(sheet, names, time)
-    by = np.lexsort((codes,) if at is None else (at, codes))
-    order = None if bool((np.diff(by) == 1).all()) else by
+    order = None if _sorted(codes, at) else np.lexsort((codes,) if at is None else (at, codes))
     if order is not None:
         codes, at, days = codes[order], None if at is None else at[order], None if days is None else days[order]
     same = codes[1:] == codes[:-1]
@@ -193,6 +194,12 @@ def _rows(sheet: pa.Table, names: Mapping[str, str], time: str | None) -> _Rows:
             rows = " and ".join(str(row + 1) for row in pair)
             raise BadValue("file", f"rows {rows}", "they are of the same time; give each symbol's rows once")
     return _Rows(order, [0, *(np.flatnonzero(~same) + 1).tolist(), count], days)
+
+
+def _sorted(codes: npt.NDArray[np.int64], at: npt.NDArray[np.int64] | None) -> bool:
+    rising = codes[1:] > codes[:-1]
+    same = codes[1:] == codes[:-1]
+    return bool((rising | (same if at is None else same & (at[1:] >= at[:-1]))).all())
 
 
 def _codes(sheet: pa.Table, symbol: str) -> npt.NDArray[np.int64]:

@@ -1,19 +1,20 @@
 # ruff: noqa: E741
-"""The contestants of W4, each a process of its own on as many cores as it is given: `NAME CORES SOURCE TARGET ROUNDS`.
+"""The contestants of W4, each a process of its own on as many cores as it is given: `NAME CORES SOURCE TARGET`.
 
-All read the same parquet files, compute the same 20 calls and write the candles with their outputs beside them. Prints
-one JSON object: seconds of each round, and what starting took.
+All read the same parquet files, compute the same 20 calls and write the candles with their outputs beside them. Each
+prints the seconds that its start took, then runs one round for every line on stdin and prints the seconds of that.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
 from typing import Any
+
+Round = Callable[[], object]
 
 ASKED = (
     "sma:20,sma:50,ema:20,ema:50,rsi:14,macd:12:26:9,bollinger:20:2,atr:14,adx:14,plus_di:14,minus_di:14,"
@@ -49,14 +50,12 @@ def talib_calls() -> list[Callable[..., Any]]:
     ]
 
 
-def talib(source: Path, target: Path, rounds: int) -> dict[str, Any]:
+def talib(source: Path, target: Path) -> Round:
     """One process that a person would write: pyarrow and TA-Lib, a loop over the files."""
     import pyarrow as pa
     import pyarrow.parquet as parquet
 
-    began = perf_counter()
     calls = talib_calls()
-    started = perf_counter() - began
 
     def once() -> None:
         for path in sorted(source.iterdir()):
@@ -68,12 +67,11 @@ def talib(source: Path, target: Path, rounds: int) -> dict[str, Any]:
                     sheet = sheet.append_column(f"{k}_{j}", pa.array(values))
             parquet.write_table(sheet, target / path.name, compression="lz4", use_dictionary=False)
 
-    return {"start": started, "seconds": _timed(once, rounds)}
+    return once
 
 
-def polars(source: Path, target: Path, rounds: int) -> dict[str, Any]:
+def polars(source: Path, target: Path) -> Round:
     """polars-talib: the same calls as expressions, file by file, as many threads as cores."""
-    began = perf_counter()
     import polars as pl
     import polars_talib as t
 
@@ -86,7 +84,6 @@ def polars(source: Path, target: Path, rounds: int) -> dict[str, Any]:
         t.willr(h, l, c, 14),
     ]  # fmt: skip
     named = [call.alias(str(k)) for k, call in enumerate(calls)]
-    started = perf_counter() - began
 
     def once() -> None:
         for path in sorted(source.iterdir()):
@@ -94,10 +91,10 @@ def polars(source: Path, target: Path, rounds: int) -> dict[str, Any]:
             flat = found.unnest([name for name, kind in found.schema.items() if isinstance(kind, pl.Struct)])
             flat.write_parquet(target / path.name, compression="lz4", statistics=False)
 
-    return {"start": started, "seconds": _timed(once, rounds)}
+    return once
 
 
-def pipeline(source: Path, target: Path, rounds: int) -> dict[str, Any]:
+def pipeline(source: Path, target: Path) -> Round:
     """Ours, on Ray Data; the start is Ray's, and its first data set's over a file a core."""
     import ray
 
@@ -106,45 +103,35 @@ def pipeline(source: Path, target: Path, rounds: int) -> dict[str, Any]:
     task = Task(asked=ASKED, anew="never")
     work = [Work(source=str(path), target=str(target / path.name)) for path in sorted(source.iterdir())]
     cores = len(os.sched_getaffinity(0))
-    began = perf_counter()
     ray.init(address="local", num_cpus=cores, include_dashboard=False, log_to_driver=False, logging_level="error")
     list(run(work[: 2 * cores], task))
-    started = perf_counter() - began
 
     def once() -> None:
         failed = [done.failure for done in run(work, task) if done.failure]
         if failed:
             raise SystemExit(failed[0])
 
-    found = {"start": started, "seconds": _timed(once, rounds)}
-    ray.shutdown()
-    return found
+    return once
 
 
-def here(source: Path, target: Path, rounds: int) -> dict[str, Any]:
+def here(source: Path, target: Path) -> Round:
     """Ours in this process, as `bourse indicators` does with little."""
-    began = perf_counter()
     from pipelines.indicators import Task, Work
     from pipelines.indicators import here as run
 
     task = Task(asked=ASKED, anew="never")
     work = [Work(source=str(path), target=str(target / path.name)) for path in sorted(source.iterdir())]
-    started = perf_counter() - began
-    return {"start": started, "seconds": _timed(lambda: list(run(work, task)), rounds)}
-
-
-def _timed(once: Callable[[], object], rounds: int) -> list[float]:
-    took = []
-    for measured in range(rounds + 1):
-        began = perf_counter()
-        once()
-        if measured:
-            took.append(perf_counter() - began)
-    return took
+    return lambda: list(run(work, task))
 
 
 if __name__ == "__main__":
-    name, cores, source, target, rounds = sys.argv[1:]
+    began = perf_counter()
+    name, cores, source, target = sys.argv[1:]
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(cores)])
     contestant = {"talib": talib, "polars": polars, "pipeline": pipeline, "here": here}[name]
-    print(json.dumps(contestant(Path(source), Path(target), int(rounds))))
+    once = contestant(Path(source), Path(target))
+    print(perf_counter() - began, flush=True)
+    for _ in sys.stdin:
+        began = perf_counter()
+        once()
+        print(perf_counter() - began, flush=True)

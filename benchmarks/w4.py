@@ -7,26 +7,37 @@ start told apart. Everyone computes over whole series; no session starts anew.
 
 from __future__ import annotations
 
-import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
+from subprocess import PIPE
+from time import process_time
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as parquet
 
 from benchmarks.contestants_w4 import ASKED, talib_calls
-from benchmarks.report import Report, seconds
+from benchmarks.report import Report
 from market.indicators import COLUMNS, studies
 
 INSTRUMENTS = 50
 ROWS = 100_000
 ROUNDS = 3
 POLARS = "polars-talib 0.2.1, polars 2.1.0"
+FIELD = (
+    ("talib", 1, "TA-Lib in one process"),
+    ("polars", 1, "polars-talib, 1 core"),
+    ("polars", 2, "polars-talib, 2 cores"),
+    ("here", 1, "ours in one process"),
+    ("pipeline", 1, "ours on Ray Data, 1 core"),
+    ("pipeline", 2, "ours on Ray Data, 2 cores"),
+)
 CONTESTANTS = Path(__file__).with_name("contestants_w4.py")
 
 
@@ -59,75 +70,111 @@ def candles(seed: int) -> dict[str, np.ndarray]:
 
 
 def in_memory(out: Report) -> None:
-    """The calls alone, over one instrument after another, each in turn with its peer."""
+    """The calls alone, CPU time, each share by us and by the peer in turn."""
     wanted, calls = studies(ASKED), talib_calls()
-    shares = [candles(k) for k in range(5)]
-
-    def ours() -> None:
-        for share in shares:
-            for study in wanted:
-                study.compute(share)
-
-    def peers() -> None:
-        for share in shares:
-            for call in calls:
-                call(*share.values())
-
-    mine, theirs = (taken * INSTRUMENTS / len(shares) for taken in seconds(ours, peers))
-    out.add(f"{len(calls)} calls in memory, one core", "s", mine, theirs, "TA-Lib 0.8.2, the same calls", True)
-    out.add("over pure TA-Lib, one core", "percent", 100.0 * (mine / theirs - 1.0))
+    took: dict[str, list[float]] = {"ours": [], "peer": []}
+    for share in (candles(k) for k in range(INSTRUMENTS)):
+        began = process_time()
+        for study in wanted:
+            study.compute(share)
+        between = process_time()
+        for call in calls:
+            call(*share.values())
+        took["ours"].append(between - began)
+        took["peer"].append(process_time() - between)
+    ours, peer = (median(each) * INSTRUMENTS for each in took.values())
+    out.add(f"{len(calls)} calls in memory, one core", "CPU s", ours, peer, "TA-Lib 0.8.2, the same calls", True)
+    out.add("over pure TA-Lib, one core", "percent", 100.0 * (ours / peer - 1.0))
 
 
 def files(out: Report, source: Path) -> None:
-    """From files to files."""
-    one = _contest(out, "talib", 1, source)
-    peer = _contest(out, "polars", 1, source)
-    two = _contest(out, "polars", 2, source)
-    if one is None:
-        return
-    for name, cores, told in (
-        ("here", 1, "ours in one process"),
-        ("pipeline", 1, "ours on Ray Data, 1 core"),
-        ("pipeline", 2, "ours on Ray Data, 2 cores"),
-    ):
-        if cores > len(os.sched_getaffinity(0)):
-            out.say(f"{told}: this machine has fewer cores")
-            continue
-        mine = _contest(out, name, cores, source)
-        if mine is None:
-            continue
-        out.add(f"{told}, files to files", "s", mine[0], one[0], "TA-Lib in one process, files to files", True)
-        against = peer if cores == 1 else two
-        if against is not None:
-            out.add(f"{told}, files to files", "s", mine[0], against[0], f"{POLARS}, {cores} core(s)", True)
-        out.add(f"{told}, fixed start-up", "s", mine[1])
+    """From files to files: every contestant a round in turn, so that a busy machine slows all of them alike."""
+    asked = [(name, cores) for name, cores, _ in FIELD if cores <= len(os.sched_getaffinity(0))]
+    with ExitStack() as stack:
+        there = {key: stack.enter_context(_Contestant(*key, source)) for key in asked}
+        for key in [key for key, one in there.items() if one.said is None]:
+            out.say(f"{key[0]} did not run: {there.pop(key).fault()}")
+        took: dict[tuple[str, int], list[float]] = {key: [] for key in there}
+        for measured in range(ROUNDS + 1):
+            for key, one in there.items():
+                took_now = one.round()
+                if measured:
+                    took[key].append(took_now)
+        for name, cores, told in FIELD:
+            if (name, cores) not in took:
+                continue
+            mine = median(took[name, cores])
+            for peer, peer_name in (("talib", "TA-Lib in one process"), ("polars", f"{POLARS}, {cores} threads")):
+                key = (peer, 1 if peer == "talib" else cores)
+                if key in took and name not in ("talib", "polars"):
+                    out.add(f"{told}, files to files", "s", mine, median(took[key]), peer_name, True)
+            if name in ("talib", "polars"):
+                out.add(f"{told}, files to files", "s", mine)
+            out.add(f"{told}, fixed start-up", "s", there[name, cores].start)
 
 
-def _contest(out: Report, name: str, cores: int, source: Path) -> tuple[float, float] | None:
-    """Median seconds over all files, and the start's; None where it could not run."""
-    python = Path(sys.prefix) / "peers" / "bin" / "python" if name == "polars" else Path(sys.executable)
-    if not python.exists():
-        out.say(f"{name} is not there: make bench installs the peers")
-        return None
-    root = "" if name == "polars" else str(CONTESTANTS.parents[1])
-    with tempfile.TemporaryDirectory(prefix="bourse-w4-") as target:
-        done = subprocess.run(
-            [str(python), str(CONTESTANTS), name, str(cores), str(source), target, str(ROUNDS)],
-            capture_output=True,
-            text=True,
-            env={
-                **os.environ,
-                "PYTHONPATH": root,
-                "POLARS_MAX_THREADS": str(cores),
-                "RAY_AUTH_MODE": "disabled",
-                "RAY_USAGE_STATS_ENABLED": "0",
-                "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
-                "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-            },
+class _Contestant:
+    """A contestant's process. `said`: its first line, the seconds of its start; None: it ended instead."""
+
+    def __init__(self, name: str, cores: int, source: Path) -> None:
+        peer = name == "polars"
+        python = Path(sys.prefix) / "peers" / "bin" / "python" if peer else Path(sys.executable)
+        self._target = tempfile.TemporaryDirectory(prefix="bourse-w4-")
+        self._missing = "" if python.exists() else "make bench installs the peers"
+        self._command = [str(python), str(CONTESTANTS), name, str(cores), str(source), self._target.name]
+        self._known = {
+            **os.environ,
+            "PYTHONPATH": "" if peer else str(CONTESTANTS.parents[1]),
+            "POLARS_MAX_THREADS": str(cores),
+            "RAY_AUTH_MODE": "disabled",
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+            "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        }
+        self.said: str | None = None
+
+    def __enter__(self) -> _Contestant:
+        if self._missing:
+            return self
+        self._words = tempfile.TemporaryFile("w+")
+        self._process = subprocess.Popen(
+            self._command, stdin=PIPE, stdout=PIPE, stderr=self._words, text=True, env=self._known
         )
-    if done.returncode:
-        lines = done.stderr.strip().splitlines()
-        out.say(f"{name} failed: {lines[-1] if lines else done.returncode}")
+        self.said = self._line()
+        return self
+
+    def __exit__(self, *fault: object) -> None:
+        if not self._missing:
+            self._process.communicate()
+            self._words.close()
+        self._target.cleanup()
+
+    @property
+    def start(self) -> float:
+        """Seconds until it was ready."""
+        return float(self.said or "nan")
+
+    def round(self) -> float:
+        """Seconds of one more round. Raises RuntimeError: it ended."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("again\n")
+        self._process.stdin.flush()
+        line = self._line()
+        if line is None:
+            raise RuntimeError(self.fault())
+        return float(line)
+
+    def fault(self) -> str:
+        """Its last word."""
+        if self._missing:
+            return self._missing
+        self._words.seek(0)
+        lines = self._words.read().strip().splitlines()
+        return lines[-1] if lines else "no word"
+
+    def _line(self) -> str | None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if re.fullmatch(r"[\d.e+-]+\n", line):
+                return line
         return None
-    said = json.loads(done.stdout.splitlines()[-1])
-    return median(said["seconds"]), said["start"]

@@ -122,10 +122,13 @@ def _ray(cores: int) -> Iterator[None]:
 
 
 def _table() -> Table:
-    table = Table("name", "parameters", "outputs", "unit", "what it is", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("name", no_wrap=True)
+    for name in ("parameters", "outputs", "unit", "what it is"):
+        table.add_column(name, overflow="fold")
     for indicator in INDICATORS.values():
-        told_of = escape(f"{indicator.told} {indicator.formula}")
-        table.add_row(indicator.name, parameters(indicator), ", ".join(indicator.outputs), indicator.unit, told_of)
+        several = ", ".join(indicator.outputs) if len(indicator.outputs) > 1 else ""
+        table.add_row(indicator.name, parameters(indicator), several, indicator.unit, escape(indicator.told))
     return table
 
 

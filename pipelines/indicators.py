@@ -1,4 +1,4 @@
-"""Indicators: many files of candles on Ray Data, a task a file, each read, computed and written by itself.
+"""Indicators: many files of candles on Ray Data, a task a group of files; each is read, computed and written by itself.
 
 A file that cannot be taken is told in its `Done`; the others go on. A result is whole or not there, so a run that was
 ended may be started again. Few bytes stay in this process: Ray takes seconds to start.
@@ -15,6 +15,9 @@ from adapters.sheets import Anew
 from market.errors import BadValue
 from market.indicators import Study, studies
 from market.records import Record
+
+GROUPS = 4
+"""Groups of files for each core: few enough that Ray's own work on each does not count, and the last ends soon."""
 
 
 class Task(Record):
@@ -45,7 +48,8 @@ def run(work: Sequence[Work], task: Task) -> Iterator[Done]:
     """Every file on the cores of the cluster that this process has joined, each as it ends, in any order."""
     import ray.data
 
-    files = ray.data.from_items([one.model_dump() for one in work], override_num_blocks=len(work))
+    groups = min(len(work), GROUPS * int(ray.cluster_resources().get("CPU", 1)))
+    files = ray.data.from_items([one.model_dump() for one in work], override_num_blocks=groups)
     told = files.map_batches(_study_batch, batch_format="pandas", num_cpus=1, fn_kwargs={"task": task.model_dump()})
     for row in told.iter_rows():
         yield Done(**row)
