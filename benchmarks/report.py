@@ -44,6 +44,17 @@ class Report:
         against = f"{_short(peer):>14} {_short(ratio):>8}  {peer_name}" if peer is not None else ""
         print(f"{case:<42} {metric:<24} {_short(ours):>14} {against}".rstrip(), flush=True)
 
+    def row(self, **fields: object) -> None:
+        """One line of a table with columns of its own, all lines alike."""
+        if self._json:
+            print(json.dumps({"id": self._id} | fields), flush=True)
+            return
+        widths = [28, *[9] * (len(fields) - 1)]
+        if not self._headed:
+            self._headed = True
+            print(" ".join(f"{name:<{width}}" for name, width in zip(fields, widths, strict=True)).rstrip())
+        print(" ".join(f"{value!s:<{width}}" for value, width in zip(fields.values(), widths, strict=True)), flush=True)
+
     def say(self, text: str) -> None:
         """A remark for a human; goes to stderr, so that `--json` stays one object a line."""
         print(f"{self._id}: {text}", file=sys.stderr, flush=True)

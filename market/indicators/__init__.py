@@ -3,8 +3,12 @@
 Columns are float64 (n,), oldest row first; so is every answer, NaN while it warms up. What is refused stands in
 `market.indicators.columns`. Nothing looks ahead: row k depends on rows 0..k. What never forgets its start (OBV, VWAP,
 AD, SAR, SuperTrend) starts anew wherever `session`, one label a row, changes; without it the rows are one run.
+
+Where a formula is 0 / 0 because nothing moved, TA-Lib answers 0 (the RSI of a flat line is 0, not 50); without a share
+traded VWAP, VWMA and the volume ratio are NaN, and MFI and CMF 0.
 """
 
+from market.indicators.catalogue import COLUMNS, INDICATORS, Indicator, Parameter, Study, studies
 from market.indicators.columns import Column, Labels
 from market.indicators.momentum import (
     awesome,
@@ -59,8 +63,13 @@ from market.indicators.volatility import (
 from market.indicators.volume import ad, adosc, cmf, mfi, obv, pvo, volume_ratio, vwap, vwma
 
 __all__ = [
+    "COLUMNS",
+    "INDICATORS",
     "Column",
+    "Indicator",
     "Labels",
+    "Parameter",
+    "Study",
     "ad",
     "adosc",
     "adx",
@@ -101,6 +110,7 @@ __all__ = [
     "stddev",
     "stochastic",
     "stochastic_rsi",
+    "studies",
     "supertrend",
     "tema",
     "trima",

@@ -1,8 +1,9 @@
 """What every indicator asks of its columns and parameters, checked before TA-Lib sees them.
 
-A column is a float64 array (n,), oldest row first, n >= 1, all columns of a call equally long. NaN before the first
-number is another indicator's warm-up and stays NaN. NaN or infinity after it is refused: one NaN would poison every
-later EMA, so GAP rows must be taken out first. Fewer rows than the warm-up give NaN, which is not an error.
+A column is a float64 array (n,), oldest row first, n >= 1, all columns of a call equally long. NaN and infinity are
+refused: one NaN would poison every later EMA, so GAP rows must be taken out first. Only where one column is all that
+an indicator reads may it begin with NaN, so that `ema(rsi(close))` works. Fewer rows than the warm-up give NaN, which
+is not an error.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def check(**columns: Column) -> None:
             raise BadValue(name, f"{column.size} rows", f"give as many as {next(iter(columns))} has, {rows}")
         # Finite squares have a finite sum, but for numbers of 1e150; BLAS is quicker for a window, slower for a year.
         if not math.isfinite(column.dot(column) if column.size <= _SHORT else column.sum()):
-            _refuse_holes(name, column)
+            _refuse_holes(name, column, alone=len(columns) == 1)
 
 
 def whole(name: str, value: int, least: int = 1) -> int:
@@ -95,11 +96,9 @@ def _kind(value: object) -> str:
     return f"a {type(value).__name__}"
 
 
-def _refuse_holes(name: str, column: Column) -> None:
-    known = np.flatnonzero(~np.isnan(column))
-    if not known.size:
-        return
-    broken = np.flatnonzero(~np.isfinite(column[known[0] :]))
+def _refuse_holes(name: str, column: Column, alone: bool) -> None:
+    known = np.flatnonzero(~np.isnan(column)) if alone else np.arange(column.size)
+    broken = np.flatnonzero(~np.isfinite(column[known[0] :])) if known.size else known
     if broken.size:
         row = int(known[0] + broken[0])
         raise BadValue(name, float(column[row]), f"row {row} (the first is 0) is a hole; take such rows out first")

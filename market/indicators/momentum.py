@@ -81,13 +81,13 @@ def momentum(close: Column, n: int = 10) -> Column:
 
 
 def cmo(close: Column, n: int = 14) -> Column:
-    """Chande's momentum oscillator with Wilder's averages, -100..100.
+    """Chande's momentum oscillator, of plain sums, -100..100.
 
-    Formula: 100 (G - L) / (G + L)
-    Source: Chande and Kroll 1994; TA-Lib CMO, which smooths as the RSI does
+    Formula: 100 (G - L) / (G + L), G and L the sums of the rises and of the falls of n rows
+    Source: Chande and Kroll 1994; TA-Lib CMOU (its CMO smooths as the RSI does)
     """
     check(close=close)
-    return talib.CMO(close, whole("n", n, 2))
+    return talib.CMOU(close, whole("n", n, 2))
 
 
 def ultimate(high: Column, low: Column, close: Column, short: int = 7, middle: int = 14, long: int = 28) -> Column:
@@ -120,6 +120,6 @@ def awesome(high: Column, low: Column, fast: int = 5, slow: int = 34) -> Column:
     Source: Williams 1998; TA-Lib AO
     """
     check(high=high, low=low)
-    fast, slow = whole("fast", fast), whole("slow", slow)
+    fast, slow = whole("fast", fast, 2), whole("slow", slow, 2)
     in_order("slow", slow, "fast", fast)
     return talib.AO(high, low, fast, slow)

@@ -239,18 +239,27 @@ def supertrend(
 ) -> tuple[Column, Column]:
     """Trailing stop at a distance of the ATR: (line, direction), direction 1 below the price and -1 above it.
 
-    It never forgets. With `session` the line starts anew at each open; its ATR starts with the n rows before the open,
-    so that only the first session has a warm-up, and n rows and a session are all that it takes.
+    It starts below the price where the close is in the upper half of the row, else above, and never forgets. With
+    `session` it starts anew at each open; its ATR starts with the n rows before the open, so that only the first
+    session has a warm-up, and n rows and a session are all that it takes.
 
     Formula: (high + low) / 2 -+ factor ATR(n), only ever nearer to the price until the close crosses it
     Source: Seban 2008; TA-Lib SUPERTREND
     """
     check(high=high, low=low, close=close)
-    n, factor = whole("n", n), positive("factor", factor)
+    n, factor = whole("n", n, 2), positive("factor", factor)
     line, direction = np.full(close.size, np.nan), np.full(close.size, np.nan)
     for first, end in sessions(close.size, session):
         begin = max(first - n, 0)
-        stop, side = talib.SUPERTREND(high[begin:end], low[begin:end], close[begin:end], n, factor)
-        line[first:end] = stop[first - begin :]
-        direction[first:end] = np.where(np.isnan(stop), np.nan, side)[first - begin :]
+        start = begin + n
+        if start >= end:
+            continue
+        above, below, last = high[begin:end], low[begin:end], close[begin:end]
+        # TA-Lib always starts below the price; above it, it starts below the mirror image of the price.
+        if close[start] >= (high[start] + low[start]) / 2:
+            stop, side = talib.SUPERTREND(above, below, last, n, factor)
+            line[start:end], direction[start:end] = stop[n:], side[n:]
+        else:
+            stop, side = talib.SUPERTREND(-below, -above, -last, n, factor)
+            line[start:end], direction[start:end] = -stop[n:], -side[n:]
     return line, direction

@@ -99,8 +99,11 @@ def ulcer(close: Column, n: int = 14) -> Column:
     """Ulcer index: the root mean square of the drawdowns from the highest close of n rows, in percent.
 
     Formula: sqrt(SMA((100 (close / highest - 1))^2))
-    Source: Martin 1987, StockCharts ChartSchool; TA-Lib MAX and SMA
+    Source: Martin 1987, StockCharts ChartSchool; TA-Lib MAX, VAR and SMA
     """
     check(close=close)
     n = whole("n", n, 2)
-    return np.sqrt(talib.SMA((100.0 * (close / talib.MAX(close, n) - 1.0)) ** 2, n))
+    drawdown = 100.0 * (close / talib.MAX(close, n) - 1.0)
+    # The mean square as variance and mean: a moving sum of squares may end below 0.
+    index: Column = np.sqrt(talib.VAR(drawdown, n) + talib.SMA(drawdown, n) ** 2)
+    return index

@@ -22,10 +22,10 @@ def vwap(high: Column, low: Column, close: Column, volume: Column, session: Labe
     """Volume-weighted average price since the open, unknown before the first share is traded.
 
     Formula: sum(p volume) / sum(volume), p = (high + low + close) / 3
-    Source: Berkowitz, Logue and Noser 1988
+    Source: Berkowitz, Logue and Noser 1988; TA-Lib VWAP
     """
     check(high=high, low=low, close=close, volume=volume)
-    return anew(_vwap, session, (high + low + close) / 3.0, volume)
+    return anew(_vwap, session, high, low, close, volume)
 
 
 def ad(high: Column, low: Column, close: Column, volume: Column, session: Labels | None = None) -> Column:
@@ -57,7 +57,7 @@ def cmf(high: Column, low: Column, close: Column, volume: Column, n: int = 20) -
     Source: Chaikin; TA-Lib CMF
     """
     check(high=high, low=low, close=close, volume=volume)
-    return talib.CMF(high, low, close, volume, whole("n", n))
+    return talib.CMF(high, low, close, volume, whole("n", n, 2))
 
 
 def mfi(high: Column, low: Column, close: Column, volume: Column, n: int = 14) -> Column:
@@ -71,13 +71,15 @@ def mfi(high: Column, low: Column, close: Column, volume: Column, n: int = 14) -
 
 
 def vwma(close: Column, volume: Column, n: int = 20) -> Column:
-    """Volume-weighted moving average.
+    """Volume-weighted moving average, unknown where no share was traded in n rows.
 
     Formula: sum(close volume) / sum(volume) over n
     Source: TA-Lib VWMA
     """
     check(close=close, volume=volume)
-    return talib.VWMA(close, volume, whole("n", n))
+    average: Column = talib.VWMA(close, volume, whole("n", n))
+    average[np.isinf(average)] = np.nan
+    return average
 
 
 def volume_ratio(volume: Column, n: int = 20) -> Column:
@@ -104,7 +106,9 @@ def pvo(volume: Column, fast: int = 12, slow: int = 26) -> Column:
     return talib.PVO(volume, fast, slow)
 
 
-def _vwap(price: Column, volume: Column) -> Column:
-    total = volume.cumsum()
-    average: Column = np.divide((price * volume).cumsum(), total, out=np.full(total.size, np.nan), where=total > 0)
+def _vwap(high: Column, low: Column, close: Column, volume: Column) -> Column:
+    average: Column = talib.VWAP(high, low, close, volume)
+    traded = volume > 0
+    # Before the first share TA-Lib answers 0.
+    average[: traded.argmax() if traded.any() else traded.size] = np.nan
     return average
