@@ -1,264 +1,362 @@
-"""Sheets: tables of candles as people have them, CSV or parquet, and the indicators of their rows beside them.
+"""Sheets: CSV and parquet files of candles and series, read a piece at a time, as numbers.
 
-Columns are found by name, whatever their case: `open high low close volume`, a time (`time timestamp ts datetime date
-start at`) and a `symbol` (`instrument`, `ticker`), the last two if there are any. All others are kept as they are. The
-rows keep their order; what is computed follows each symbol's own time. A row in a message counts from 1.
+A piece is so many rows of a file, counted from its first; the same file gives the same pieces whenever it is read. Rows
+are numbered from 1 behind the header, lines that could not be taken apart among them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from enum import StrEnum
-from itertools import pairwise
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as csv
 import pyarrow.parquet as parquet
 
 from market.errors import BadValue
-from market.indicators import Column, Labels, Study
+from market.imports import PRICES, Form, Interval, Raw, Times, inferred, symbol_of
+from market.money import UNKNOWN
+from market.sessions import DAY, MINUTE, ZONES
 
-TIMES = ("time", "timestamp", "ts", "datetime", "date", "start", "at")
-SYMBOLS = ("symbol", "instrument", "ticker")
-CSV, PARQUET = (".csv", ".csv.gz"), (".parquet",)
-IN_ORDER = "none"
-"""Said for the time's name: the rows are in order as they are."""
+PIECE_ROWS = 500_000
+SURVEYED = 50_000
+"""Rows looked at to tell how a file writes its times."""
 
-DAY_NS = 86_400_000_000_000
-IST_NS = 19_800_000_000_000
-"""India is 5 h 30 min ahead of UTC, all year."""
+PARQUET = (".parquet", ".pq")
+NULLS = ["", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "-"]
 
+FORMATS = ("ISO8601", "%d-%b-%Y", "%d-%b-%Y %H:%M:%S", "%d-%b-%Y %H:%M", "%d-%B-%Y")
+"""Times as text that can be meant in one way only; any other is named by the caller."""
 
-class Anew(StrEnum):
-    """When what never forgets its start (OBV, VWAP, AD, SAR, SuperTrend) starts anew."""
-
-    AUTO = "auto"
-    """At each day, if some day has several rows; else never."""
-    DAY = "day"
-    NEVER = "never"
+_OFFSET = r"\d{2}:\d{2}.*(Z|[+-]\d{2}(:?\d{2})?)$"
+_BLOCK = 8 << 20
+_UNITS = ((10**11, 10**9), (10**14, 10**6), (10**17, 10**3))
 
 
-class _Rows(NamedTuple):
-    """The rows by symbol and time: `order` (n,) sorts them, None: they are; `edges`: where each symbol begins, and
-    the end; `days` (n,) sorted, the day number of each row, None where the time does not say.
-    """
+class Sheet(NamedTuple):
+    """A file: what it holds by its digest, and its columns."""
 
-    order: npt.NDArray[np.intp] | None
-    edges: list[int]
-    days: npt.NDArray[np.int64] | None
-
-
-def readable(path: Path) -> bool:
-    """Whether the name says that it is a sheet."""
-    return path.name.lower().endswith(CSV + PARQUET)
+    path: Path
+    digest: str
+    columns: tuple[str, ...]
+    bytes: int
 
 
-def read(path: Path) -> pa.Table:
-    """A file by its suffix. Raises BadValue: not there, of another kind, broken, or without a row."""
-    if not readable(path):
-        raise BadValue("file", path.name, f"give a file that ends in {', '.join(CSV + PARQUET)}")
+class Piece(NamedTuple):
+    """Some rows of a sheet as they stand there, and their `numbers`; `torn` lines are none, with theirs."""
+
+    number: int
+    table: pa.Table
+    numbers: npt.NDArray[np.int64]
+    torn: tuple[tuple[int, str], ...] = ()
+
+
+def opened(path: Path) -> Sheet:
+    """The sheet of a file. Raises BadValue: none that can be read."""
     try:
-        # A file, not a data set: no column is made of the names of its folders.
-        whole = path.name.lower().endswith(PARQUET)
-        sheet = parquet.ParquetFile(path).read() if whole else csv.read_csv(path)
-    except (pa.ArrowException, OSError) as e:
-        raise BadValue("file", str(path), f"cannot be read: {str(e).splitlines()[0]}") from e
-    if not sheet.num_rows:
-        raise BadValue("file", str(path), "give one with at least one row")
-    return sheet
-
-
-def write(sheet: pa.Table, path: Path) -> None:
-    """Whole or not at all, by its suffix. Raises BadValue."""
-    kind = path.suffix.lower()
-    if kind not in (".csv", ".parquet"):
-        raise BadValue("out", path.name, "give a file that ends in .csv or .parquet")
-    part = path.with_name(f".{path.name}.part")
-    try:
-        if kind == ".csv":
-            csv.write_csv(sheet, part, csv.WriteOptions(quoting_style="needed"))
+        if path.suffix in PARQUET:
+            columns = parquet.read_schema(path).names
         else:
-            # Indicators hardly repeat: a dictionary of them costs more than it saves.
-            repeated = [field.name for field in sheet.schema if not pa.types.is_floating(field.type)]
-            parquet.write_table(sheet, part, compression="lz4", use_dictionary=repeated)
-        part.replace(path)
-    except (pa.ArrowException, OSError) as e:
-        part.unlink(missing_ok=True)
-        raise BadValue("out", str(path), f"cannot be written: {str(e).splitlines()[0]}") from e
+            with csv.open_csv(path, csv.ReadOptions(use_threads=False, block_size=1 << 20), _parsing([])) as reader:
+                columns = reader.schema.names
+        with path.open("rb") as file:
+            digest = blake2b(digest_size=16)
+            while block := file.read(_BLOCK):
+                digest.update(block)
+            return Sheet(path, digest.hexdigest(), tuple(columns), file.tell())
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as e:
+        raise BadValue("file", str(path), f"CSV or parquet that can be read ({_line(e)})") from e
 
 
-def studied(sheet: pa.Table, studies: Sequence[Study], anew: Anew = Anew.AUTO, time: str | None = None) -> pa.Table:
-    """The sheet with a column for each output of the studies, null where unknown.
-
-    `time` names the column to sort by, `IN_ORDER` none; without it the first of `TIMES` that is there. Raises
-    BadValue: a column that is missing, there twice, not of numbers or with a hole; two rows of a symbol at one time.
-    """
-    names = _names(sheet)
-    inputs = _inputs(sheet, studies, names)
-    rows = _rows(sheet, names, time)
-    labels = _labels(rows, anew) if any(study.indicator.session for study in studies) else None
-    columns = [column for study in studies for column in study.columns]
-    clash = [column for column in columns if column in sheet.column_names]
-    if clash:
-        raise BadValue("set", clash[0], "the file has a column of this name")
-    for column, values in _computed(inputs, studies, rows, labels).items():
-        sheet = sheet.append_column(column, pa.array(values, from_pandas=True))
-    return sheet
-
-
-def _computed(
-    inputs: Mapping[str, Column], studies: Sequence[Study], rows: _Rows, labels: Labels | None
-) -> dict[str, Column]:
-    """The outputs by name, (n,) in the order of the inputs; each symbol by itself."""
-    if rows.order is not None:
-        inputs = {name: column[rows.order] for name, column in inputs.items()}
-    parts = []
-    for first, end in pairwise(rows.edges):
-        part = {name: column[first:end] for name, column in inputs.items()}
-        session = None if labels is None else labels[first:end]
-        parts.append({name: values for study in studies for name, values in study.compute(part, session).items()})
-    found = parts[0] if len(parts) == 1 else {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    return found if rows.order is None else {name: _placed(values, rows.order) for name, values in found.items()}
-
-
-def _placed(values: Column, order: npt.NDArray[np.intp]) -> Column:
-    back = np.empty_like(values)
-    back[order] = values
-    return back
-
-
-def _names(sheet: pa.Table) -> dict[str, str]:
-    """The columns' own names by their names in small letters."""
-    names: dict[str, str] = {}
-    for name in sheet.column_names:
-        small = name.strip().lower()
-        known = small in ("open", "high", "low", "close", "volume", *TIMES, *SYMBOLS)
-        if known and small in names:
-            raise BadValue("file", f"{names[small]}, {name}", f"give one column of the name {small}")
-        names.setdefault(small, name)
-    return names
-
-
-def _inputs(sheet: pa.Table, studies: Sequence[Study], names: Mapping[str, str]) -> dict[str, Column]:
-    wanted = dict.fromkeys(name for study in studies for name in study.indicator.inputs)
-    lacking = [name for name in wanted if name not in names]
-    if lacking:
-        raise BadValue("file", ", ".join(sheet.column_names), f"it lacks {', '.join(lacking)}")
-    return {name: _numbers(sheet, names[name]) for name in wanted}
-
-
-def _numbers(sheet: pa.Table, name: str) -> Column:
-    given = sheet[name]
-    if pa.types.is_string(given.type) or pa.types.is_large_string(given.type) or pa.types.is_null(given.type):
-        _refuse_text(name, given)
-    if pa.types.is_boolean(given.type):
-        raise BadValue(name, str(given.type), "give a column of numbers")
+def pieces(sheet: Sheet, columns: Sequence[str], rows: int = PIECE_ROWS) -> Iterator[Piece]:
+    """All of a file, so many rows at a time; only these columns. Raises BadValue: it cannot be read on."""
     try:
-        column: Column = given.cast(pa.float64(), safe=False).to_numpy()
-    except pa.ArrowException as e:
-        raise BadValue(name, str(given.type), "give a column of numbers") from e
-    # One number that is not finite makes the sum so; only then is it looked for.
-    if not np.isfinite(column.sum()):
-        for row in np.flatnonzero(~np.isfinite(column))[:1]:
-            value = given[int(row)].as_py()
-            raise BadValue(name, "empty" if value is None else value, f"row {row + 1} is a hole; take such rows out")
+        if sheet.path.suffix in PARQUET:
+            yield from _parquet(sheet, columns, rows)
+        else:
+            yield from _csv(sheet, columns, rows)
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as e:
+        raise BadValue("file", str(sheet.path), f"CSV or parquet that can be read ({_line(e)})") from e
+
+
+def count(sheet: Sheet, rows: int = PIECE_ROWS) -> int | None:
+    """How many pieces a parquet file has; None for a CSV, which does not say."""
+    if sheet.path.suffix not in PARQUET:
+        return None
+    return max(-(-int(parquet.read_metadata(sheet.path).num_rows) // rows), 1)
+
+
+def piece(sheet: Sheet, columns: Sequence[str], number: int, rows: int = PIECE_ROWS) -> Piece:
+    """One piece of a parquet file. Raises BadValue."""
+    try:
+        file = parquet.ParquetFile(sheet.path)
+        first, last, before, begin = number * rows, (number + 1) * rows, 0, 0
+        groups: list[int] = []
+        for k in range(file.num_row_groups):
+            here = file.metadata.row_group(k).num_rows
+            if before < last and before + here > first:
+                begin = before if not groups else begin
+                groups.append(k)
+            before += here
+        table = file.read_row_groups(groups, list(columns)).slice(first - begin, rows)
+        return Piece(number, table, first + 1 + np.arange(len(table)))
+    except (OSError, pa.ArrowException) as e:
+        raise BadValue("file", str(sheet.path), f"parquet that can be read ({_line(e)})") from e
+
+
+def surveyed(sheet: Sheet, columns: Mapping[str, str], exchange: str, time_format: str | None = None) -> Times:
+    """How a file writes its times, from its first rows. Raises BadValue."""
+    first = next(pieces(sheet, wanted(columns), SURVEYED), None)
+    if first is None or not len(first.table):
+        return Times(aware=False, dates=True, format=None, interval=None)
+    column = times_of(first.table, columns["time"])
+    kind = column.type
+    if pa.types.is_date(kind):
+        return Times(aware=False, dates=True, format=None, interval="1d")
+    known = _format(column, time_format) if pa.types.is_string(kind) else None
+    aware = _aware(column)
+    local = _read(column, known, aware, "UTC")
+    zone = ZONES.get(exchange, ZONES["NSE"]).key  # type: ignore[call-overload]
+    clock = _shown(local, zone) if aware else local
+    good = clock != UNKNOWN
+    midnight = bool(good.any()) and bool((clock[good] % DAY == 0).all())
+    symbol = _codes(first.table, columns)[0]
+    interval: Interval | None = "1d" if midnight else inferred(clock[good], symbol[good])
+    return Times(aware=aware, dates=midnight, format=known, interval=interval)
+
+
+def raw(piece: Piece, form: Form) -> Raw:
+    """The numbers of a piece, as the form says to read them. Raises BadValue: no such zone."""
+    columns = form.columns
+    column = times_of(piece.table, columns["time"])
+    symbol, names = _codes(piece.table, columns)
+    symbols = [symbol_of(name, form.exchange, form.renames) for name in names] if "symbol" in columns else []
+    if "symbol" not in columns:
+        symbols = [form.symbol]
+    known: dict[str, int] = {}
+    codes = [-1 if name is None else known.setdefault(name, len(known)) for name in symbols]
+    mine = np.array([*codes, -1], np.int32)[symbol]
+    prices = {name: floats(piece.table[columns[name]]) for name in PRICES}
+    more = {name: floats(piece.table[columns[name]]) for name in _MORE if name in columns}
+    return Raw(tuple(known), mine, instants(column, form), prices, **more)
+
+
+def instants(column: pa.ChunkedArray, form: Form) -> npt.NDArray[np.int64]:
+    """When the candles of a column of times start, ns UTC, or the days they are of, (n,); UNKNOWN where unreadable."""
+    zone = zone_named(form.zone) if form.zone else None
+    home = ZONES.get(form.exchange, ZONES["NSE"]).key  # type: ignore[call-overload]
+    if pa.types.is_date(column.type):
+        days = _whole(column.cast(pa.date32()).cast(pa.int32()))
+        return days if form.interval == "1d" else np.full(len(days), UNKNOWN)
+    aware = _aware(column)
+    text = pa.types.is_string(column.type)
+    known = (form.time_format or _format(column, None)) if text else None
+    if form.interval == "1d":
+        read = _read(column, known, aware, "UTC")
+        shown = _shown(read, home) if aware else read
+        if not aware and zone and bool((shown[shown != UNKNOWN] % DAY != 0).any()):
+            shown = _shown(_read(column, known, aware, zone), home)
+        end = 1 if form.label == "end" else 0
+        return np.where(shown == UNKNOWN, UNKNOWN, (shown - end) // DAY)
+    read = _read(column, known, aware, zone or home)
+    return np.where(read == UNKNOWN, UNKNOWN, read - (MINUTE if form.label == "end" else 0))
+
+
+def times_of(table: pa.Table, name: str) -> pa.ChunkedArray:
+    """A column of times as dates, timestamps or text; two columns are joined by a blank. Raises BadValue."""
+    if name in table.column_names:
+        column = table[name]
+    else:
+        parts = [pc.cast(table[part], pa.string()) for part in name.split("+")]
+        column = pc.binary_join_element_wise(*parts, " ")
+    if pa.types.is_dictionary(column.type) or pa.types.is_large_string(column.type):
+        column = pc.cast(column, pa.string())
+    if pa.types.is_null(column.type):
+        column = pc.cast(column, pa.string())
+    if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
+        return _epoch(column)
+    if not (pa.types.is_string(column.type) or pa.types.is_timestamp(column.type) or pa.types.is_date(column.type)):
+        raise BadValue("time", str(column.type), "times, dates, or text that says them")
+    if pa.types.is_string(column.type):
+        column = pc.utf8_trim_whitespace(column)
+        digits = pc.all(pc.match_substring_regex(column, r"^\d{9,19}$")).as_py()
+        if digits and len(column):
+            return _epoch(pc.cast(column, pa.int64()))
     return column
 
 
-def _refuse_text(name: str, given: pa.ChunkedArray) -> None:
-    for row, value in enumerate(given.to_pylist(), 1):
-        try:
-            float(value)
-        except (TypeError, ValueError) as e:
-            raise BadValue(name, "empty" if value is None else value, f"row {row} is no number") from e
-    raise BadValue(name, str(given.type), "give a column of numbers, not of texts")
+def days_of(instants: npt.NDArray[np.int64], zone: str) -> npt.NDArray[np.int64]:
+    """The days since 1970-01-01, (n,), that the clocks of a zone show at instants, ns UTC, (n,)."""
+    shown = _shown(instants, zone)
+    return np.where(shown == UNKNOWN, UNKNOWN, shown // DAY)
 
 
-def _rows(sheet: pa.Table, names: Mapping[str, str], time: str | None) -> _Rows:
-    count = sheet.num_rows
-    symbol = next((names[name] for name in SYMBOLS if name in names), None)
-    codes = np.zeros(count, np.int64) if symbol is None else _codes(sheet, symbol)
-    at, days = _instants(sheet, names, time)
-    order = None if _sorted(codes, at) else np.lexsort((codes,) if at is None else (at, codes))
-    if order is not None:
-        codes, at, days = codes[order], None if at is None else at[order], None if days is None else days[order]
-    same = codes[1:] == codes[:-1]
-    if at is not None:
-        for k in np.flatnonzero(same & (at[1:] == at[:-1]))[:1]:
-            pair = (k, k + 1) if order is None else order[k : k + 2]
-            rows = " and ".join(str(row + 1) for row in pair)
-            raise BadValue("file", f"rows {rows}", "they are of the same time; give each symbol's rows once")
-    return _Rows(order, [0, *(np.flatnonzero(~same) + 1).tolist(), count], days)
+def zone_named(name: str) -> str:
+    """The name of a time zone, `IST` for India's. Raises BadValue."""
+    known = {"IST": "Asia/Kolkata", "ET": "America/New_York"}.get(name.upper(), name)
+    try:
+        return ZoneInfo(known).key
+    except (ZoneInfoNotFoundError, ValueError, OSError) as e:
+        raise BadValue("--zone", name, "a time zone like Asia/Kolkata, America/New_York or UTC") from e
 
 
-def _sorted(codes: npt.NDArray[np.int64], at: npt.NDArray[np.int64] | None) -> bool:
-    rising = codes[1:] > codes[:-1]
-    same = codes[1:] == codes[:-1]
-    return bool((rising | (same if at is None else same & (at[1:] >= at[:-1]))).all())
+def wanted(columns: Mapping[str, str]) -> list[str]:
+    """The columns of the file that a mapping names, each once."""
+    found: dict[str, None] = {}
+    for name in columns.values():
+        found.update(dict.fromkeys([name] if "+" not in name else name.split("+")))
+    return list(found)
 
 
-def _codes(sheet: pa.Table, symbol: str) -> npt.NDArray[np.int64]:
-    given = sheet[symbol].combine_chunks()
-    if given.null_count:
-        row = int(np.flatnonzero(given.is_null().to_numpy(zero_copy_only=False))[0]) + 1
-        raise BadValue(symbol, "empty", f"row {row} has no symbol")
-    if isinstance(given, pa.DictionaryArray):
-        given = given.cast(given.type.value_type)
-    codes: npt.NDArray[np.int64] = given.dictionary_encode().indices.to_numpy().astype(np.int64)
-    return codes
+def texts(piece: Piece, places: npt.NDArray[np.int64]) -> list[str]:
+    """Rows of a piece as JSON, one a place."""
+    taken = piece.table.take(pa.array(places))
+    return [json.dumps(row, default=str) for row in taken.to_pylist()]
 
 
-def _instants(sheet: pa.Table, names: Mapping[str, str], time: str | None) -> tuple[Any, Any]:
-    """Sort keys (n,) and day numbers (n,), or None where there is no time, or none that tells the day."""
-    if time == IN_ORDER:
-        return None, None
-    if time is not None and time.lower() not in names:
-        raise BadValue("time", time, f"name one of {', '.join(sheet.column_names)}, or {IN_ORDER}")
-    asked = TIMES if time is None else (time.lower(),)
-    there = [names[name] for name in asked if name in names]
-    if not there:
-        return None, None
-    for name in there:
-        if sheet[name].null_count:
-            row = int(np.flatnonzero(sheet[name].combine_chunks().is_null().to_numpy(zero_copy_only=False))[0]) + 1
-            raise BadValue(name, "empty", f"row {row} has no time")
-    for name in there:
-        kind = sheet[name].type
-        if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
-            at = pc.cast(sheet[name], pa.timestamp("ns", getattr(kind, "tz", None))).cast(pa.int64()).to_numpy()
-            clock = next((sheet[other] for other in there if pa.types.is_time(sheet[other].type)), None)
-            if clock is not None:
-                at = at + clock.cast(pa.time64("ns")).cast(pa.int64()).to_numpy()
-            return at, _days(at, bool(getattr(kind, "tz", None)))
-    for name in there:
-        if pa.types.is_integer(sheet[name].type):
-            return sheet[name].cast(pa.int64()).to_numpy(), None
-    name = there[0]
-    raise BadValue(
-        name, sheet[name][0].as_py(), f"give times as 2025-11-20 or 2025-11-20T09:15:00, or --time {IN_ORDER}"
+def floats(column: pa.ChunkedArray) -> npt.NDArray[np.float64]:
+    """A column of numbers, or of text that says numbers, (n,); NaN where there is none."""
+    if pa.types.is_dictionary(column.type):
+        column = pc.cast(column, pa.string())
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        plain = pc.replace_substring(pc.utf8_trim_whitespace(column), ",", "")
+        number = pc.match_substring_regex(plain, r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?$")
+        column = pc.cast(pc.if_else(number, plain, None), pa.float64())
+    if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type) or pa.types.is_decimal(column.type)):
+        return np.full(len(column), np.nan)
+    return np.asarray(pc.cast(column, pa.float64(), safe=False).fill_null(np.nan).to_numpy(), np.float64)
+
+
+_MORE = ("volume", "vwap", "trades", "open_interest")
+
+
+def _parquet(sheet: Sheet, columns: Sequence[str], rows: int) -> Iterator[Piece]:
+    file = parquet.ParquetFile(sheet.path)
+    for number, batch in enumerate(file.iter_batches(rows, columns=list(columns))):
+        table = pa.Table.from_batches([batch])
+        yield Piece(number, table, number * rows + 1 + np.arange(len(table)))
+
+
+def _csv(sheet: Sheet, columns: Sequence[str], rows: int) -> Iterator[Piece]:
+    torn: list[tuple[int, str]] = []
+    texts = dict.fromkeys(sheet.columns, pa.string())
+    convert = csv.ConvertOptions(
+        column_types=texts, include_columns=list(columns), null_values=NULLS, strings_can_be_null=True
     )
+    reading = csv.ReadOptions(use_threads=False, block_size=_BLOCK)
+    held: list[pa.RecordBatch] = []
+    number = seen = told = 0
+    with csv.open_csv(sheet.path, reading, _parsing(torn), convert) as reader:
+        for batch in reader:
+            held.append(batch)
+            while sum(map(len, held)) >= rows:
+                table = pa.Table.from_batches(held)
+                piece = _numbered(number, table.slice(0, rows), seen, torn, told)
+                yield piece
+                held = table.slice(rows).to_batches()
+                number, seen, told = number + 1, seen + rows, told + len(piece.torn)
+    if held or number == 0 or told < len(torn):
+        table = pa.Table.from_batches(held, pa.schema([(name, pa.string()) for name in columns]))
+        piece = _numbered(number, table, seen, torn, told)
+        yield piece._replace(torn=tuple(torn[told:]))
 
 
-def _days(at: npt.NDArray[np.int64], zoned: bool) -> npt.NDArray[np.int64]:
-    """Days of India where the time has a zone, else the time's own."""
-    local = at + IST_NS if zoned else at
-    days: npt.NDArray[np.int64] = local // DAY_NS
-    return days
+def _numbered(number: int, table: pa.Table, seen: int, torn: Sequence[tuple[int, str]], told: int) -> Piece:
+    """Lines that were torn stand between the others and are counted where they stand; `told` of them were before."""
+    numbers = seen + 1 + np.arange(len(table))
+    for line, _ in torn:
+        numbers += numbers >= line
+    highest = int(numbers[-1]) if len(numbers) else 0
+    return Piece(number, table, numbers, tuple(one for one in torn[told:] if one[0] <= highest))
 
 
-def _labels(rows: _Rows, anew: Anew) -> Labels | None:
-    if anew == Anew.NEVER:
-        return None
-    if rows.days is None:
-        if anew == Anew.DAY:
-            raise BadValue("anew", str(anew), "the file has no time that tells the day")
-        return None
-    inner = np.ones(rows.days.size, bool)
-    inner[rows.edges[:-1]] = False
-    several = bool((inner[1:] & (rows.days[1:] == rows.days[:-1])).any())
-    return rows.days if several or anew == Anew.DAY else None
+def _parsing(torn: list[tuple[int, str]]) -> csv.ParseOptions:
+    def keep(row: csv.InvalidRow) -> str:
+        torn.append((int(row.number or 0) - 1, str(row.text)))
+        return "skip"
+
+    return csv.ParseOptions(invalid_row_handler=keep)
+
+
+def _epoch(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Seconds, milli-, micro- or nanoseconds since 1970, told apart by their size, or 20160825."""
+    values = floats(column)
+    known = values[np.isfinite(values)]
+    if len(known) and bool(((known >= 19000101) & (known <= 21001231)).all()):
+        return pa.chunked_array([pa.array([None if v != v else f"{int(v)}" for v in values.tolist()], pa.string())])
+    largest = float(np.abs(known).max()) if len(known) else 0.0
+    unit = next((factor for bound, factor in _UNITS if largest < bound), 1)
+    whole = _whole(column)
+    scaled = np.where(whole == UNKNOWN, 0, whole * unit)
+    return pa.chunked_array([pa.array(scaled, mask=whole == UNKNOWN).cast(pa.timestamp("ns", "UTC"))])
+
+
+def _format(column: pa.ChunkedArray, given: str | None) -> str:
+    some = [text for text in column.drop_null().slice(0, 100).to_pylist() if text]
+    best, most = given or FORMATS[0], 0
+    for known in (given,) if given else FORMATS:
+        read = pd.to_datetime(pd.Series(some, dtype="object"), format=known, errors="coerce", utc=True)
+        if read.notna().sum() > most:
+            best, most = known, int(read.notna().sum())
+    if most or not some:
+        return best
+    allowed = "times in one way of writing; say which with --time-format, like '%d-%m-%Y %H:%M'"
+    raise BadValue("time", some[0], allowed)
+
+
+def _aware(column: pa.ChunkedArray) -> bool:
+    if pa.types.is_timestamp(column.type):
+        return column.type.tz is not None
+    first = column.drop_null().slice(0, 1).to_pylist()
+    return bool(first) and re.search(_OFFSET, first[0]) is not None
+
+
+def _read(column: pa.ChunkedArray, known: str | None, aware: bool, zone: str) -> npt.NDArray[np.int64]:
+    """ns UTC of a column of timestamps or text; what has no zone is of `zone`, and UNKNOWN where it never was."""
+    if pa.types.is_string(column.type):
+        offset = pc.match_substring_regex(column, _OFFSET)
+        column = pc.if_else(pc.equal(offset, aware), column, None)
+        read = pd.to_datetime(column.to_pandas(), format=known, errors="coerce", utc=True)
+        read = read if aware else read.dt.tz_localize(None)
+        column = pa.chunked_array([pa.Array.from_pandas(read.dt.as_unit("ns"))])
+    if column.type.tz is None:
+        column = pc.assume_timezone(
+            pc.cast(column, pa.timestamp("ns")), zone, ambiguous="earliest", nonexistent="earliest"
+        )
+    return _whole(pc.cast(column, pa.timestamp("ns", "UTC"), safe=False).cast(pa.int64()))
+
+
+def _shown(instants: npt.NDArray[np.int64], zone: str) -> npt.NDArray[np.int64]:
+    """What the clocks of a zone show, as if it were UTC."""
+    column = pa.array(np.where(instants == UNKNOWN, 0, instants)).cast(pa.timestamp("ns", "UTC"))
+    local = pc.local_timestamp(column.cast(pa.timestamp("ns", zone)))
+    return np.where(instants == UNKNOWN, UNKNOWN, local.cast(pa.int64()).to_numpy())
+
+
+def _codes(table: pa.Table, columns: Mapping[str, str]) -> tuple[npt.NDArray[np.int32], list[str]]:
+    """Places in a list of names, (n,); -1, the last one, for none."""
+    if "symbol" not in columns:
+        return np.zeros(len(table), np.int32), []
+    coded = pc.cast(table[columns["symbol"]], pa.string()).combine_chunks().dictionary_encode()
+    if isinstance(coded, pa.ChunkedArray):
+        coded = coded.combine_chunks()
+    return coded.indices.fill_null(-1).to_numpy().astype(np.int32), coded.dictionary.to_pylist()
+
+
+def _whole(column: Any) -> npt.NDArray[np.int64]:
+    if pa.types.is_floating(column.type):
+        column = pc.cast(pc.if_else(pc.is_finite(column), column, None), pa.int64(), safe=False)
+    return np.asarray(pc.cast(column, pa.int64()).fill_null(UNKNOWN).to_numpy(), np.int64)
+
+
+def _line(error: Exception) -> str:
+    return (str(error).splitlines() or ["no reason given"])[0][:200]

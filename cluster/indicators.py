@@ -13,7 +13,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from adapters.sheets import Anew, readable
+from adapters.tables import Anew, readable
 from cluster.console import progress, refuse, screen, told
 from market.indicators import INDICATORS, Indicator, studies
 from pipelines.indicators import Done, Task, Work, here, run

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from adapters import sheets
-from adapters.sheets import Anew
+from adapters import tables
+from adapters.tables import Anew
 from market.errors import BadValue
 from market.indicators import Study, studies
 from market.records import Record
@@ -65,9 +65,9 @@ def here(work: Sequence[Work], task: Task) -> Iterator[Done]:
 def study(work: Work, wanted: Sequence[Study], task: Task) -> Done:
     """One file, from the candles to the written columns."""
     try:
-        sheet = sheets.read(Path(work.source))
-        found = sheets.studied(sheet, wanted, task.anew, task.time)
-        sheets.write(found, Path(work.target))
+        sheet = tables.read(Path(work.source))
+        found = tables.studied(sheet, wanted, task.anew, task.time)
+        tables.write(found, Path(work.target))
     except BadValue as e:
         return Done(source=work.source, failure=str(e))
     return Done(source=work.source, rows=found.num_rows, columns=found.num_columns - sheet.num_columns)

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from adapters import sheets
-from adapters.sheets import Anew, studied
+from adapters import tables
+from adapters.tables import Anew, studied
 from market.errors import BadValue
 from market.indicators import studies
 
@@ -126,7 +126,7 @@ def test_one_time_in_two_symbols_is_no_fault() -> None:
 
 
 def test_without_a_time_rows_are_in_order() -> None:
-    assert studied(closes(date=["x"] * 4), SMA, time=sheets.IN_ORDER)["sma_2"].to_pylist() == [None, 1.5, 3.0, 6.0]
+    assert studied(closes(date=["x"] * 4), SMA, time=tables.IN_ORDER)["sma_2"].to_pylist() == [None, 1.5, 3.0, 6.0]
     with pytest.raises(BadValue, match="no time that tells the day"):
         studied(closes(), OBV, Anew.DAY)
 
@@ -142,16 +142,16 @@ def test_every_kind_of_number_is_read(kind: pa.DataType) -> None:
 def test_a_file_comes_back_as_it_was_written(suffix: str, tmp_path: Path) -> None:
     found = studied(closes(date=[date(2025, 1, k) for k in (1, 2, 3, 4)]), SMA)
 
-    sheets.write(found, tmp_path / f"out{suffix}")
+    tables.write(found, tmp_path / f"out{suffix}")
 
-    assert sheets.read(tmp_path / f"out{suffix}").to_pydict() == found.to_pydict()
+    assert tables.read(tmp_path / f"out{suffix}").to_pydict() == found.to_pydict()
     assert [path.name for path in tmp_path.iterdir()] == [f"out{suffix}"]
 
 
 def test_a_packed_csv_is_read(tmp_path: Path) -> None:
     (tmp_path / "a.csv.gz").write_bytes(gzip.compress(b"Close\n1\n2\n"))
 
-    assert studied(sheets.read(tmp_path / "a.csv.gz"), SMA)["sma_2"].to_pylist() == [None, 1.5]
+    assert studied(tables.read(tmp_path / "a.csv.gz"), SMA)["sma_2"].to_pylist() == [None, 1.5]
 
 
 @pytest.mark.parametrize(
@@ -171,13 +171,13 @@ def test_a_file_that_cannot_be_read_is_told(name: str, content: bytes | None, sa
         (tmp_path / name).write_bytes(content)
 
     with pytest.raises(BadValue, match=said):
-        sheets.read(tmp_path / name)
+        tables.read(tmp_path / name)
 
 
 @pytest.mark.parametrize("name", ["a.txt", "no/such/folder/a.csv"])
 def test_a_file_that_cannot_be_written_is_told_and_leaves_nothing(name: str, tmp_path: Path) -> None:
     with pytest.raises(BadValue, match="out"):
-        sheets.write(closes(), tmp_path / name)
+        tables.write(closes(), tmp_path / name)
 
     assert list(tmp_path.iterdir()) == []
 
@@ -185,7 +185,7 @@ def test_a_file_that_cannot_be_written_is_told_and_leaves_nothing(name: str, tmp
 def test_an_indian_minute_file_as_it_was_recorded(shared: Path) -> None:
     path = shared / "fixtures" / "indicators" / "stock_indicators" / "quotes" / "issue0859.adx.nan.csv.gz"
 
-    found = studied(sheets.read(path), studies("vwap,rsi:14"))
+    found = studied(tables.read(path), studies("vwap,rsi:14"))
 
     typical = pc.divide(pc.add(pc.add(found["High"], found["Low"]), found["Close"]), 3.0).to_numpy()
     days = np.array([at.astimezone(IST).date() for at in found["Timestamp"].to_pylist()])
