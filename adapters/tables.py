@@ -1,4 +1,4 @@
-"""Tables: candles of candles as people have them, CSV or parquet, and the indicators of their rows beside them.
+"""Tables: candles as people have them, CSV or parquet, and the indicators of their rows beside them.
 
 Columns are found by name, whatever their case: `open high low close volume`, a time (`time timestamp ts datetime date
 start at`) and a `symbol` (`instrument`, `ticker`), the last two if there are any. All others are kept as they are. The

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -43,7 +42,7 @@ def candles(settings: Settings, files: Sequence[Path], asked: Asked, again: bool
     known = tables(settings, asked.exchange, instant(now).date() + timedelta(days=1))
     spread = sum(path.stat().st_size for path in files) >= SPREAD_BYTES
     tallies = []
-    with _ray(spread), progress("import") as (bar, task):
+    with cores() if spread else nullcontext(), progress("import") as (bar, task):
         for k, (form, paths) in enumerate(forms.values()):
             plan = ImportPlan(
                 lake=settings.lake, files=tuple(paths), form=form, tables=known, now=now, spread=spread, again=again
@@ -130,19 +129,3 @@ def _form(sheet: Sheet, asked: Asked) -> Form:
     edge = f", named by the {form.label} of the minute" if form.interval == "1m" else ""
     screen.print(f"{sheet.path.name}: candles of {form.interval}{edge}; {by}", markup=False, soft_wrap=True)
     return form
-
-
-@contextmanager
-def _ray(wanted: bool) -> Iterator[None]:
-    """A Ray of our own, as long as it is used."""
-    if not wanted:
-        yield
-        return
-    import ray
-
-    os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
-    ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level="error")
-    try:
-        yield
-    finally:
-        ray.shutdown()

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +12,7 @@ from rich.table import Table
 
 from adapters.tables import Anew, readable
 from cluster.console import progress, refuse, screen, told
+from cluster.cores import cores
 from market.indicators import INDICATORS, Indicator, studies
 from pipelines.indicators import Done, Task, Work, here, run
 
@@ -39,9 +37,9 @@ def indicators(
     time: Annotated[
         str | None, typer.Option(help="The column to sort by; none: the rows are in order.", show_default=False)
     ] = None,
-    cores: Annotated[int, typer.Option(min=1, help="Of this machine, for a folder; all without it.")] = (
-        os.cpu_count() or 1
-    ),
+    use: Annotated[
+        int | None, typer.Option("--cores", min=1, help="Of this machine, for a folder; all without it.")
+    ] = None,
     names: Annotated[bool, typer.Option("--list", help="Say what there is, and end.")] = False,
 ) -> None:
     """Indicators of a file's candles, one named column each, beside the columns that it has."""
@@ -54,7 +52,7 @@ def indicators(
         columns = [column for study in studies(asked) for column in study.columns]
         work = _work(file, out)
     task = Task(asked=asked, anew=anew, time=time)
-    done = list(here(work, task)) if len(work) == 1 else _many(work, task, cores)
+    done = list(here(work, task)) if len(work) == 1 else _many(work, task, use)
     failures = [one for one in done if one.failure]
     for one in failures:
         typer.echo(f"{one.source}: {one.failure}", err=True)
@@ -85,11 +83,11 @@ def _work(file: Path, out: Path) -> list[Work]:
     return [Work(source=str(path), target=str(target)) for path, target in zip(files, targets, strict=True)]
 
 
-def _many(work: Sequence[Work], task: Task, cores: int) -> list[Done]:
+def _many(work: Sequence[Work], task: Task, use: int | None) -> list[Done]:
     size = sum(Path(one.source).stat().st_size for one in work)
-    if cores == 1 or size < SMALL:
+    if use == 1 or size < SMALL:
         return _followed(here(work, task), len(work))
-    with _ray(min(cores, len(work))):
+    with cores(use):
         return _followed(run(work, task), len(work))
 
 
@@ -100,25 +98,6 @@ def _followed(found: Iterator[Done], count: int) -> list[Done]:
             done.append(one)
             bar.update(job, completed=len(done) / count, text=f"{len(done)} of {count} files")
     return done
-
-
-@contextmanager
-def _ray(cores: int) -> Iterator[None]:
-    """A Ray of our own for as long as this takes; nobody else may join it."""
-    os.environ |= {
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN": secrets.token_hex(32),
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-        "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
-    }
-    import ray
-
-    ray.init(address="local", num_cpus=cores, include_dashboard=False, log_to_driver=False, logging_level="error")
-    try:
-        yield
-    finally:
-        ray.shutdown()
 
 
 def _table() -> Table:

@@ -48,13 +48,15 @@ SPARE = 1.2
 REASONS = tuple("" if reason is Unknown.KNOWN else reason.name for reason in Unknown)
 
 Progress = Callable[[float, str], None]
+Compute = Callable[..., npt.NDArray[np.void]]
 
 
 class FeaturesPlan(Record):
     """What a run is told. `instruments`: the universe, which makes up the market; `symbols`: those to compute.
 
     `sessions`: from well before `first`; `version`: of the lake's candles, None for the newest, or the one that a run
-    which did not end had begun with; `now`: ns UTC; `again`: also parts that are there.
+    which did not end had begun with; `now`: ns UTC; `again`: also parts that are there. A part is of `group`
+    instruments and `span` sessions.
     """
 
     lake: str
@@ -66,6 +68,8 @@ class FeaturesPlan(Record):
     now: int
     version: int | None = None
     again: bool = False
+    group: int = GROUP
+    span: int = SPAN
 
 
 class Failure(Record):
@@ -152,8 +156,8 @@ def run(plan: FeaturesPlan, progress: Progress) -> Report:
 def parts(plan: FeaturesPlan, name: str, base: Mapping[str, int]) -> list[Part]:
     """The parts of a run, by sessions and then by instruments; the same however often, and on however many cores."""
     days = [s.date for s in plan.sessions if plan.first <= s.date <= plan.last]
-    spans = [days[k : k + SPAN] for k in range(0, len(days), SPAN)]
-    groups = [plan.symbols[k : k + GROUP] for k in range(0, len(plan.symbols), GROUP)]
+    spans = [days[k : k + plan.span] for k in range(0, len(days), plan.span)]
+    groups = [plan.symbols[k : k + plan.group] for k in range(0, len(plan.symbols), plan.group)]
     stamp = "-".join(str(version) for _, version in sorted(base.items()))
     return [
         Part(name=f"{name}:{stamp}:{k}:{n}", symbols=group, first=span[0], last=span[-1])
@@ -163,10 +167,10 @@ def parts(plan: FeaturesPlan, name: str, base: Mapping[str, int]) -> list[Part]:
 
 
 class Work:
-    """What a task needs to know: the plan, and the versions of the lake that are read."""
+    """What a task needs to know: the plan, and the versions of the lake that are read; `compute` is of features."""
 
-    def __init__(self, plan: FeaturesPlan, base: Mapping[str, int]) -> None:
-        self.plan, self.base = plan, dict(base)
+    def __init__(self, plan: FeaturesPlan, base: Mapping[str, int], compute: Compute = features.compute) -> None:
+        self.plan, self.base, self._compute = plan, dict(base), compute
         extra = [s for s in plan.symbols if s not in {i.symbol for i in plan.instruments}]
         self.symbols = [*(i.symbol for i in plan.instruments), *extra]
         self.ids = {symbol: k for k, symbol in enumerate(self.symbols)}
@@ -183,7 +187,7 @@ class Work:
         found, failures, seen = [np.zeros(0, FEATURE)], [], []
 
         def made(*given: Any) -> npt.NDArray[np.void]:
-            return features.compute(given[0], given[1], market, *given[2:])
+            return self._compute(given[0], given[1], market, *given[2:])
 
         for symbol, rows in self._each(part.symbols, part.first, part.last, made):
             if isinstance(rows, Exception):
@@ -198,7 +202,7 @@ class Work:
         return features.sums(minutes, daily, self.members, *given)
 
     def _each(
-        self, symbols: Sequence[str], first: date, last: date, make: Callable[..., npt.NDArray[np.void]]
+        self, symbols: Sequence[str], first: date, last: date, make: Compute
     ) -> Iterator[tuple[str, npt.NDArray[np.void] | Exception]]:
         """What `make` makes of each instrument's candles, the sessions before `first` cut off; or why it could not."""
         lake = Lake(self.plan.lake)
@@ -224,7 +228,7 @@ class Work:
 
     def _cut(
         self,
-        make: Callable[..., npt.NDArray[np.void]],
+        make: Compute,
         minutes: Candles,
         daily: Candles,
         table: npt.NDArray[np.int64],
@@ -287,7 +291,7 @@ def _market(plan: FeaturesPlan, work: Work, spans: Sequence[Span]) -> Iterator[t
     """The sums of the whole universe over each span."""
 
     symbols = [i.symbol for i in plan.instruments]
-    groups = [symbols[k : k + GROUP] for k in range(0, len(symbols), GROUP)]
+    groups = [symbols[k : k + plan.group] for k in range(0, len(symbols), plan.group)]
     todo = [{"span": k, "group": n} for k in range(len(spans)) for n in range(len(groups))]
 
     def sums(batch: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
