@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 from collections.abc import Iterator
@@ -25,7 +26,11 @@ def cores(count: int | None = None) -> Iterator[None]:
     if not joined:
         os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}  # nobody else may join it
     import ray
+    import ray.data
 
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    for name in ("ray.data", "ray.data.exceptions"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what failed is told by whoever called, in one line
     if joined:
         ray.init(address="auto", log_to_driver=False, logging_level="error")
     else:

@@ -11,6 +11,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from adapters.lake import Lake
 from cluster.calendars import calendar
 from cluster.console import Config, progress, refuse, screen, settings_of, told
 from cluster.cores import cores
@@ -73,6 +74,7 @@ def _plan(settings: Settings, first: date, last: date, symbols: str, version: in
     sessions = tuple(calendar(settings, max(first - BEFORE, FIRST), last))
     if not any(first <= s.date <= last for s in sessions):
         raise BadValue("--from, --to", f"{first}, {last}", "days with a session between them; see bourse sessions")
+    Lake(settings.lake).dataset("candles", version)
     return FeaturesPlan(
         lake=settings.lake,
         instruments=tuple(universe),

@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +26,7 @@ from market import features
 from market.actions import Actions
 from market.adjustment import factors
 from market.candles import Candles
-from market.errors import BadValue
+from market.errors import BadValue, BourseError
 from market.features import FEATURE, MEMORY, NAMES, SET, Market, Members, Unknown
 from market.instruments import Instrument
 from market.records import Record
@@ -130,12 +130,12 @@ def run(plan: FeaturesPlan, progress: Progress) -> Report:
         wanted = {(part.first, part.last) for part in todo}
         for span, sums in _market(plan, work, sorted(wanted)):
             markets[span] = ray.put(features.merged(sums))
-        for part, staged, told in _computed(work, todo, markets):
-            failures += told["failures"]
-            seen |= set(told["seen"])
-            counts["rows"] += staged.rows
-            counts["unknown"] += told["unknown"]
-            lake.commit(TABLE, [staged], {_name_of(part, told["failures"], plan): 1}, base)
+        for made in _computed(work, todo, markets):
+            failures += made.failures
+            seen |= set(made.seen)
+            counts["rows"] += made.staged.rows
+            counts["unknown"] += made.unknown
+            lake.commit(TABLE, [made.staged], {_name_of(made.part, made.failures, plan): 1}, base)
             counts["done"] += 1
             done = counts["done"] + len(known)
             progress(done / len(found), f"{done} of {len(found)} parts, {counts['rows']:,} rows")
@@ -289,52 +289,62 @@ Span = tuple[date, date]
 
 def _market(plan: FeaturesPlan, work: Work, spans: Sequence[Span]) -> Iterator[tuple[Span, list[npt.NDArray[np.void]]]]:
     """The sums of the whole universe over each span."""
-
     symbols = [i.symbol for i in plan.instruments]
     groups = [symbols[k : k + plan.group] for k in range(0, len(symbols), plan.group)]
-    todo = [{"span": k, "group": n} for k in range(len(spans)) for n in range(len(groups))]
+    todo = [(k, group) for k in range(len(spans)) for group in groups]
 
-    def sums(batch: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
-        span, group = spans[int(batch["span"][0])], groups[int(batch["group"][0])]
-        return {"span": batch["span"], "sums": _boxed(work.sums(group, *span))}
+    def sums(k: int) -> tuple[int, npt.NDArray[np.void]]:
+        span, group = todo[k]
+        return span, work.sums(group, *spans[span])
 
     found: dict[int, list[npt.NDArray[np.void]]] = defaultdict(list)
-    for row in _mapped(todo, sums):
-        found[row["span"]].append(row["sums"])
+    for span, made in _mapped(len(todo), sums):
+        found[span].append(made)
     return ((span, found[k]) for k, span in enumerate(spans))
 
 
-def _computed(
-    work: Work, todo: Sequence[Part], markets: Mapping[Span, Any]
-) -> Iterator[tuple[Part, Staged, dict[str, Any]]]:
-    """Each part as it is staged, in any order."""
+class Made(NamedTuple):
+    """A part as it was staged."""
 
-    def staged(batch: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+    part: Part
+    staged: Staged
+    failures: list[Failure]
+    seen: list[str]
+    unknown: int
+
+
+def _computed(work: Work, todo: Sequence[Part], markets: Mapping[Span, Any]) -> Iterator[Made]:
+    """Each part, in any order."""
+
+    def staged(k: int) -> Made:
         import ray
 
-        part = todo[int(batch["part"][0])]
+        part = todo[k]
         market = Market(ray.get(markets[part.first, part.last]), work.members)
         rows, failures, seen = work.rows(part, market)
         table = feature_table(rows, work.symbols, SET, NAMES, REASONS, work.plan.now)
-        told = {"failures": failures, "seen": seen, "unknown": int(np.count_nonzero(rows["unknown"]))}
-        found = Lake(work.plan.lake).stage(TABLE, table)
-        return {"part": batch["part"], "staged": _boxed(found), "told": _boxed(told)}
+        unknown = int(np.count_nonzero(rows["unknown"]))
+        return Made(part, Lake(work.plan.lake).stage(TABLE, table), failures, seen, unknown)
 
-    for row in _mapped([{"part": k} for k in range(len(todo))], staged):
-        yield todo[row["part"]], row["staged"], row["told"]
+    yield from _mapped(len(todo), staged)
 
 
-def _mapped(todo: list[dict[str, int]], task: Callable[..., Any]) -> Iterator[dict[str, Any]]:
+def _mapped(count: int, task: Callable[[int], Any]) -> Iterator[Any]:
+    """What a task makes of each number below `count`, as it is there. Raises what it raised, if that is ours."""
     import ray.data
 
-    dataset = ray.data.from_items(todo, override_num_blocks=len(todo))
-    yield from dataset.map_batches(task, batch_size=1, num_cpus=1).iter_rows()
+    def made(batch: Mapping[str, npt.NDArray[np.int64]]) -> dict[str, npt.NDArray[Any]]:
+        box = np.empty(1, object)
+        try:
+            box[0] = task(int(batch["id"][0]))
+        except BourseError as e:
+            box[0] = e
+        return {"made": box}
 
-
-def _boxed(value: object) -> npt.NDArray[Any]:
-    box = np.empty(1, object)
-    box[0] = value
-    return box
+    for row in ray.data.range(count, override_num_blocks=count).map_batches(made, batch_size=1, num_cpus=1).iter_rows():
+        if isinstance(row["made"], BourseError):
+            raise row["made"]
+        yield row["made"]
 
 
 def _place(sessions: Sequence[Session], day: date) -> int:
