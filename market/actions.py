@@ -17,7 +17,7 @@ from datetime import date, time
 from enum import StrEnum
 from fractions import Fraction
 from itertools import groupby
-from typing import Self
+from typing import NamedTuple, Self
 
 from pydantic import Field, model_validator
 
@@ -131,6 +131,16 @@ class Action(Record):
         return f"{self.kind} factor {float(self.factor):.6g}"
 
 
+class Step(NamedTuple):
+    """What an ex-date does to what came before it: multiply prices by `price`, volumes by `volume`."""
+
+    price: Fraction
+    volume: Fraction
+
+
+NO_STEP = Step(Fraction(1), Fraction(1))
+
+
 def midnight(symbol: str, day: date) -> int:
     """The beginning of a day where this symbol trades, ns UTC; India's where the exchange is not known."""
     zone = next((z for name, z in ZONES.items() if symbol.startswith(f"{name}:")), IST)
@@ -200,21 +210,22 @@ class Actions:
         """The present symbols of all shares that anything is known of."""
         return sorted(self._view(as_of))
 
-    def going_ex(self, day: date, as_of: int) -> dict[str, Fraction]:
-        """Present symbol -> the price factor of an ex-date, of all shares that have one; `as_of`: its session's open.
+    def going_ex(self, day: date, as_of: int) -> dict[str, Step]:
+        """Present symbol -> what an ex-date does to prices and volumes, of all shares to which it does anything.
 
-        What a running window multiplies the prices it holds by, when that session begins. Raises BadValue for an
-        `as_of` before that day: nothing has changed yet.
+        `as_of`: its session's open, ns UTC. What a running window multiplies the rows it holds by, when that session
+        begins. Raises BadValue for an `as_of` before that day: nothing has changed yet.
         """
         begun = as_of >= midnight("", day)
-        found: dict[str, Fraction] = {}
+        found: dict[str, Step] = {}
         for symbol, actions in self._view(as_of).items():
             for action in (a for a in actions if a.ex_date == day and a.factor is not None):
                 begun = begun and action.begins <= as_of
-                found[symbol] = found.get(symbol, Fraction(1)) * (action.factor or 1)
+                was = found.get(symbol, NO_STEP)
+                found[symbol] = Step(was.price * (action.factor or 1), was.volume * action.volume_factor)
         if not begun:
             raise BadValue("as_of", instant(as_of).isoformat(), f"an instant from {day} on")
-        return {symbol: factor for symbol, factor in found.items() if factor != 1}
+        return {symbol: step for symbol, step in found.items() if step != NO_STEP}
 
     def _view(self, as_of: int) -> dict[str, list[Action]]:
         """What counts changes only where something becomes known: one view for each such moment asked for."""

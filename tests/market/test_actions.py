@@ -120,7 +120,7 @@ def test_at_an_open_the_shares_that_go_ex_that_day_have_their_factors() -> None:
     )
     opens = nanoseconds(datetime(2016, 9, 8, 3, 45, tzinfo=UTC))
 
-    assert actions.going_ex(EX, opens) == {"NSE:BAJFINANCE": Fraction(1, 10)}
+    assert actions.going_ex(EX, opens) == {"NSE:BAJFINANCE": (Fraction(1, 10), 10)}
     with pytest.raises(BadValue, match="from 2016-09-08 on"):
         actions.going_ex(EX, MIDNIGHT - 1)
 
