@@ -91,7 +91,7 @@ class Intake:
     Raises LeaseLost when another one imports, LineDown and StoreRefused as the lake does.
     """
 
-    def __init__(self, lake: Lake, now: int, rows: Mapping[str, int] = COMMIT_ROWS) -> None:
+    def __init__(self, lake: Lake, now: int, rows: int | None = None) -> None:
         self._lake, self._now, self._rows = lake, now, rows
         self._turns = {table: lake.cursors(table, [WRITER])[WRITER] for table in ("candles", "quarantine")}
         self._parts: list[Part] = []
@@ -120,7 +120,7 @@ class Intake:
         self._refused.update(part.refused.reason)
         self._parts.append(part)
         interval = INTERVAL_NAMES[int(part.rows["interval"][0])] if len(part.rows) else "1m"
-        if self.pending >= self._rows[interval]:
+        if self.pending >= (self._rows or COMMIT_ROWS[interval]):
             self.flush()
 
     def flush(self) -> None:

@@ -56,14 +56,14 @@ def coverage(
     with told():
         lake = Lake(settings.lake)
         first, last = _span(lake.sessions("candles"), since, until)
-        chosen = chosen(settings, symbols)
-        found = survey(lake, chosen, calendar(settings, first, last), (first, last), clock_of(settings))
+        mine = chosen(settings, symbols)
+        found = survey(lake, mine, calendar(settings, first, last), (first, last), clock_of(settings))
     if as_json:
         typer.echo(json.dumps(found.record(), indent=2))
         return
     counts = ", ".join(f"{count} {state}" for state, count in found.counts().items())
     share = "nothing is due yet" if found.covered is None else f"{found.covered:.4%} covered"
-    screen.print(f"{first} to {last}, {len(chosen)} symbols, {len(found.sessions)} sessions: {share}; {counts}")
+    screen.print(f"{first} to {last}, {len(mine)} symbols, {len(found.sessions)} sessions: {share}; {counts}")
     if found.shortfalls:
         screen.print(_shortfalls(found.shortfalls[:SHOWN]))
     if len(found.shortfalls) > SHOWN:
@@ -92,8 +92,8 @@ def repair(
         named = known("--session", session.date()) if session else None
         now = clock_of(settings, running=True)
         last = named or _india(now)
-        chosen = chosen(settings, [s for s in symbols.split(",") if s.strip()])
-        plan = plan_of(settings, chosen, (last - timedelta(days=days - 1), last), now, again)
+        mine = chosen(settings, [s for s in symbols.split(",") if s.strip()])
+        plan = plan_of(settings, mine, (last - timedelta(days=days - 1), last), now, again)
         report = run(plan, lambda line: typer.echo(line, err=True))
     said = f"{report.found} minutes not whole; {report.proposed} corrected, {report.lacking} not at the vendor either"
     screen.print(f"{said}; {report.requests} requests, {report.throttled} of them too many")
