@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -218,3 +220,53 @@ def test_turns_are_shared_where_there_is_a_redis(tmp_path: Path, server: RedisSe
         assert found.tally.added == 2 * SESSION.minutes
 
     asyncio.run(story())
+
+
+BACKFILLER = """
+import sys
+from pathlib import Path
+from pipelines.backfill import run
+from tests.pipelines.test_backfill import august, quiet
+
+run(august(Path(sys.argv[1]), sys.argv[2]), quiet)
+"""
+
+
+def august(lake: Path, root: str) -> BackfillPlan:
+    """Ten sessions of one share, two days at a time."""
+    days = tuple(nse_sessions(date(2016, 8, 1), date(2016, 8, 12)))
+    return plan(lake, root, vendor="mstock", sessions=days, symbols=SYMBOLS[:1])
+
+
+def test_a_kill_half_way_and_a_second_run_ask_for_everything_once_but_what_was_under_way(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append((await request.json())["fromdate"])
+        data = {"candles": [[asked[-1], 10, 11, 9, 10.5, 7]]}
+        return web.json_response({"status": True, "message": "SUCCESS", "errorcode": "", "data": data})
+
+    async def story() -> Report:
+        app = web.Application()
+        app.router.add_post("/{rest:.*}", answer)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        root = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        known = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+        words = ("-c", BACKFILLER, str(tmp_path), root)
+        one = await asyncio.create_subprocess_exec(sys.executable, *words, env=known)
+        await until(lambda: len(asked) >= 3)
+        one.kill()
+        await one.wait()
+        found = await asyncio.to_thread(run, august(tmp_path, root), quiet)
+        await runner.cleanup()
+        return found
+
+    found = asyncio.run(story())
+
+    rows = Lake(str(tmp_path)).dataset("candles").to_table()
+    assert len(set(asked)) == 6
+    assert found.skipped >= 2 and len(asked) - 6 <= 1
+    starts = [start + timedelta(minutes=330) for start in rows["start"].to_pylist()]
+    assert sorted(f"{start:%Y-%m-%d %H:%M}" for start in starts) == sorted(set(asked))
