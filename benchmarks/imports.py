@@ -1,7 +1,7 @@
 """Import: recorded files of candles into an empty lake, end to end, a kill half-way, and a second time.
 
-Each file in a process of its own, which says its peak memory; rows are those read, time is from the digest of the file to
-the last commit, one core. The kill is a SIGKILL while a later part is at work; the run after it finishes the file.
+Each file in a process of its own, which says its peak memory; rows are those read, time is from the digest of the file
+to the last commit, one core. The kill is a SIGKILL while a later part is at work; the run after it finishes the file.
 """
 
 from __future__ import annotations

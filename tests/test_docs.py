@@ -33,7 +33,7 @@ def blocks(language: str) -> list[str]:
 
 
 COMMANDS = sorted({line for block in blocks("sh") for line in block.splitlines() if line.strip()})
-BY_THEMSELVES = "import|check|compact|coverage|doctor|replay|login|instruments|sessions"
+BY_THEMSELVES = "actions|import|check|compact|coverage|doctor|replay|login|instruments|sessions"
 ALONE = {c for c in COMMANDS if re.match(rf"\.venv/bin/bourse ({BY_THEMSELVES})\b", c)}
 WITH_AN_INSTANCE = "backfill|alerts|status|timetable|watch|down|feed|repair|reconcile"
 RUNNING = {c for c in COMMANDS if re.match(rf"(curl -s |\.venv/bin/bourse ({WITH_AN_INSTANCE})\b)", c)}
@@ -55,6 +55,7 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "circular.csv").write_text(blocks("csv")[0])
     for name in ("minutes", "vix", "flows"):
         (tmp_path / f"{name}.csv").write_text(blocks(f"csv {name}")[0])
+    (tmp_path / "actions.csv").write_text(next(b for b in blocks("text") if b.startswith("symbol,kind")))
     return tmp_path
 
 
