@@ -333,8 +333,13 @@ class Lake:
         raise LineDown(self._uri(table), f"{TRIES} times in a row another writer was quicker")
 
     def tables(self) -> list[str]:
-        """The tables that are there."""
-        return [t for t in SCHEMAS if DeltaTable.is_deltatable(self._uri(t), storage_options=self._options)]
+        """The tables that are there. Raises LineDown, StoreRefused."""
+        found = []
+        for table in SCHEMAS:
+            with self._trouble(table):
+                if DeltaTable.is_deltatable(self._uri(table), storage_options=self._options):
+                    found.append(table)
+        return found
 
     def files(self, table: str) -> fs.FileSystem:
         """What lies under a table's folder."""
