@@ -10,7 +10,7 @@ from adapters.logins import Credentials
 from market.failover import Rule
 from market.instruments import Instrument
 from market.records import Record
-from market.sessions import Session
+from market.sessions import MINUTE, Session
 
 
 class BusPlan(Record):
@@ -58,6 +58,19 @@ class CandlesPlan(BusPlan):
     grace: int
     arbitrate: bool = False
     snapshot_seconds: float = 5.0
+    lease_seconds: float = 5.0
+
+
+class AnalysisPlan(BusPlan):
+    """The partitions one Analysis actor owns, and the lake it starts from.
+
+    `patience`: ns of market time for which a minute waits for partitions that lag; None: for ever, as in a replay,
+    where nothing is lost by waiting.
+    """
+
+    mine: tuple[int, ...]
+    lake: str
+    patience: int | None = 3 * MINUTE
     lease_seconds: float = 5.0
 
 

@@ -12,12 +12,13 @@ from typing import Any
 
 from pydantic import SecretStr
 
+from actors.analysis import Analysis
 from actors.archive import Archive
 from actors.candles import Candles
 from actors.exchange import Exchange, ExchangePlan
 from actors.feed import Feed
 from actors.market import Market
-from actors.plans import ArchivePlan, CandlesPlan, FeedPlan, MarketPlan, SwitchPlan
+from actors.plans import AnalysisPlan, ArchivePlan, CandlesPlan, FeedPlan, MarketPlan, SwitchPlan
 from actors.supervisor import Part, SupervisorPlan
 from actors.switch import Switch
 from actors.timetable import Timetable, TimetablePlan
@@ -83,11 +84,12 @@ class Wiring:
         """The feeds that run; a feed's number in the log is its place here."""
         self._exchanges = {primary: self._port} if tape else exchange_ports(self.feeds, settings, self._port)
 
-    def parts(self, *, read_model: bool = True) -> list[Part]:
+    def parts(self, *, read_model: bool = True, features: bool = True) -> list[Part]:
         """Everything the Supervisor keeps running, in the order in which it starts."""
         parts = [self._exchange(name, port) for name, port in self._exchanges.items()]
         parts += self._candles()
-        parts.append(self._archive())
+        parts += self._analysis() if features else []
+        parts.append(self._archive(features=features))
         if read_model:
             parts.append(
                 Part(name="market", make=Market, plan=MarketPlan(**self._bus()), environment=self._environment())
@@ -98,7 +100,7 @@ class Wiring:
             parts.append(self._timetable())
         return parts
 
-    def supervisor(self) -> SupervisorPlan:
+    def supervisor(self, *, features: bool = True) -> SupervisorPlan:
         """What the Supervisor may trim, and where the disk is that must not fill up."""
         keep = self.settings.retention
         return SupervisorPlan(
@@ -108,13 +110,15 @@ class Wiring:
             bus_folder=str(self.settings.bus_folder) if self.settings.bus_folder else None,
             readers={
                 "ticks": ("candles", "archive-ticks"),
-                "candles": ("archive-candles",),
+                "candles": ("archive-candles", *(("analysis",) if features else ())),
+                "analysis": ("archive-analysis",),
                 "alerts": (),
                 "jobs": (READER,),
             },
             keep_seconds={
                 "ticks": keep.ticks_minutes * 60.0,
                 "candles": keep.candles_days * 86_400.0,
+                "analysis": keep.features_minutes * 60.0,
                 "alerts": RECORDS_SECONDS,
                 "jobs": RECORDS_SECONDS,
             },
@@ -228,6 +232,22 @@ class Wiring:
             )
         return parts
 
+    def _analysis(self) -> list[Part]:
+        share = self.settings.actors.analysis
+        parts = []
+        for k in range(share.count):
+            plan = AnalysisPlan(
+                **self._bus(),
+                mine=tuple(range(k, self.settings.partitions, share.count)),
+                lake=self.settings.lake,
+                **({"patience": None} if self._tape else {}),
+            )
+            name, environment = f"analysis-{k}", self._environment()
+            part = Part(name=name, make=Analysis, plan=plan, num_cpus=share.num_cpus, memory=share.memory,
+                        environment=environment)
+            parts.append(part)
+        return parts
+
     def _switch(self) -> Part:
         feeds = self.settings.feeds
         chain = order(feeds.primary, {name: source.fallback for name, source in feeds.sources.items()})
@@ -246,12 +266,13 @@ class Wiring:
         plan = SwitchPlan(**self._bus(), rules=rules, return_after=int(feeds.return_after_seconds * SECOND))
         return Part(name="switch", make=Switch, plan=plan, environment=self._environment())
 
-    def _archive(self) -> Part:
+    def _archive(self, *, features: bool) -> Part:
         plan = ArchivePlan(
             **self._bus(),
             lake=self.settings.lake,
             feeds=tuple(self.feeds),
             commit_seconds=self.settings.archive.commit_seconds,
+            tables=("ticks", "candles", "analysis") if features else ("ticks", "candles"),
         )
         share = self.settings.actors.archive
         return Part(
