@@ -2,16 +2,19 @@
 
 A commit carries, as Delta application transactions, the id of the last bus entry it holds of each partition. Before it
 writes, a writer compares what the table says with what it last saw itself, and the commit is made against exactly that
-version: a repeat is known and refused, and of two writers with one name one is stopped. Nothing beyond protocol 1/2 is
-used, so any Delta reader reads along.
+version: a repeat is known and refused, and of two writers with one name one is stopped. Work in bulk goes the same way:
+many tasks stage files, one commit takes them all. Nothing beyond protocol 1/2 is used, so any Delta reader reads along.
+
+A version of a table is what it held at one time: a read that names one is the same whenever it is repeated, as long as
+that version is kept.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from datetime import date
+from datetime import date, datetime
 from functools import reduce
 from operator import or_
 from pathlib import Path
@@ -22,9 +25,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
-from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
+from deltalake import CommitProperties, DeltaTable, Schema, Transaction, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
+from adapters.deltalog import DeltaLog
+from adapters.staging import Staged, adds, check_there, folder, written
 from market.candles import CANDLE, INTERVAL_NAMES, INTERVALS, Candles, Provenance
 from market.errors import BadValue, LeaseLost, LineDown, StoreRefused
 from market.money import DECIMALS, UNKNOWN
@@ -74,8 +79,32 @@ Of a print (`flags` as `market.ticks.Flag`) `day_volume` is its own size and `se
 LACKING = pa.schema([("symbol", pa.string()), ("start", INSTANT), ("vendor", pa.string()), ("session", pa.date32())])
 """The table `lacking`: minutes that a vendor was asked for, to repair them, and does not have."""
 
-SCHEMAS = {"ticks": TICKS, "candles": CANDLES, "lacking": LACKING}
-INDEXED = {"ticks": "symbol,at", "candles": "symbol,interval,start", "lacking": "symbol,start"}
+FEATURES = pa.schema(
+    [
+        ("symbol", pa.string()),
+        ("start", INSTANT),
+        ("set", pa.string()),
+        ("run", INSTANT),
+        ("revision", pa.int32()),
+        ("unknown", pa.string()),
+        ("session", pa.date32()),
+    ]
+)
+"""The table `features`, one row of a minute: of which set, and behind these a float64 column for each feature.
+
+`run`: when the run in bulk began that computed it, null for a live row; `revision`: the candle's; `unknown`: why the
+features are not known. A feature that is not known is null. The columns grow with what is written.
+"""
+
+SCHEMAS = {"ticks": TICKS, "candles": CANDLES, "lacking": LACKING, "features": FEATURES}
+INDEXED = {
+    "ticks": "symbol,at",
+    "candles": "symbol,interval,start",
+    "lacking": "symbol,start",
+    "features": "symbol,start,set",
+}
+GROWING = {"features": pa.float64()}
+"""Tables that take columns nobody has heard of, and their type."""
 
 CHECKPOINT_COMMITS = 50
 COMPACTED_COMMITS = 5
@@ -109,20 +138,79 @@ class Lake:
         claims to begin at 0. Raises LeaseLost when someone else moved a cursor; LineDown, after which `cursors` tells
         what happened.
         """
-        if not cursors:
-            raise BadValue("cursors", cursors, "one application id at least")
+        self._check(table, rows.schema)
+
+        def write(handle: DeltaTable, said: CommitProperties) -> None:
+            write_deltalake(
+                handle,
+                rows,
+                mode="append",
+                schema_mode="merge" if table in GROWING else None,
+                writer_properties=PARQUET,
+                commit_properties=said,
+            )
+
         with self._lock, self._trouble(table):
-            for _ in range(TRIES):
-                handle = self._owned(table)
-                if self._known(table, handle, cursors):
-                    return None
-                if self._written(handle, rows, cursors):
-                    self._seen |= {(table, app): cursor for app, cursor in cursors.items()}
-                    version = int(handle.version())
-                    if table == "candles" and version % COMPACTED_COMMITS == 0:
-                        self._tidy(handle, rows)
-                    return version
-        raise LineDown(self._uri(table), f"{TRIES} commits in a row met another writer's")
+            version = self._commit(table, cursors, write)
+            if table == "candles" and version is not None and version % COMPACTED_COMMITS == 0:
+                self._tidy(self._tables[table], rows)
+        return version
+
+    def stage(self, table: str, rows: pa.Table) -> Staged:
+        """Write rows under the table's folder, one file a session, and commit nothing; any process may.
+
+        A file that is never committed is removed by the lake's upkeep, a day after it was written at the earliest.
+        """
+        self._check(table, rows.schema)
+        indexed = INDEXED[table].split(",")
+        with self._trouble(table):
+            with self._lock:
+                self._owned(table)
+            return written(folder(self._uri(table), self._options), table, rows, indexed, ROW_GROUP)
+
+    def commit(
+        self, table: str, staged: Collection[Staged], cursors: Mapping[str, int], base: Mapping[str, int] | None = None
+    ) -> int | None:
+        """Commit all that was staged, or nothing, with the cursors; returns the table's version, None when known.
+
+        As `append`: exactly once by `cursors`, say {the run's name: 1}. `base` names the versions of the tables that
+        the rows were computed from; it stands in the commit. Raises StoreRefused when a staged file is gone.
+        """
+        strange = [one.table for one in staged if one.table != table]
+        if strange:
+            raise BadValue("staged", strange[0], f"what was staged for {table}")
+        named = adds(staged)
+        names = list(dict.fromkeys(name for one in staged for name in one.columns))
+
+        def write(handle: DeltaTable, said: CommitProperties) -> None:
+            if self._grown(table, handle, names):
+                raise CommitFailedError(f"{table} has got columns: look again what it holds")
+            check_there(self._uri(table), folder(self._uri(table), self._options), staged)
+            handle.create_write_transaction(named, "append", handle.schema(), ["session"], commit_properties=said)
+
+        with self._lock, self._trouble(table):
+            return self._commit(table, cursors, write, {"base": dict(base)} if base else None)
+
+    def version(self, table: str, at: datetime | None = None) -> int:
+        """The table's newest version, or the newest one that was committed by `at`. Raises BadValue: there is none."""
+        with self._lock, self._trouble(table):
+            try:
+                newest = int(self._current(table).version())
+            except TableNotFoundError:
+                raise BadValue("table", table, "one that something was written to") from None
+            if at is None:
+                return newest
+            log = DeltaLog(folder(self._uri(table), self._options))
+            found = log.newest_by(int(at.timestamp() * 1000))
+        if found is None:
+            allowed = f"an instant since version {log.versions[0]} of {table}, the first that is left"
+            raise BadValue("as_of", at.isoformat(), allowed)
+        return found
+
+    def base(self, table: str, version: int) -> dict[str, int]:
+        """The versions of the tables that a commit in bulk was computed from, as it said; empty where it did not."""
+        with self._lock, self._trouble(table):
+            return dict(DeltaLog(folder(self._uri(table), self._options)).said(version).get("base", {}))
 
     def cursors(self, table: str, apps: Collection[str]) -> dict[str, int]:
         """The last committed cursor of each application id, 0 where there is none."""
@@ -174,13 +262,50 @@ class Lake:
             done = handle.optimize.compact([("session", "=", session.isoformat())], writer_properties=PARQUET)
             return int(done["numFilesRemoved"]) - int(done["numFilesAdded"])
 
-    def read_candles(self, symbols: Collection[str] | None, interval: str | None, first: date, last: date) -> pa.Table:
+    def read_candles(
+        self,
+        symbols: Collection[str] | None,
+        interval: str | None,
+        first: date,
+        last: date,
+        *,
+        version: int | None = None,
+    ) -> pa.Table:
         """The newest revisions of our own candles of sessions `first` to `last`, both inclusive.
 
-        Ordered by symbol, interval, start; None stands for all symbols, or all intervals. Raises LineDown and
-        StoreRefused.
+        Ordered by symbol, interval, start; None stands for all symbols, or all intervals; of the table's newest
+        version, or of the one named. Raises LineDown and StoreRefused, BadValue for a version that is not there.
         """
-        return self._read_candles(symbols, interval, (first, last), ds.field("provenance") != OFFICIAL)
+        return self._read_candles(symbols, interval, (first, last), ds.field("provenance") != OFFICIAL, version)
+
+    def read_features(
+        self,
+        symbols: Collection[str] | None,
+        first: date,
+        last: date,
+        of: str,
+        *,
+        names: Sequence[str] | None = None,
+        version: int | None = None,
+    ) -> pa.Table:
+        """The features of the set `of` in sessions `first` to `last`, both inclusive: one row a symbol and start.
+
+        Of several the newest run counts, and any run in bulk before a live row; of live rows the highest revision.
+        Ordered by symbol, start. `names`: the features wanted, all columns of the table without it; one that the
+        table does not have yet is null. Raises as `read_candles`.
+        """
+        wanted = _sessions(first, last) & (ds.field("set") == of) & _among(symbols)
+        with self._trouble("features"):
+            dataset = self._dataset("features", (first, last), version)
+            if dataset is None:
+                rows = FEATURES.empty_table()
+            else:
+                extra = [n for n in dataset.schema.names if n not in FEATURES.names and (names is None or n in names)]
+                rows = dataset.to_table(filter=wanted, columns=[*FEATURES.names, *extra])
+        for name in names or ():
+            if name not in rows.column_names:
+                rows = rows.append_column(name, pa.nulls(len(rows), GROWING["features"]))
+        return _latest(rows.select([*FEATURES.names, *(names or rows.column_names[len(FEATURES) :])]))
 
     def read_daily(self, symbols: Collection[str], sessions: Sequence[Session]) -> pa.Table:
         """The newest revisions of our own daily candles of these sessions.
@@ -212,22 +337,49 @@ class Lake:
         return list(zip(rows["symbol"].to_pylist(), (_whole(rows["start"]) * 1000).tolist(), strict=True))
 
     def _read_candles(
-        self, symbols: Collection[str] | None, interval: str | None, days: tuple[date, date], wanted: ds.Expression
+        self,
+        symbols: Collection[str] | None,
+        interval: str | None,
+        days: tuple[date, date],
+        wanted: ds.Expression,
+        version: int | None = None,
     ) -> pa.Table:
-        first, last = days
-        wanted &= (ds.field("session") >= pa.scalar(first)) & (ds.field("session") <= pa.scalar(last))
-        files = f"session >= '{first.isoformat()}' AND session <= '{last.isoformat()}'"
+        wanted &= _sessions(*days) & _among(symbols)
         if interval is not None:
             wanted &= ds.field("interval") == interval
-        if symbols is not None:
-            wanted &= ds.field("symbol").isin(pa.array(list(symbols), pa.string()))
         with self._trouble("candles"):
+            dataset = self._dataset("candles", days, version)
+            return CANDLES.empty_table() if dataset is None else _newest(dataset.to_table(filter=wanted))
+
+    def dataset(self, table: str, version: int | None = None) -> ds.Dataset:
+        """A table as Arrow sees it, of its newest version or the one named, every row of it; read at one's leisure.
+
+        A table that nothing was written to is empty. Raises BadValue, LineDown, StoreRefused.
+        """
+        with self._trouble(table):
+            found = self._dataset(table, None, version)
+            return ds.dataset(SCHEMAS[table].empty_table()) if found is None else found
+
+    def _dataset(self, table: str, days: tuple[date, date] | None, version: int | None) -> ds.Dataset | None:
+        """None: there is no such table yet."""
+        files = days and f"session >= '{days[0].isoformat()}' AND session <= '{days[1].isoformat()}'"
+        with self._lock:
             try:
-                with self._lock:
-                    dataset = self._current("candles").to_pyarrow_dataset(file_pruning_predicate=files)
+                handle = self._current(table)
             except TableNotFoundError:
-                return CANDLES.empty_table()
-            return _newest(dataset.to_table(filter=wanted))
+                return None
+            if version is not None:
+                handle = self._pinned(table, version, int(handle.version()))
+            return handle.to_pyarrow_dataset(file_pruning_predicate=files)
+
+    def _pinned(self, table: str, version: int, newest: int) -> DeltaTable:
+        allowed = f"a version of {table} up to {newest} that is still kept"
+        if not 0 <= version <= newest:
+            raise BadValue("version", version, allowed)
+        try:
+            return DeltaTable(self._uri(table), version=version, storage_options=self._options)
+        except DeltaError as e:
+            raise BadValue("version", version, allowed) from e
 
     def doubled(self, table: str, session: date) -> int:
         """How many rows of a session's candles repeat another's symbol, interval, start and revision: 0, or a fault."""
@@ -255,19 +407,45 @@ class Lake:
                 of = [("session", "=", session.isoformat())]
                 handle.optimize.compact(of, target_size=COMPACTED_BYTES, writer_properties=PARQUET)
 
-    def _written(self, handle: DeltaTable, rows: pa.Table, cursors: Mapping[str, int]) -> bool:
+    def _commit(
+        self,
+        table: str,
+        cursors: Mapping[str, int],
+        write: Callable[[DeltaTable, CommitProperties], None],
+        metadata: dict[str, Any] | None = None,
+    ) -> int | None:
+        if not cursors:
+            raise BadValue("cursors", cursors, "one application id at least")
         moved = [Transaction(app, cursor, 0) for app, cursor in cursors.items()]
-        try:
-            write_deltalake(
-                handle,
-                rows,
-                mode="append",
-                writer_properties=PARQUET,
-                commit_properties=CommitProperties(app_transactions=moved, max_commit_retries=0),
-            )
-        except CommitFailedError:
-            return False
-        return True
+        said = CommitProperties(custom_metadata=metadata, app_transactions=moved, max_commit_retries=0)
+        for _ in range(TRIES):
+            handle = self._owned(table)
+            if self._known(table, handle, cursors):
+                return None
+            version = int(handle.version()) + 1  # the very next one, or none
+            with suppress(CommitFailedError):
+                write(handle, said)
+                self._seen |= {(table, app): cursor for app, cursor in cursors.items()}
+                return version
+        raise LineDown(self._uri(table), f"{TRIES} commits in a row met another writer's")
+
+    def _check(self, table: str, given: pa.Schema) -> None:
+        """Raises BadValue when rows do not have the columns of the table."""
+        self._uri(table)
+        schema = SCHEMAS[table]
+        for field in schema:
+            if field.name not in given.names or given.field(field.name).type != field.type:
+                raise BadValue("columns", given.names, f"{field.name} of type {field.type} must be there")
+        for field in given:
+            if field.name not in schema.names and field.type != GROWING.get(table):
+                raise BadValue("columns", field.name, f"{table} has {', '.join(schema.names)}")
+
+    def _grown(self, table: str, handle: DeltaTable, names: Sequence[str]) -> bool:
+        there = {field.name for field in handle.schema().fields}
+        lacking = [pa.field(name, GROWING[table]) for name in names if name not in there]
+        if lacking:
+            handle.alter.add_columns(Schema.from_arrow(pa.schema(lacking)).fields)
+        return bool(lacking)
 
     def _known(self, table: str, handle: DeltaTable, cursors: Mapping[str, int]) -> bool:
         stored = {app: handle.transaction_version(app) or 0 for app in cursors}
@@ -382,6 +560,41 @@ def candle_rows(table: pa.Table, ids: Mapping[str, int]) -> Candles:
     return rows
 
 
+def feature_table(
+    rows: npt.NDArray[Any],
+    symbols: Sequence[str],
+    of: str,
+    names: Sequence[str],
+    reasons: Sequence[str],
+    run: int | None = None,
+) -> pa.Table:
+    """`market.features.FEATURE` rows, (n,), of the set `of` as rows of the lake's `features`, in their order.
+
+    `symbols` by instrument id; `names`: of the values, in their order; `reasons`: by code of `unknown`, the first one
+    for a row that is known; `run`: when the run in bulk began, ns UTC, None of live rows. NaN becomes null.
+    """
+    values = {name: rows["values"][:, k] for k, name in enumerate(names)}
+    columns = {
+        "symbol": _strings(rows["instrument"], symbols),
+        "start": _instants(rows["start"]),
+        "set": pa.repeat(pa.scalar(of), len(rows)),
+        "run": pa.repeat(pa.scalar(None if run is None else run // 1000, pa.int64()), len(rows)).cast(INSTANT),
+        "revision": pa.array(rows["revision"].astype(np.int32)),
+        "unknown": _strings(rows["unknown"], [*([None] if reasons else []), *reasons[1:]]),
+        "session": pa.array(rows["session"].astype(np.int32)).cast(pa.date32()),
+        **{name: pa.array(np.ascontiguousarray(column), mask=np.isnan(column)) for name, column in values.items()},
+    }
+    return pa.table(columns)
+
+
+def feature_values(table: pa.Table, names: Sequence[str]) -> npt.NDArray[np.float64]:
+    """The named features of rows of the lake's `features`, (n, k), in their order; NaN where null."""
+    found = np.empty((len(table), len(names)))
+    for k, name in enumerate(names):
+        found[:, k] = table[name].cast(pa.float64()).to_numpy()
+    return found
+
+
 def lacking_table(rows: Sequence[tuple[str, int, date]], vendor: str) -> pa.Table:
     """(symbol, start in ns UTC, session) as rows of the lake's `lacking`."""
     columns = {
@@ -440,7 +653,7 @@ def _instants(values: npt.NDArray[np.int64]) -> pa.Array:
     return pa.array(values // 1000, mask=values == UNKNOWN).cast(INSTANT)
 
 
-def _strings(codes: npt.NDArray[Any], names: Sequence[str]) -> pa.Array:
+def _strings(codes: npt.NDArray[Any], names: Sequence[str | None]) -> pa.Array:
     if len(codes) and not 0 <= int(codes.min()) <= int(codes.max()) < len(names):
         raise BadValue("code", int(codes.max()), f"0 to {len(names) - 1}, as listed")
     return pa.DictionaryArray.from_arrays(codes.astype(np.int32), pa.array(names, pa.string())).cast(pa.string())
@@ -455,15 +668,32 @@ def _whole(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
     return np.asarray(column.cast(pa.int64()).fill_null(UNKNOWN).to_numpy(), np.int64)
 
 
+def _sessions(first: date, last: date) -> ds.Expression:
+    return (ds.field("session") >= pa.scalar(first)) & (ds.field("session") <= pa.scalar(last))
+
+
+def _among(symbols: Collection[str] | None) -> ds.Expression:
+    return ds.scalar(True) if symbols is None else ds.field("symbol").isin(pa.array(list(symbols), pa.string()))
+
+
 def _newest(table: pa.Table) -> pa.Table:
     table = table.select(CANDLES.names).combine_chunks()
+    codes = [_ranks(table[name]) for name in ("symbol", "interval")]
+    return _last(table, [*codes, _whole(table["start"].cast(pa.int64()))], [_whole(table["revision"])])
+
+
+def _latest(table: pa.Table) -> pa.Table:
+    table = table.combine_chunks()
+    keys = [_ranks(table["symbol"]), _whole(table["start"].cast(pa.int64()))]
+    return _last(table, keys, [_whole(table["run"].cast(pa.int64())), _whole(table["revision"])])
+
+
+def _last(table: pa.Table, keys: Sequence[npt.NDArray[np.int64]], newer: Sequence[npt.NDArray[np.int64]]) -> pa.Table:
+    """Of the rows with the same keys the one that is newest, by the first of `newer` that differs; by the keys."""
     if len(table) < 2:
         return table
-    codes = {name: _ranks(table[name]) for name in ("symbol", "interval")}
-    start, revision = _whole(table["start"].cast(pa.int64())), _whole(table["revision"])
-    order = np.lexsort((revision, start, codes["interval"], codes["symbol"]))
-    keys = [key[order] for key in (codes["symbol"], codes["interval"], start)]
-    last = np.append(np.logical_or.reduce([key[1:] != key[:-1] for key in keys]), True)
+    order = np.lexsort((*reversed(newer), *reversed(keys)))
+    last = np.append(np.logical_or.reduce([key[order][1:] != key[order][:-1] for key in keys]), True)
     return table.take(pa.array(order[last]))
 
 
