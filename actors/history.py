@@ -1,23 +1,37 @@
-"""History: what an Analysis starts from: the lake's candles as of a version, and the bus's behind it."""
+"""History: what the windows of an Analysis start from: the lake's candles, as of a version."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import date, timedelta
 from typing import NamedTuple
 
 import numpy as np
 
-from actors.plans import AnalysisPlan, ids
-from adapters import entries
-from adapters.bus import END, Bus, EntryId
+from actors.plans import AnalysisPlan
+from adapters.bus import Bus, EntryId
 from adapters.lake import Lake, candle_rows
-from market.candles import CANDLE, INTERVALS, NO_CANDLES, Candles, Provenance, newest_revisions
-from market.errors import LogWentBack
+from market.candles import NO_CANDLES, Candles
+from market.closings import MINUTES
+from market.errors import BadValue, LineDown
+from market.features.feature import TIMEFRAMES
+from market.features.window import MEMORY
+from market.instruments import partition_of
 from market.records import Record
 
 TABLE = "candles"
-RANGE_ENTRIES = 256
+
+SPARE = 1.25
+"""Times the sessions that the memories ask for, because some have holes."""
+
+AT_ONCE = 4
+"""Sessions of minutes in one read."""
+
+EVERYBODY = 2
+"""The newest sessions are read of all instruments: the market's closes and those before them."""
+
+RECENT_DAYS = 14
+"""Of all instruments daily candles so many days back: the newest of each counts."""
 
 
 class Basis(Record):
@@ -32,26 +46,25 @@ class Basis(Record):
     given_up: dict[int, tuple[int, ...]] = {}
 
 
-class Read(NamedTuple):
-    """What a window starts from. `own`: the newest revisions of our partition's candles; `market`: everybody's, as they
-    were first published; `pending`: candles of others of minutes that we have not closed; `after`: the start of our
-    last minute, 0 where there is none.
+class Recent(NamedTuple):
+    """The newest sessions. `minutes`: of all instruments up to `after`, the start of the partition's last minute;
+    `pending`: by partition, those of others behind it.
     """
 
-    own: Candles
-    market: Candles
-    pending: dict[int, Candles]
+    minutes: Candles
     after: int
+    pending: dict[int, Candles]
 
 
 class History:
-    """Reads the candles behind an entry of a partition. Every method raises LineDown and StoreRefused."""
+    """Reads candles of the lake for one partition at a time. Every method raises LineDown and StoreRefused."""
 
     def __init__(self, plan: AnalysisPlan, bus: Bus) -> None:
         self._lake, self._bus, self._name = Lake(plan.lake), bus, plan.lake
         self._partitions = range(plan.partitions)
         self._ids = {i.symbol: i.id for i in plan.instruments}
         self._home = np.array([partition_of(i, plan.partitions) for i in plan.instruments], np.int64)
+        self._usual = max((s.minutes for s in plan.sessions), default=1)
 
     def newest(self) -> Basis:
         """The lake as it is now."""
@@ -65,25 +78,50 @@ class History:
         """The lake as it was before it held this entry of a partition."""
         return self._basis({self._app(partition): entry - 1}, session)
 
-    def read(self, basis: Basis, partition: int, upto: EntryId) -> Read:
-        """What is known of the market when all entries of a partition up to `upto` are done. Raises LogWentBack.
+    def holds(self, basis: Basis) -> bool:
+        """Whether the lake still has this version."""
+        try:
+            return basis.version is None or bool(self._lake.dataset(TABLE, basis.version))
+        except BadValue:
+            return False
 
-        Of the own partition the newest revision counts, of the market what the basis holds or else was first published.
-        """
-        lake = self._from_lake(basis)
-        mine = self._home[lake["instrument"]] == partition
-        own = [lake[mine], *(rows for _, rows in self._entries(partition, basis.cursors[partition], upto))]
-        own = newest_revisions(np.concatenate(own))
-        after = int(own["start"][own["interval"] == MINUTES].max(initial=0))
-        over = (lake["start"] <= after) | mine
-        later = {p: lake[~over & (self._home[lake["instrument"]] == p)] for p in self._partitions}
-        market = [lake[over]]
-        for p in self._partitions:
-            for _, rows in self._entries(p, basis.cursors[p], END):
-                first = rows[(rows["revision"] == 0) & (rows["interval"] == MINUTES) & (rows["start"] <= after)]
-                lost = [start for start, without in basis.given_up.items() if p in without]
-                market.append(first[~np.isin(first["start"], lost)])
-        return Read(own, np.concatenate(market), {p: rows for p, rows in later.items() if len(rows)}, after)
+    def daily(self, basis: Basis, partition: int, until: date) -> Candles:
+        """The partition's daily candles as far back as a window remembers, and everybody's of late."""
+        if basis.version is None:
+            return NO_CANDLES
+        days = int(MEMORY["1d"] * SPARE * 365 / 245)
+        mine = self._read(basis, self._symbols(partition), "1d", until - timedelta(days=days), until)
+        all_of_them = self._read(basis, list(self._ids), "1d", until - timedelta(days=RECENT_DAYS), until)
+        return np.concatenate([mine, all_of_them])
+
+    def older(self, basis: Basis, partition: int, until: date) -> Iterator[Candles]:
+        """The partition's minutes of earlier sessions than `recent`, some sessions at once, oldest first."""
+        rows = max(MEMORY[name] * seconds // 60 for name, seconds in TIMEFRAMES.items() if name != "1d")
+        days = self._days(basis, until)[: -EVERYBODY or None]
+        days = days[max(len(days) - int(rows * SPARE / self._usual), 0) :]
+        for k in range(0, len(days), AT_ONCE):
+            chosen = days[k : k + AT_ONCE]
+            yield self._read(basis, self._symbols(partition), "1m", chosen[0], chosen[-1])
+
+    def recent(self, basis: Basis, partition: int, until: date) -> Recent:
+        """Everybody's minutes of the newest sessions."""
+        days = self._days(basis, until)[-EVERYBODY:]
+        rows = self._read(basis, list(self._ids), "1m", days[0], days[-1]) if days else NO_CANDLES
+        home = self._home[rows["instrument"]]
+        after = int(rows["start"][home == partition].max(initial=0))
+        over = rows["start"] <= after
+        later = {p: _as_published(rows[~over & (home == p)]) for p in self._partitions}
+        return Recent(rows[over], after, {p: found for p, found in later.items() if len(found)})
+
+    def _days(self, basis: Basis, until: date) -> list[date]:
+        return [] if basis.version is None else [day for day in self._lake.sessions(TABLE) if day <= until]
+
+    def _symbols(self, partition: int) -> list[str]:
+        return [symbol for symbol, one in self._ids.items() if self._home[one] == partition]
+
+    def _read(self, basis: Basis, symbols: Collection[str], interval: str, first: date, last: date) -> Candles:
+        table = self._lake.read_candles(symbols, interval, first, last, version=basis.version)
+        return candle_rows(table, self._ids)
 
     def _basis(self, upto: Mapping[str, int], session: int) -> Basis:
         apps = [self._app(p) for p in self._partitions]
@@ -94,9 +132,8 @@ class History:
     def _app(self, partition: int) -> str:
         return f"{self._bus.identity()}:{TABLE}:{partition}"
 
-    def _entries(self, partition: int, after: EntryId, upto: EntryId) -> Iterator[tuple[EntryId, Candles]]:
-        while found := self._bus.range(TABLE, partition, after + 1, upto, RANGE_ENTRIES):
-            for entry in found:
-                rows = entries.decode(entry.payload, CANDLE)
-                yield entry.id, rows[rows["provenance"] != Provenance.OFFICIAL]
-            after = found[-1].id
+
+def _as_published(rows: Candles) -> Candles:
+    """Minutes, each in one piece, as a partition that closes them writes them."""
+    rows["revision"] = 0
+    return rows[(rows["interval"] == MINUTES)][np.lexsort((rows["instrument"], rows["start"]))]
