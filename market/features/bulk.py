@@ -1,0 +1,139 @@
+"""Features over the whole series of one instrument at once."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from market.candles import INTERVALS, Candles, newest_revisions
+from market.features import anchored, crowd, rows, technical
+from market.features.anchored import Day
+from market.features.feature import TIMEFRAMES, Unknown
+from market.features.moving import Floats, mean
+from market.features.series import (
+    COLUMNS,
+    Hours,
+    Ints,
+    Series,
+    bars,
+    hours_of,
+    previous_closes,
+    reasons,
+    rolled,
+    series_of,
+    stale,
+)
+
+
+def compute(
+    minutes: Candles,
+    daily: Candles,
+    market: crowd.Market,
+    sessions: Ints,
+    factor: Floats | None = None,
+    daily_factor: Floats | None = None,
+) -> rows.FeatureRows:
+    """`FEATURE` rows of one instrument, (n,), one for each minute, oldest first.
+
+    `minutes`: its 1 m candles and `daily` its 1 d candles, the newest revision of each counts; `market`: of the same
+    minutes; `sessions`: `Sessions.table()`; `factor`, `daily_factor`: of the price, a number for each of the rows given,
+    by which splits and the like are taken out, none without. Of the daily candles a minute sees those of earlier
+    sessions only.
+    """
+    minutes, factor = _in_order(minutes, factor, "1m")
+    daily, daily_factor = _in_order(daily, daily_factor, "1d")
+    hours = hours_of(sessions)
+    out = rows.unknown_rows(minutes, reasons(minutes, hours.place(minutes["start"])))
+    known = out["unknown"] == Unknown.KNOWN
+    series = series_of(minutes[known], None if factor is None else factor[known])
+    if not len(series):
+        return out
+    days = series_of(daily, daily_factor)
+    old = stale(series["quiet"][None], series["session"][None].astype(np.float64))[0]
+    values = _values(series, days, hours)
+    groups = np.full(len(series), market.members.group[minutes["instrument"][0]])
+    values[rows.PARTS["market"]] = market.values(series["start"], groups, rows.own_returns(values))
+    values[:, old] = np.nan
+    out["values"][known] = values.T
+    out["unknown"][known] = np.where(old, Unknown.STALE, Unknown.KNOWN)
+    return out
+
+
+def sums(
+    minutes: Candles,
+    daily: Candles,
+    members: crowd.Members,
+    sessions: Ints,
+    factor: Floats | None = None,
+    daily_factor: Floats | None = None,
+) -> crowd.Sums:
+    """What one instrument adds to the market: `SUMS` rows, (m,), one for each minute with a price. Arguments as those
+    of `compute`.
+    """
+    minutes, factor = _in_order(minutes, factor, "1m")
+    daily, daily_factor = _in_order(daily, daily_factor, "1d")
+    known = reasons(minutes, hours_of(sessions).place(minutes["start"])) == Unknown.KNOWN
+    series = series_of(minutes[known], None if factor is None else factor[known])
+    if not len(series):
+        return crowd.merged([])
+    previous = previous_closes(series, series_of(daily, daily_factor))
+    moved = crowd.returns(series["close"][None], previous[None])[:, 0]
+    groups = np.full(len(series), members.group[minutes["instrument"][0]])
+    return crowd.grouped(series["start"], groups, series["close"], moved)
+
+
+def _in_order(candles: Candles, factor: Floats | None, interval: str) -> tuple[Candles, Floats | None]:
+    """Those of an interval, each once, by start."""
+    fits = candles["interval"] == INTERVALS[interval]
+    if fits.all() and (len(candles) < 2 or (np.diff(candles["start"]) > 0).all()):
+        return candles, factor
+    if factor is None:
+        return newest_revisions(candles[fits]), None
+    order = np.flatnonzero(fits)
+    order = order[np.lexsort((candles["revision"][order], candles["start"][order]))]
+    order = order[np.append(np.diff(candles["start"][order]) > 0, True)] if len(order) else order
+    return candles[order], factor[order]
+
+
+def _values(series: Series, days: Series, hours: Hours) -> Floats:
+    """(features, n), those of the market still missing."""
+    out = np.empty((len(rows.FEATURES), len(series)))
+    minute = bars(series)
+    out[rows.PARTS["1m"]] = technical.values(minute, "1m")[:, 0]
+    for timeframe in ("5m", "15m"):
+        longer, seen = rolled(series, hours, TIMEFRAMES[timeframe])
+        out[rows.PARTS[timeframe]] = _picked(technical.values(bars(longer), timeframe)[:, 0], seen)
+    seen = np.searchsorted(days["session"], series["session"]) - 1
+    usual = np.full(len(series), np.nan)
+    out[rows.PARTS["1d"]] = np.nan
+    if len(days):
+        out[rows.PARTS["1d"]] = _picked(technical.values(bars(days), "1d")[:, 0], seen)
+        usual = np.where(seen >= 0, mean(days["volume"], 20)[seen], np.nan)
+    part = out[rows.PARTS["session"]]
+    part[:-2] = _anchored(series, hours, previous_closes(series, days), usual)
+    label = series["session"][None]
+    part[-2:] = anchored.supertrend(minute.high, minute.low, minute.close, label)[:, 0]
+    return out
+
+
+def _picked(values: Floats, seen: Ints) -> Floats:
+    """The columns seen, (features, n); NaN where none is."""
+    picked = values[:, seen]
+    picked[:, seen < 0] = np.nan
+    return picked
+
+
+def _anchored(series: Series, hours: Hours, previous: Floats, usual: Floats) -> Floats:
+    """(features, n), of the sessions laid side by side."""
+    new = np.append(True, series["session"][1:] != series["session"][:-1])
+    first, number = np.flatnonzero(new), np.cumsum(new) - 1
+    column = np.arange(len(series)) - first[number]
+    place = hours.place(series["start"][first])
+    grids = []
+    for values in (series["start"] - hours.opens[place][number], *(series[name] for name in COLUMNS)):
+        grid = np.full((len(first), int(column.max()) + 1), np.nan)
+        grid[number, column] = values
+        grids.append(grid)
+    length = (hours.closes - hours.opens)[place].astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        made = anchored.values(Day(*grids, length[:, None], previous[first][:, None], usual[first][:, None]))
+    return np.asarray(made[:, number, column])

@@ -1,0 +1,334 @@
+"""Features live: the newest rows of a shard's instruments, stepped a closed minute at a time.
+
+It remembers what the features declare and no more. Of the whole market it keeps the closes of a session, as breadth
+needs them. What it answers for a minute equals what `compute` answers for the candles known at that minute's end: a
+correction changes the rows behind it, and nothing that was answered already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from market.candles import INTERVALS, NO_CANDLES, Candles, newest_revisions
+from market.features import anchored, crowd, rows, technical
+from market.features.anchored import Day
+from market.features.feature import TIMEFRAMES, Unknown
+from market.features.moving import Floats, mean
+from market.features.ring import Ring
+from market.features.series import (
+    COLUMNS,
+    SERIES,
+    STALE,
+    Ints,
+    Series,
+    hours_of,
+    reasons,
+    rolled,
+    series_of,
+    stale,
+)
+from market.sessions import MINUTE, SECOND
+
+LONGER = ("5m", "15m")
+
+NO_SERIES: Series = np.zeros(0, SERIES)
+
+SESSION = 512
+"""More minutes than a session has, with what breadth needs of the one before."""
+
+MEMORY = {name: technical.memory(name) for name in TIMEFRAMES}
+"""Rows of each timeframe that a window holds. Warmed with as many, its values are those of all history."""
+
+MEMORY["1m"] = max(MEMORY["1m"], SESSION)
+
+
+class Window:
+    """The live features of some instruments.
+
+    `mine`: their ids; `members`: the groups of the whole universe; `sessions`: `Sessions.table()`.
+    """
+
+    def __init__(self, mine: Sequence[int], members: crowd.Members, sessions: Ints) -> None:
+        self._mine = np.array(sorted(mine), np.int64)
+        self._members = members
+        count, everyone = len(self._mine), len(members.group)
+        self._slot = np.full(everyone, -1, np.int64)
+        self._slot[self._mine] = np.arange(count)
+        self._hours = hours_of(sessions)
+        self._minutes = Ring(count, MEMORY["1m"])
+        self._longer = {name: Ring(count, MEMORY[name]) for name in LONGER}
+        self._days = Ring(count, MEMORY["1d"])
+        self._closes = Ring(everyone, SESSION, ("start", "session", "close", "revision"))
+        self._last_day = np.full(everyone, -1, np.int64), np.full(everyone, np.nan)
+        self._waiting = NO_CANDLES
+        self._open: dict[str, tuple[int, int] | None] = dict.fromkeys(LONGER)
+        self._values: dict[str, Floats] = {}
+        self._usual = np.full(count, np.nan)
+        self._factors: dict[int, list[tuple[int, float]]] = {}
+        self._newest = -1
+        self._session = -1
+        self.outdated: set[int] = set()
+        """Instruments corrected further back than is remembered here: `forget` and `warm` them again."""
+
+    def warm(self, minutes: Candles, daily: Candles) -> None:
+        """Take in history, 1 m and 1 d `CANDLE` rows of all instruments in any order; again for more of it, oldest
+        first. Factors are to be told before.
+        """
+        self._wait(daily)
+        minutes = newest_revisions(minutes[minutes["interval"] == INTERVALS["1m"]])
+        if not len(minutes):
+            return
+        self._newest = max(self._newest, int(minutes["start"].max()))
+        for one, candles in _by_instrument(minutes):
+            self._merge(one, self._told(candles))
+        for name in LONGER:
+            bucket = self._bucket(self._newest, name)
+            self._open[name] = bucket if bucket is not None and self._newest + MINUTE < bucket[1] else None
+
+    def adjust(self, instrument: int, factor: float, before: int) -> None:
+        """Multiply an instrument's prices of sessions before this one, days since 1970-01-01, and divide its volumes:
+        of what is held, and of what comes in late.
+        """
+        self._factors.setdefault(instrument, []).append((before, factor))
+        self._closes.rescale(instrument, factor, before)
+        if self._last_day[0][instrument] < before:
+            self._last_day[1][instrument] *= factor
+        slot = int(self._slot[instrument])
+        if slot >= 0:
+            for ring in (self._minutes, *self._longer.values(), self._days):
+                ring.rescale(slot, factor, before)
+            self._values.clear()
+
+    def forget(self, instrument: int) -> None:
+        """Empty what is held of an instrument's minutes, to `warm` it again."""
+        self._closes.replace(instrument, NO_SERIES)
+        slot = int(self._slot[instrument])
+        if slot >= 0:
+            for ring in (self._minutes, *self._longer.values()):
+                ring.replace(slot, NO_SERIES)
+            self._values.clear()
+        self.outdated.discard(instrument)
+
+    def step(self, candles: Candles) -> rows.FeatureRows:
+        """Take in the `CANDLE` rows of a closed minute, of all instruments; return the `FEATURE` rows of mine, (k,).
+
+        Longer intervals are made here and left out, but for 1 d, which counts from the next session on. A row of a
+        minute that was here before is a correction, if its revision is not lower: it changes what comes after it.
+        """
+        self._wait(candles[candles["interval"] == INTERVALS["1d"]])
+        candles = newest_revisions(candles[candles["interval"] == INTERVALS["1m"]])
+        late = candles["start"] <= self._newest
+        for one, corrections in _by_instrument(candles[late]):
+            self._correct(one, self._told(corrections))
+        fresh = candles[~late]
+        made = [self._minute(fresh[fresh["start"] == start]) for start in np.unique(fresh["start"])]
+        return np.concatenate(made) if made else np.zeros(0, rows.FEATURE)
+
+    def _minute(self, candles: Candles) -> rows.FeatureRows:
+        """The rows of one minute that is newer than all before."""
+        start = int(candles["start"][0])
+        place = int(self._hours.place(candles["start"][:1])[0])
+        why = reasons(candles, np.full(len(candles), place))
+        self._newest = start
+        if place >= 0 and self._session != self._hours.day[place]:
+            self._begin(int(self._hours.day[place]))
+        told = self._told(candles[why == Unknown.KNOWN])
+        who = candles["instrument"][why == Unknown.KNOWN].astype(np.int64)
+        self._append(who, told, start)
+        out = rows.unknown_rows(candles, why)
+        known = np.flatnonzero((why == Unknown.KNOWN) & (self._slot[candles["instrument"]] >= 0))
+        if len(known):
+            slots = self._slot[candles["instrument"][known]]
+            old = stale(self._minutes.tail("quiet", STALE), self._minutes.tail("session", STALE).astype(np.float64))
+            old = old[slots, -1]
+            values = self._all_values(who, start, place)[:, slots]
+            values[:, old] = np.nan
+            out["values"][known] = values.T
+            out["unknown"][known] = np.where(old, Unknown.STALE, Unknown.KNOWN)
+        return out[self._slot[candles["instrument"]] >= 0]
+
+    def _append(self, who: Ints, told: Series, start: int) -> None:
+        """A new minute: longer candles that ended before it or end with it are made."""
+        buckets = {name: self._bucket(start, name) for name in LONGER}
+        for name in LONGER:
+            if self._open[name] is not None and self._open[name] != buckets[name]:
+                self._close(name)
+        own = self._slot[who] >= 0
+        self._closes.append(who, told)
+        self._minutes.append(self._slot[who[own]], told[own])
+        for name, bucket in buckets.items():
+            if bucket is not None:
+                self._open[name] = bucket
+                if start + MINUTE >= bucket[1]:
+                    self._close(name)
+
+    def _close(self, name: str) -> None:
+        """Make the longer candles of the open bucket, of those instruments that have a minute in it."""
+        begin, end = self._open[name] or (0, 0)
+        self._open[name] = None
+        width = TIMEFRAMES[name] // TIMEFRAMES["1m"]
+        starts = self._minutes.tail("start", width)
+        inside = (starts >= begin) & (starts < end)
+        who = np.flatnonzero(inside.any(axis=1))
+        if not len(who):
+            return
+        inside = inside[who]
+        first, last = inside.argmax(axis=1), width - 1 - inside[:, ::-1].argmax(axis=1)
+        bars, each = self._minutes.bars(width), np.arange(len(who))
+        made = np.zeros(len(who), SERIES)
+        made["start"], made["session"] = begin, self._minutes.tail("session", width)[who, last]
+        made["open"], made["close"] = bars.open[who][each, first], bars.close[who][each, last]
+        made["high"] = np.where(inside, bars.high[who], -np.inf).max(axis=1)
+        made["low"] = np.where(inside, bars.low[who], np.inf).min(axis=1)
+        made["volume"] = np.where(inside, bars.volume[who], 0.0).sum(axis=1)
+        self._longer[name].append(who, made)
+        self._values.pop(name, None)
+
+    def _begin(self, session: int) -> None:
+        """A session opens: the daily candles before it count now."""
+        self._session = session
+        due = self._waiting["session"] < session
+        daily, self._waiting = self._waiting[due], self._waiting[~due]
+        told = self._told(daily)
+        who = daily["instrument"].astype(np.int64)
+        days, closes = self._last_day
+        for day in np.unique(told["session"]):
+            today = np.flatnonzero((told["session"] == day) & np.isfinite(told["close"]))
+            newer = today[told["session"][today] >= days[who[today]]]
+            days[who[newer]], closes[who[newer]] = day, told["close"][newer]
+            own = today[self._slot[who[today]] >= 0]
+            slots = self._slot[who[own]]
+            last = self._days.tail("session", 1)[slots, 0]
+            self._days.append(slots[last < day], told[own[last < day]])
+            for slot, row in zip(slots[last >= day].tolist(), own[last >= day].tolist(), strict=True):
+                self._days.replace(slot, _newest_of(self._days.series(slot), told[row : row + 1]))
+        self._usual = mean(self._days.tail("volume", 20), 20)[:, -1]
+        self._values.pop("1d", None)
+
+    def _correct(self, one: int, told: Series) -> None:
+        """Rows of minutes that were here before; what lies behind the oldest that is held cannot be put right."""
+        slot = int(self._slot[one])
+        if slot >= 0 and self._minutes.full(slot):
+            first = self._bucket(int(self._minutes.tail("start", self._minutes.keep)[slot, 0]), LONGER[-1])
+            held = told["start"] >= (first[1] if first else 0)
+            if not held.all():
+                self.outdated.add(one)
+            told = told[held]
+        if len(told):
+            self._merge(one, told)
+
+    def _merge(self, one: int, told: Series) -> None:
+        """Put rows among those of an instrument, and make its longer candles again."""
+        self._closes.replace(one, _newest_of(self._closes.series(one), told))
+        slot = int(self._slot[one])
+        if slot < 0:
+            return
+        cut = self._minutes.full(slot)
+        series = _newest_of(self._minutes.series(slot), told)
+        self._minutes.replace(slot, series)
+        if not len(series):
+            return
+        for name, ring in self._longer.items():
+            made, _ = rolled(series, self._hours, TIMEFRAMES[name])
+            closes = self._hours.closes[self._hours.place(made["start"])]
+            ends = np.minimum(made["start"] + TIMEFRAMES[name] * SECOND, closes)
+            first = int(made["start"][min(int(cut), len(made) - 1)])
+            made = made[(made["start"] >= first) & (ends <= self._newest + MINUTE)]
+            known = ring.series(slot)
+            ring.replace(slot, np.concatenate([known[known["start"] < first], made]))
+            self._values.pop(name, None)
+
+    def _all_values(self, who: Ints, start: int, place: int) -> Floats:
+        """(features, mine) at the newest minute, in which `who` of all instruments have a price."""
+        out = np.empty((len(rows.FEATURES), len(self._mine)))
+        out[rows.PARTS["1m"]] = technical.values(self._minutes.bars(MEMORY["1m"]), "1m", newest=True)[..., 0]
+        for name, ring in (*self._longer.items(), ("1d", self._days)):
+            if name not in self._values:
+                self._values[name] = technical.values(ring.bars(ring.keep), name, newest=True)[..., 0]
+            out[rows.PARTS[name]] = self._values[name]
+        previous = self._previous()
+        out[rows.PARTS["session"]] = self._anchored(place, previous[self._mine])
+        close = self._closes.tail("close", crowd.MEMORY)
+        moved = crowd.returns(close, previous[:, None])[:, who, -1]
+        groups = self._members.group[who]
+        starts = np.full(len(who), start)
+        market = crowd.Market(crowd.grouped(starts, groups, close[who, -1], moved), self._members)
+        own = np.full(len(self._mine), start), self._members.group[self._mine], rows.own_returns(out)
+        out[rows.PARTS["market"]] = market.values(*own)
+        return out
+
+    def _previous(self) -> Floats:
+        """Every instrument's close before this session, (everyone,)."""
+        session = self._closes.tail("session", SESSION)
+        earlier = (session >= 0) & (session < self._session)
+        at = SESSION - 1 - earlier[:, ::-1].argmax(axis=1)
+        each = np.arange(len(session))
+        day, close = self._last_day
+        by_minute = np.where(earlier.any(axis=1), session[each, at], -1)
+        known = np.where(day >= by_minute, close, self._closes.tail("close", SESSION)[each, at])
+        return np.where((day >= 0) | (by_minute >= 0), known, np.nan)
+
+    def _anchored(self, place: int, previous: Floats) -> Floats:
+        session = self._minutes.tail("session", SESSION)
+        count = (session == self._session).sum(axis=1)
+        width = max(int(count.max()), 1)
+        grids = [self._minutes.tail(name, width).astype(np.float64) for name in ("start", *COLUMNS)]
+        grids[0] -= self._hours.opens[place]
+        for k in np.flatnonzero(count != width).tolist():
+            for grid in grids:
+                grid[k, : count[k]] = grid[k, width - count[k] :]
+                grid[k, count[k] :] = np.nan
+        length = np.full((len(count), 1), float(self._hours.closes[place] - self._hours.opens[place]))
+        with np.errstate(invalid="ignore"):
+            made = anchored.values(Day(*grids, length, previous[:, None], self._usual[:, None]))  # type: ignore[arg-type]
+        now = made[:, np.arange(len(count)), np.maximum(count - 1, 0)]
+        bars = self._minutes.bars(width + anchored.SUPERTREND)
+        label = self._minutes.tail("session", width + anchored.SUPERTREND)
+        trend = anchored.supertrend(bars.high, bars.low, bars.close, label)[..., -1]
+        return np.concatenate([now, trend])
+
+    def _told(self, candles: Candles) -> Series:
+        """As series rows, adjusted; those without a price, which take one out, have none."""
+        factor = None
+        if self._factors:
+            factor = np.ones(len(candles))
+            for one in np.intersect1d(candles["instrument"], list(self._factors)).tolist():
+                for before, by in self._factors[one]:
+                    factor[(candles["instrument"] == one) & (candles["session"] < before)] *= by
+        told = series_of(candles, factor)
+        told["close"][reasons(candles, self._hours.place(candles["start"])) != Unknown.KNOWN] = np.nan
+        return told
+
+    def _wait(self, daily: Candles) -> None:
+        if len(daily):
+            daily = daily[daily["interval"] == INTERVALS["1d"]]
+            self._waiting = newest_revisions(np.concatenate([self._waiting, daily]))
+
+    def _bucket(self, start: int, name: str) -> tuple[int, int] | None:
+        """Begin and end of the longer candle that holds a minute, ns UTC; None outside of sessions."""
+        place = int(self._hours.place(np.array([start]))[0])
+        if place < 0:
+            return None
+        step, opens = TIMEFRAMES[name] * SECOND, int(self._hours.opens[place])
+        begin = opens + (start - opens) // step * step
+        return begin, min(begin + step, int(self._hours.closes[place]))
+
+
+def _newest_of(held: Series, told: Series) -> Series:
+    """The highest revision of each start, of equals the one told; without those that have no price."""
+    both = np.concatenate([held, told])
+    order = np.lexsort((np.arange(len(both)), both["revision"], both["start"]))
+    both = both[order]
+    both = both[np.append(np.diff(both["start"]) > 0, True)] if len(both) else both
+    newest: Series = both[np.isfinite(both["close"])]
+    return newest
+
+
+def _by_instrument(candles: Candles) -> Iterator[tuple[int, Candles]]:
+    """Each instrument's rows, of candles ordered by instrument."""
+    ends = np.flatnonzero(np.diff(candles["instrument"])) + 1
+    for rows_of in np.split(candles, ends):
+        if len(rows_of):
+            yield int(rows_of["instrument"][0]), rows_of
