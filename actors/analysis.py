@@ -29,7 +29,7 @@ from adapters.readmodel import ReadModel
 from market.candles import CANDLE, NO_CANDLES, Candles
 from market.closings import Closings, Step
 from market.errors import LeaseLost, LineDown, LogWentBack
-from market.features import FeatureRows, Window, members_of
+from market.features import FeatureRows, Window, members_of, without_market
 from market.instruments import Universe
 from market.sessions import MINUTE, Sessions
 

@@ -7,6 +7,7 @@ from datetime import date, timedelta
 from typing import NamedTuple
 
 import numpy as np
+from pydantic import Field
 
 from actors.plans import AnalysisPlan
 from adapters.bus import Bus, EntryId
@@ -43,7 +44,7 @@ class Basis(Record):
     version: int | None
     cursors: tuple[EntryId, ...]
     session: int = -1
-    given_up: dict[int, tuple[int, ...]] = {}
+    given_up: dict[int, tuple[int, ...]] = Field(default_factory=dict)
 
 
 class Recent(NamedTuple):

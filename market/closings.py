@@ -20,7 +20,6 @@ from typing import NamedTuple
 import numpy as np
 
 from market.candles import INTERVALS, NO_CANDLES, Candles, Provenance
-from market.sessions import MINUTE
 
 MINUTES = INTERVALS["1m"]
 

@@ -1,0 +1,189 @@
+"""Analysis: one stream of features, whoever computes it and however often, equal to those in bulk."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from actors.analysis import Analysis
+from actors.plans import AnalysisPlan
+from adapters import entries
+from adapters.bus import Bus, Entry
+from adapters.lake import Lake, candle_table
+from adapters.readmodel import ReadModel
+from adapters.redis_line import RedisLine
+from adapters.redis_server import RedisServer
+from market.candles import CANDLE, Candles, Provenance
+from market.features import (
+    FEATURE,
+    FEATURES,
+    NAMES,
+    PARTS,
+    FeatureRows,
+    Unknown,
+    compute,
+    market_of,
+    members_of,
+    sums,
+)
+from market.sessions import MINUTE, Sessions, session
+from tests.actors.day import SESSION, Running, candles_on, fold_everything, instruments, log, play
+
+PARTITIONS = 2
+OF = instruments()
+YESTERDAY = session(date(2016, 8, 24))
+SESSIONS = (YESTERDAY, SESSION)
+SCALES = np.array([f.scale for f in FEATURES])
+
+
+@pytest.fixture
+def raw(server: RedisServer) -> Iterator[RedisLine]:
+    """A line to what stands on the server."""
+    line = RedisLine(server.url)
+    yield line
+    line.close()
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Path:
+    """A lake that holds yesterday's candles."""
+    path = tmp_path / "lake"
+    Lake(str(path)).append("candles", candle_table(yesterday(), [i.symbol for i in OF]), {"test": 1})
+    return path
+
+
+@pytest.fixture
+def played(server: RedisServer, bus: Bus, tmp_path: Path) -> list[list[Entry]]:
+    """The day's candle entries, by partition; they stand on the bus."""
+    asyncio.run(play(server.url, tmp_path, PARTITIONS))
+    fold_everything(bus, server.url, PARTITIONS)
+    return [log(bus, "candles", p) for p in range(PARTITIONS)]
+
+
+def yesterday() -> Candles:
+    """A walk of every instrument through all of yesterday, seeded, and its daily candles."""
+    rng = np.random.default_rng(24)
+    starts = YESTERDAY.open + np.arange(YESTERDAY.minutes) * MINUTE
+    rows = np.zeros((len(OF), len(starts) + 1), CANDLE)
+    rows["instrument"] = np.arange(len(OF))[:, None]
+    rows["interval"], rows["start"] = 60, np.append(starts, YESTERDAY.open)
+    close = 1_000_000 + rng.integers(-900, 901, (len(OF), len(starts))).cumsum(axis=1)
+    minutes, days = rows[:, :-1], rows[:, -1]
+    minutes["close"], minutes["open"] = close, np.roll(close, 1, axis=1)
+    minutes["high"], minutes["low"] = close + 1500, close - 1500
+    minutes["volume"] = rng.integers(10, 5000, close.shape)
+    days["interval"], days["open"], days["close"] = 86400, minutes["open"][:, 0], close[:, -1]
+    days["high"], days["low"] = minutes["high"].max(axis=1), minutes["low"].min(axis=1)
+    days["volume"] = minutes["volume"].sum(axis=1)
+    rows["vwap"], rows["trades"], rows["completeness"] = rows["close"], 3, 1.0
+    rows["provenance"], rows["session"] = Provenance.LIVE, (YESTERDAY.date - date(1970, 1, 1)).days
+    return rows.ravel()
+
+
+def plan(bus: str, lake: Path, **more: Any) -> AnalysisPlan:
+    """What an Analysis of all partitions is told."""
+    told: dict[str, Any] = {
+        "bus": bus, "cache": bus, "partitions": PARTITIONS, "instruments": OF, "sessions": SESSIONS,
+        "lake": str(lake), "mine": tuple(range(PARTITIONS)), "patience": None, "log_level": "critical",
+    }  # fmt: skip
+    return AnalysisPlan(**{**told, **more})
+
+
+def caught_up(analysis: Analysis, bus: Bus) -> bool:
+    """Whether everything on the bus is done."""
+    said = analysis.health()["partitions"]
+    return bool(said) and all(said[str(p)]["cursor"] == bus.last("candles", p) for p in range(PARTITIONS))
+
+
+def analyse_everything(bus: Bus, url: str, lake: Path, **more: Any) -> dict[str, Any]:
+    """One Analysis from where it stands to the end of the log; its last health."""
+    analysis = Analysis(plan(url, lake, **more))
+    one = Running(analysis)
+    one.wait(lambda: caught_up(analysis, bus))
+    one.stop()
+    return analysis.health()
+
+
+def stream(bus: Bus) -> list[tuple[int, int, bytes]]:
+    """Every output entry: partition, id, bytes."""
+    return [(p, e.id, e.payload) for p in range(PARTITIONS) for e in log(bus, "analysis", p)]
+
+
+def features_on(bus: Bus) -> FeatureRows:
+    """The features on the bus by instrument and start."""
+    rows = np.concatenate([entries.decode(payload, FEATURE) for _, _, payload in stream(bus)])
+    return rows[np.lexsort((rows["start"], rows["instrument"]))]
+
+
+def in_bulk(candles: Candles) -> FeatureRows:
+    """What these candles come to, all of them at once."""
+    table, members = Sessions(SESSIONS).table(), members_of(OF)
+    minutes, days = candles[candles["interval"] == 60], candles[candles["interval"] == 86400]
+    of = [(minutes[minutes["instrument"] == i.id], days[days["instrument"] == i.id]) for i in OF]
+    market = market_of([sums(*one, members, table) for one in of], members)
+    return np.concatenate([compute(*one, market, table) for one in of])
+
+
+def worst(live: FeatureRows, bulk: FeatureRows) -> float:
+    """The largest difference over what is its measure; the same rows, known alike."""
+    for name in ("instrument", "start", "session", "unknown"):
+        assert live[name].tolist() == bulk[name].tolist()
+    a, b = live["values"], bulk["values"]
+    assert (np.isnan(a) == np.isnan(b)).all()
+    return float(np.nanmax(np.abs(a - b) / np.maximum(np.abs(b), SCALES)))
+
+
+def put(raw: RedisLine, topic: str, partition: int, rows: list[Entry]) -> None:
+    """Entries under the ids they had."""
+    for e in rows:
+        raw.call("XADD", f"{topic}:{{{partition}}}", f"{e.id >> 20}-{e.id & (1 << 20) - 1}", "d", e.payload)
+
+
+def cut(raw: RedisLine, played: list[list[Entry]], kept: list[int]) -> None:
+    """Leave the first candle entries of each partition, and nothing that followed from them."""
+    for p, all_of_it in enumerate(played):
+        raw.call("DEL", f"candles:{{{p}}}", f"analysis:{{{p}}}", f"snapshot:analysis:{{{p}}}")
+        put(raw, "candles", p, all_of_it[: kept[p]])
+
+
+def test_every_minute_has_the_features_that_bulk_gives_it(
+    server: RedisServer, bus: Bus, lake: Path, played: list[list[Entry]]
+) -> None:
+    said = analyse_everything(bus, server.url, lake)
+
+    live = features_on(bus)
+    bulk = in_bulk(np.concatenate([yesterday(), candles_on(bus, PARTITIONS)]))
+    today = bulk[bulk["start"] >= SESSION.open]
+    assert len(live) == len(OF) * SESSION.minutes
+    assert worst(live, today) <= 1e-9
+    assert np.isfinite(live["values"][:, [NAMES.index(n) for n in ("rsi_14_1m", "gap", "breadth_day")]]).all()
+    assert sum(p["rows"] for p in said["partitions"].values()) == len(live)
+
+
+@pytest.mark.parametrize("kept", [[0, 0], [1, 3], [5, 5], [9, 6]])
+def test_a_restart_in_the_middle_gives_the_same_stream(
+    server: RedisServer, bus: Bus, raw: RedisLine, lake: Path, played: list[list[Entry]], kept: list[int]
+) -> None:
+    analyse_everything(bus, server.url, lake)
+    undisturbed = stream(bus)
+    cut(raw, played, kept)
+
+    first = Analysis(plan(server.url, lake))
+    one = Running(first)
+    due = min(kept)
+    one.wait(lambda: sum(p["minutes"] for p in first.health()["partitions"].values()) >= 2 * due)
+    one.stop()
+    halfway = stream(bus)
+    for p in range(PARTITIONS):
+        put(raw, "candles", p, played[p][kept[p] :])
+    analyse_everything(bus, server.url, lake)
+
+    assert len(undisturbed) == 2 * SESSION.minutes
+    assert len(halfway) == 2 * due
+    assert stream(bus) == undisturbed
