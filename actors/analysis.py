@@ -148,8 +148,7 @@ class Analysis:
         self._parts = {}
         for number in self._plan.mine:
             self._take_lease(number)
-        for number in self._plan.mine if not self._stopped else ():
-            self._parts[number] = self._begin(number)
+        self._parts = {number: self._begin(number) for number in self._plan.mine if not self._stopped}
         self._anew = False
         self._live_after = max((self._bus.last("candles", q) for q in self._members), default=START)
         self._trouble = ""

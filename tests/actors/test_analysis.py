@@ -187,3 +187,113 @@ def test_a_restart_in_the_middle_gives_the_same_stream(
     assert len(undisturbed) == 2 * SESSION.minutes
     assert len(halfway) == 2 * due
     assert stream(bus) == undisturbed
+
+
+def test_a_minute_that_was_published_without_a_partition_stays_so(
+    server: RedisServer, bus: Bus, raw: RedisLine, lake: Path, played: list[list[Entry]]
+) -> None:
+    whole = np.concatenate([yesterday(), candles_on(bus, PARTITIONS)])
+    cut(raw, played, [6, 2])
+    analysis = Analysis(plan(server.url, lake, patience=2 * MINUTE))
+    one = Running(analysis)
+    one.wait(lambda: bus.last("analysis", 0) == played[0][3].id)
+    one.stop()
+    early = stream(bus)
+    for p in range(PARTITIONS):
+        put(raw, "candles", p, played[p][[6, 2][p] :])
+
+    said = analyse_everything(bus, server.url, lake)
+
+    live, bulk = features_on(bus), in_bulk(whole)
+    lone = np.isin(live["instrument"], entries.decode(played[0][0].payload, CANDLE)["instrument"])
+    lone &= np.isin(live["start"], SESSION.open + np.array([2, 3]) * MINUTE)
+    assert [entry for entry in stream(bus) if entry in early] == early
+    assert said["partitions"]["0"]["given_up"] == 0  # decided by the one before
+    assert (live["unknown"][lone] == Unknown.PARTIAL).all() and not live["unknown"][~lone].any()
+    assert np.isnan(live["values"][lone, PARTS["market"]]).all()
+    own = live["values"][:, : PARTS["market"].start], bulk["values"][bulk["start"] >= SESSION.open]
+    assert np.array_equal(np.isnan(own[0]), np.isnan(own[1][:, : PARTS["market"].start]))
+    assert worst(live[~lone], bulk[bulk["start"] >= SESSION.open][~lone]) <= 1e-9
+
+
+def test_a_gap_and_what_is_corrected_later_leave_live_equal_to_bulk(
+    server: RedisServer, bus: Bus, raw: RedisLine, lake: Path, played: list[list[Entry]]
+) -> None:
+    holed = [with_gap(entry) if k == 4 else entry for k, entry in enumerate(played[0])]
+    mended = Entry(holed[6].id + 1, 0, "", -1, entries.encode(repaired(played[0][4])))
+    cut(raw, [holed[:7], played[1]], [7, len(played[1])])
+    put(raw, "candles", 0, [mended, *holed[7:]])
+
+    analyse_everything(bus, server.url, lake)
+
+    live, candles = features_on(bus), np.concatenate([yesterday(), candles_on(bus, PARTITIONS)])
+    own = np.isin(live["instrument"], entries.decode(played[0][0].payload, CANDLE)["instrument"])
+    gap, later = live["start"] == SESSION.open + 4 * MINUTE, live["start"] > SESSION.open + 6 * MINUTE
+    before, after = in_bulk(candles[candles["revision"] == 0]), in_bulk(candles)
+    before, after = (rows[rows["start"] >= SESSION.open] for rows in (before, after))
+    assert (live["unknown"][gap & own] == Unknown.GAP).all() and np.isnan(live["values"][gap & own]).all()
+    assert worst(live[~later], before[~later]) <= 1e-9
+    assert worst(live[later], after[later]) <= 1e-9
+    assert worst(before[later], after[later]) > 1e-6
+
+
+def test_a_bus_that_went_back_is_followed_again(
+    server: RedisServer, bus: Bus, raw: RedisLine, lake: Path, played: list[list[Entry]]
+) -> None:
+    analyse_everything(bus, server.url, lake)
+    undisturbed = stream(bus)
+    rows = [candles_of(entries_of) for entries_of in played]
+    ends = {f"{bus.identity()}:candles:{p}": played[p][-1].id for p in range(PARTITIONS)}
+    Lake(str(lake)).append("candles", candle_table(np.concatenate(rows), [i.symbol for i in OF]), ends)
+    raw.call("DEL", "snapshot:analysis:{0}", "snapshot:analysis:{1}")
+    analyse_everything(bus, server.url, lake)  # its basis holds the day
+    for p in range(PARTITIONS):
+        raw.call("DEL", f"candles:{{{p}}}", f"analysis:{{{p}}}")
+
+    analysis = Analysis(plan(server.url, lake))
+    one = Running(analysis)
+    one.wait(lambda: "log that is gone" in analysis.health()["trouble"])
+    Lake(str(lake)).rewind("candles", {app: 0 for app in ends})
+    for p in range(PARTITIONS):
+        put(raw, "candles", p, played[p])
+    one.wait(lambda: caught_up(analysis, bus))
+    one.stop()
+
+    assert stream(bus) == undisturbed
+
+
+def test_the_latest_row_of_every_instrument_is_in_the_read_model(
+    server: RedisServer, bus: Bus, lake: Path, played: list[list[Entry]]
+) -> None:
+    analyse_everything(bus, server.url, lake)
+
+    live = features_on(bus)
+    for one in OF:
+        row = live[(live["instrument"] == one.id) & (live["start"] == SESSION.close - MINUTE)][0]
+        found = ReadModel(server.url).feature(one.symbol)
+        assert found is not None and found["start"] == SESSION.close - MINUTE and found["symbol"] == one.symbol
+        told = np.array([np.nan if v is None else v for v in found["values"].values()])
+        assert np.array_equal(told, row["values"], equal_nan=True)
+
+
+def candles_of(rows: list[Entry]) -> Candles:
+    return np.concatenate([entries.decode(e.payload, CANDLE) for e in rows])
+
+
+def with_gap(entry: Entry) -> Entry:
+    """The same entry, its minute seen by nobody."""
+    rows = entries.decode(entry.payload, CANDLE)
+    minute = rows["interval"] == 60
+    for name in ("open", "high", "low", "close", "vwap"):
+        rows[name][minute] = -(2**63)
+    rows["volume"][minute] = rows["trades"][minute] = rows["completeness"][minute] = 0
+    rows["provenance"][minute] = Provenance.GAP
+    return Entry(entry.id, entry.partition, "", -1, entries.encode(rows))
+
+
+def repaired(entry: Entry) -> Candles:
+    """The entry's minute as a correction."""
+    rows = entries.decode(entry.payload, CANDLE)
+    rows = rows[rows["interval"] == 60]
+    rows["revision"], rows["provenance"] = 1, Provenance.REPAIRED
+    return rows
