@@ -65,7 +65,7 @@ class Partition:
     def health(self) -> dict[str, Any]:
         """How far it is, what it waits for, and how many rows met which rule."""
         waits = {"waiting": self.closings.waiting, "waits_for": self.closings.waits_for}
-        said = {"late": self.closings.late, "outdated": len(self.window.outdated)}
+        said = {"read": self.read[self.number], "late": self.closings.late, "outdated": len(self.window.outdated)}
         return {"cursor": self.done, "market_time": self.market_time, **self.counts, **said, **waits,
                 "lake_version": self.basis.version}  # fmt: skip
 

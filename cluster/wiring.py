@@ -17,6 +17,7 @@ from actors.archive import Archive
 from actors.candles import Candles
 from actors.exchange import Exchange, ExchangePlan
 from actors.feed import Feed
+from actors.history import SPARE
 from actors.market import Market
 from actors.plans import AnalysisPlan, ArchivePlan, CandlesPlan, FeedPlan, MarketPlan, SwitchPlan
 from actors.supervisor import Part, SupervisorPlan
@@ -34,6 +35,7 @@ from cluster.tapes import Tape
 from market.accounts import login
 from market.codecs import Account
 from market.failover import Rule, order
+from market.features import MEMORY
 from market.holidays import sessions_of
 from market.instruments import Instrument
 from market.sessions import MINUTE, SECOND, Session, exchange_of
@@ -131,6 +133,13 @@ class Wiring:
         known = {s.date: s for s in (*built_in, *self.sessions)}
         plan = {**self._bus(), "sessions": tuple(known[day] for day in sorted(known))}
         return GatewayPlan(**plan, lake=self.settings.lake, feeds=tuple(self.feeds), notices=self._notices)
+
+    def remembered(self) -> tuple[Session, ...]:
+        """Our sessions and those before them that features remember."""
+        first = min((s.date for s in self.sessions), default=self._span[0])
+        back = first - timedelta(days=int(MEMORY["1d"] * SPARE * 365 / 245))
+        known = {s.date: s for s in (*sessions_of(self._exchange_name, back, first, self._notices), *self.sessions)}
+        return tuple(known[day] for day in sorted(known))
 
     def _bus(self) -> dict[str, Any]:
         return {
@@ -237,14 +246,20 @@ class Wiring:
         parts = []
         for k in range(share.count):
             plan = AnalysisPlan(
-                **self._bus(),
+                **{**self._bus(), "sessions": self.remembered()},
                 mine=tuple(range(k, self.settings.partitions, share.count)),
                 lake=self.settings.lake,
                 **({"patience": None} if self._tape else {}),
             )
             name, environment = f"analysis-{k}", self._environment()
-            part = Part(name=name, make=Analysis, plan=plan, num_cpus=share.num_cpus, memory=share.memory,
-                        environment=environment)
+            part = Part(
+                name=name,
+                make=Analysis,
+                plan=plan,
+                num_cpus=share.num_cpus,
+                memory=share.memory,
+                environment=environment,
+            )
             parts.append(part)
         return parts
 
