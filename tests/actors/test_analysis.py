@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from deltalake import DeltaTable
 
 from actors.analysis import Analysis
-from actors.plans import AnalysisPlan
+from actors.archive import Archive
+from actors.plans import AnalysisPlan, ArchivePlan, BusPlan
 from adapters import entries
 from adapters.bus import Bus, Entry
-from adapters.lake import Lake, candle_table
+from adapters.lake import Lake, candle_table, feature_values
 from adapters.readmodel import ReadModel
 from adapters.redis_line import RedisLine
 from adapters.redis_server import RedisServer
@@ -25,6 +27,7 @@ from market.features import (
     FEATURES,
     NAMES,
     PARTS,
+    SET,
     FeatureRows,
     Unknown,
     compute,
@@ -275,6 +278,32 @@ def test_the_latest_row_of_every_instrument_is_in_the_read_model(
         assert found is not None and found["start"] == SESSION.close - MINUTE and found["symbol"] == one.symbol
         told = np.array([np.nan if v is None else v for v in found["values"].values()])
         assert np.array_equal(told, row["values"], equal_nan=True)
+
+
+def test_archive_carries_the_features_into_the_lake_each_row_once(
+    server: RedisServer, bus: Bus, raw: RedisLine, lake: Path, played: list[list[Entry]]
+) -> None:
+    analyse_everything(bus, server.url, lake)
+    live = features_on(bus)
+    strange = bytes([*stream(bus)[0][2][:8], 1, 2, 3, 4])
+    raw.call("XADD", "analysis:{0}", f"{(bus.last('analysis', 0) >> 20) + 1}-0", "d", strange)
+
+    told = {name: getattr(plan(server.url, lake), name) for name in BusPlan.model_fields}
+    for _ in range(2):
+        archive = Archive(ArchivePlan(**told, lake=str(lake), feeds=("a",), commit_seconds=0.0, tables=("analysis",)))
+        one = Running(archive)
+        ends = {str(p): bus.last("analysis", p) for p in range(PARTITIONS)}
+        one.wait(lambda: archive.health()["tables"].get("analysis", {}).get("committed") == ends)  # noqa: B023
+        one.stop()
+
+    assert archive.health()["tables"]["analysis"]["unreadable"] == 0  # it began behind the strange one
+    rows = DeltaTable(str(lake / "features")).to_pyarrow_table()
+    rows = rows.sort_by([("symbol", "ascending"), ("start", "ascending")])
+    order = np.lexsort((live["start"], np.array([OF[i].symbol for i in live["instrument"]])))
+    assert rows["symbol"].to_pylist() == [OF[i].symbol for i in live["instrument"][order]]
+    assert (rows["start"].cast("int64").to_numpy() * 1000 == live["start"][order]).all()
+    assert np.array_equal(feature_values(rows, NAMES), live["values"][order], equal_nan=True)
+    assert set(rows["set"].to_pylist()) == {SET} and rows["run"].null_count == len(rows) == len(live)
 
 
 def candles_of(rows: list[Entry]) -> Candles:
