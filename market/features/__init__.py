@@ -8,6 +8,7 @@ from market.features.bulk import compute, sums
 from market.features.crowd import SUMS, Market, Members, market_of, members_of, merged
 from market.features.feature import Feature, Unknown
 from market.features.rows import FEATURE, FEATURES, NAMES, PARTS, SET
+from market.features.series import Factors
 from market.features.window import MEMORY, Window
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "PARTS",
     "SET",
     "SUMS",
+    "Factors",
     "Feature",
     "Market",
     "Members",
