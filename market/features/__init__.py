@@ -8,6 +8,7 @@ from market.features.bulk import compute, sums
 from market.features.crowd import SUMS, Market, Members, market_of, members_of, merged
 from market.features.feature import Feature, Unknown
 from market.features.rows import FEATURE, FEATURES, NAMES, NO_FEATURES, PARTS, SET, FeatureRows, without_market
+from market.features.series import Factors
 from market.features.window import MEMORY, Window
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "PARTS",
     "SET",
     "SUMS",
+    "Factors",
     "Feature",
     "FeatureRows",
     "Market",

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from market.features import anchored, crowd, technical
-from market.features.feature import TIMEFRAMES, Feature, Unknown
+from market.features.feature import TIMEFRAMES, Feature
 from market.features.moving import Floats
 
 SET = "f1"
@@ -73,6 +73,3 @@ def unknown_rows(candles: npt.NDArray[np.void], reasons: npt.NDArray[np.uint8]) 
         rows[name] = candles[name]
     rows["unknown"], rows["values"] = reasons, np.nan
     return rows
-
-
-__all__ = ["FEATURE", "FEATURES", "NAMES", "PARTS", "SET", "Unknown"]
