@@ -25,6 +25,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
+import pyarrow.fs as fs
 from deltalake import CommitProperties, DeltaTable, Schema, Transaction, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
@@ -79,6 +80,36 @@ Of a print (`flags` as `market.ticks.Flag`) `day_volume` is its own size and `se
 LACKING = pa.schema([("symbol", pa.string()), ("start", INSTANT), ("vendor", pa.string()), ("session", pa.date32())])
 """The table `lacking`: minutes that a vendor was asked for, to repair them, and does not have."""
 
+QUARANTINE = pa.schema(
+    [
+        ("file", pa.string()),
+        ("row", pa.int64()),
+        ("symbol", pa.string()),
+        ("reason", pa.string()),
+        ("content", pa.string()),
+        ("imported", INSTANT),
+    ]
+)
+"""The table `quarantine`: rows that were not taken in, `row` counted from 1 behind the header, `content` as JSON."""
+
+SERIES = pa.schema(
+    [("name", pa.string()), ("at", INSTANT), ("known", INSTANT), ("value", pa.float64()), ("source", pa.string())]
+)
+"""The table `series`: what is no candle; a second `known` of one `at` is a revision of the value."""
+
+ASKED = pa.schema(
+    [
+        ("vendor", pa.string()),
+        ("symbol", pa.string()),
+        ("interval", pa.string()),
+        ("first", pa.date32()),
+        ("last", pa.date32()),
+        ("candles", pa.int64()),
+        ("at", INSTANT),
+    ]
+)
+"""The table `asked`: spans of days that a vendor's history was asked for and has answered."""
+
 FEATURES = pa.schema(
     [
         ("symbol", pa.string()),
@@ -96,18 +127,52 @@ FEATURES = pa.schema(
 features are not known. A feature that is not known is null. The columns grow with what is written.
 """
 
-SCHEMAS = {"ticks": TICKS, "candles": CANDLES, "lacking": LACKING, "features": FEATURES}
+ACTIONS = pa.schema(
+    [
+        *((name, pa.string()) for name in ("symbol", "isin", "kind")),
+        ("session", pa.date32()),
+        ("numerator", pa.int64()),
+        ("denominator", pa.int64()),
+        ("amount", PRICE),
+        ("new_symbol", pa.string()),
+        ("void", pa.bool_()),
+        ("known", INSTANT),
+        ("recorded", INSTANT),
+        *((name, pa.string()) for name in ("source", "operator", "reason")),
+    ]
+)
+"""The table `actions`, `market.actions.Action`: `session` is the ex-date, numerator over denominator the factor."""
+
+SCHEMAS = {
+    "ticks": TICKS,
+    "candles": CANDLES,
+    "lacking": LACKING,
+    "features": FEATURES,
+    "actions": ACTIONS,
+    "quarantine": QUARANTINE,
+    "series": SERIES,
+    "asked": ASKED,
+}
 INDEXED = {
     "ticks": "symbol,at",
     "candles": "symbol,interval,start",
     "lacking": "symbol,start",
     "features": "symbol,start,set",
+    "actions": "symbol,session",
+    "quarantine": "file,row",
+    "series": "name,at,known",
+    "asked": "vendor,symbol,interval",
 }
 GROWING = {"features": pa.float64()}
 """Tables that take columns nobody has heard of, and their type."""
+WHOLE = frozenset({"actions", "quarantine", "series", "asked"})
+"""Tables too small to be cut by session."""
 
 CHECKPOINT_COMMITS = 50
 COMPACTED_COMMITS = 5
+COMPACTED_SESSIONS = 3
+"""A commit of more sessions than these is history: nobody waits for its files to be joined."""
+
 COMPACTED_BYTES = 8 << 20
 """A file of this size is left alone while the session runs: what is joined, and held for it, stays bounded."""
 
@@ -162,11 +227,13 @@ class Lake:
         A file that is never committed is removed by the lake's upkeep, a day after it was written at the earliest.
         """
         self._check(table, rows.schema)
+        if table in WHOLE:
+            raise BadValue("table", table, f"one that is cut by session, not {', '.join(sorted(WHOLE))}: append to it")
         indexed = INDEXED[table].split(",")
         with self._trouble(table):
             with self._lock:
                 self._owned(table)
-            return written(folder(self._uri(table), self._options), table, rows, indexed, ROW_GROUP)
+            return written(self.files(table), table, rows, indexed, ROW_GROUP)
 
     def commit(
         self, table: str, staged: Collection[Staged], cursors: Mapping[str, int], base: Mapping[str, int] | None = None
@@ -185,7 +252,7 @@ class Lake:
         def write(handle: DeltaTable, said: CommitProperties) -> None:
             if self._grown(table, handle, names):
                 raise CommitFailedError(f"{table} has got columns: look again what it holds")
-            check_there(self._uri(table), folder(self._uri(table), self._options), staged)
+            check_there(self._uri(table), self.files(table), staged)
             handle.create_write_transaction(named, "append", handle.schema(), ["session"], commit_properties=said)
 
         with self._lock, self._trouble(table):
@@ -200,7 +267,7 @@ class Lake:
                 raise BadValue("table", table, "one that something was written to") from None
             if at is None:
                 return newest
-            log = DeltaLog(folder(self._uri(table), self._options))
+            log = DeltaLog(self.files(table))
             found = log.newest_by(int(at.timestamp() * 1000))
         if found is None:
             allowed = f"an instant since version {log.versions[0]} of {table}, the first that is left"
@@ -210,7 +277,7 @@ class Lake:
     def base(self, table: str, version: int) -> dict[str, int]:
         """The versions of the tables that a commit in bulk was computed from, as it said; empty where it did not."""
         with self._lock, self._trouble(table):
-            return dict(DeltaLog(folder(self._uri(table), self._options)).said(version).get("base", {}))
+            return dict(DeltaLog(self.files(table)).said(version).get("base", {}))
 
     def cursors(self, table: str, apps: Collection[str]) -> dict[str, int]:
         """The last committed cursor of each application id, 0 where there is none."""
@@ -255,12 +322,58 @@ class Lake:
             handle = DeltaTable(self._uri(table), version=version, storage_options=self._options)
             return {app: handle.transaction_version(app) or 0 for app in apps}
 
-    def compact(self, table: str, session: date) -> int:
-        """Join the small files of a session that has ended; returns how many files are gone. Rows stay as they are."""
-        with self._lock, self._trouble(table):
-            handle = self._owned(table)
-            done = handle.optimize.compact([("session", "=", session.isoformat())], writer_properties=PARQUET)
-            return int(done["numFilesRemoved"]) - int(done["numFilesAdded"])
+    def compact(self, table: str, session: date | None = None) -> int:
+        """Join the small files of a session that has ended, or of all; returns how many files are gone.
+
+        Rows stay as they are.
+        """
+        gone = 0
+        of = None if session is None else [("session", "=", session.isoformat())]
+
+        def join(handle: DeltaTable) -> None:
+            nonlocal gone
+            done = handle.optimize.compact(of, writer_properties=PARQUET)
+            gone = int(done["numFilesRemoved"]) - int(done["numFilesAdded"])
+
+        self.change(table, join)
+        return gone
+
+    def change(self, table: str, act: Callable[[DeltaTable], None]) -> None:
+        """Do something to a table beside its writers: from the start again whenever one of them was quicker.
+
+        Raises LineDown, StoreRefused.
+        """
+        with self._trouble(table):
+            for _ in range(TRIES):
+                with suppress(CommitFailedError):
+                    act(self._opened(table))
+                    return
+        raise LineDown(self._uri(table), f"{TRIES} times in a row another writer was quicker")
+
+    def tables(self) -> list[str]:
+        """The tables that are there. Raises LineDown, StoreRefused."""
+        found = []
+        for table in SCHEMAS:
+            with self._trouble(table):
+                if DeltaTable.is_deltatable(self._uri(table), storage_options=self._options):
+                    found.append(table)
+        return found
+
+    def files(self, table: str) -> fs.FileSystem:
+        """What lies under a table's folder."""
+        return folder(self._uri(table), self._options)
+
+    def opened(self, table: str, version: int | None = None) -> DeltaTable:
+        """A handle of the caller's own on a table that is there, at its newest version or the one named.
+
+        Raises BadValue, LineDown, StoreRefused.
+        """
+        with self._trouble(table):
+            try:
+                handle = self._opened(table)
+            except TableNotFoundError:
+                raise BadValue("table", table, "one that something was written to") from None
+            return handle if version is None else self._pinned(table, version, int(handle.version()))
 
     def read_candles(
         self,
@@ -295,7 +408,7 @@ class Lake:
         table does not have yet is null. Raises as `read_candles`.
         """
         wanted = _sessions(first, last) & (ds.field("set") == of) & _among(symbols)
-        with self._trouble("features"):
+        with self._trouble("features", version):
             dataset = self._dataset("features", (first, last), version)
             if dataset is None:
                 rows = FEATURES.empty_table()
@@ -336,6 +449,14 @@ class Lake:
             rows = dataset.to_table(filter=of & ds.field("symbol").isin(pa.array(list(symbols), pa.string())))
         return list(zip(rows["symbol"].to_pylist(), (_whole(rows["start"]) * 1000).tolist(), strict=True))
 
+    def read_actions(self) -> pa.Table:
+        """All that was ever told of corporate actions, `ACTIONS`. Raises LineDown, StoreRefused."""
+        with self._lock, self._trouble("actions"):
+            try:
+                return self._current("actions").to_pyarrow_dataset().to_table().select(ACTIONS.names)
+            except TableNotFoundError:
+                return ACTIONS.empty_table()
+
     def _read_candles(
         self,
         symbols: Collection[str] | None,
@@ -347,7 +468,7 @@ class Lake:
         wanted &= _sessions(*days) & _among(symbols)
         if interval is not None:
             wanted &= ds.field("interval") == interval
-        with self._trouble("candles"):
+        with self._trouble("candles", version):
             dataset = self._dataset("candles", days, version)
             return CANDLES.empty_table() if dataset is None else _newest(dataset.to_table(filter=wanted))
 
@@ -393,15 +514,17 @@ class Lake:
         return int(rows.num_rows - rows.group_by(key).aggregate([]).num_rows)
 
     def sessions(self, table: str) -> list[date]:
-        """The sessions a table has rows of, oldest first."""
+        """The sessions a table has rows of, oldest first; none of a table that is not cut by session."""
         with self._lock, self._trouble(table):
             try:
-                return sorted(date.fromisoformat(p["session"]) for p in self._current(table).partitions())
+                cut = [] if table in WHOLE else self._current(table).partitions()
+                return sorted(date.fromisoformat(part["session"]) for part in cut)
             except TableNotFoundError:
                 return []
 
     def _tidy(self, handle: DeltaTable, rows: pa.Table) -> None:
-        for session in pc.unique(rows["session"]).to_pylist():
+        sessions = pc.unique(rows["session"]).to_pylist()
+        for session in sessions if len(sessions) <= COMPACTED_SESSIONS else ():
             # Another writer may have been quicker; the next round joins what this one left.
             with suppress(CommitFailedError):
                 of = [("session", "=", session.isoformat())]
@@ -476,13 +599,14 @@ class Lake:
             uri = self._uri(table)
             settings = {
                 "delta.checkpointInterval": str(CHECKPOINT_COMMITS),
+                "delta.enableExpiredLogCleanup": "false",  # adapters/upkeep.py knows which versions are kept
                 "delta.dataSkippingStatsColumns": INDEXED[table],
             }
             DeltaTable.create(
                 uri,
                 SCHEMAS[table],
                 mode="ignore",
-                partition_by=["session"],
+                partition_by=[] if table in WHOLE else ["session"],
                 configuration=settings,
                 storage_options=self._options,
             )
@@ -513,10 +637,14 @@ class Lake:
         return f"{self._root}/{table}"
 
     @contextmanager
-    def _trouble(self, table: str) -> Iterator[None]:
+    def _trouble(self, table: str, version: int | None = None) -> Iterator[None]:
         uri = self._uri(table)
         try:
             yield
+        except FileNotFoundError as e:
+            if version is None:
+                raise LineDown(uri, str(e).splitlines()[0]) from e
+            raise BadValue("version", version, f"a version of {table} that is still kept: files of it are gone") from e
         except PermissionError as e:
             raise StoreRefused(uri, f"not allowed: {e}") from e
         except (DeltaError, OSError, pa.ArrowException) as e:

@@ -51,6 +51,7 @@ class Provenance(IntEnum):
     REPAIRED = 2
     OFFICIAL = 3
     GAP = 4
+    IMPORTED = 5
 
 
 INTERVALS: dict[str, int] = {"1m": 60, "5m": 300, "15m": 900, "1h": 3600, "1d": 86400}

@@ -152,7 +152,8 @@ def _propose(
 def _carry(grid: Candles, changed: npt.NDArray[np.bool_]) -> None:
     """A quiet minute has the price of the last one that had its own."""
     live = grid["provenance"] == Provenance.LIVE
-    own = (grid["provenance"] == Provenance.REPAIRED) | (live & (grid["trades"] != 0))
+    told = np.isin(grid["provenance"], (Provenance.REPAIRED, Provenance.IMPORTED))
+    own = told | (live & (grid["trades"] != 0))
     last = np.maximum.accumulate(np.where(own, np.arange(grid.shape[1]), -1), axis=1)
     rows = np.arange(len(grid))[:, None]
     moved = live & ~own & (last >= 0) & changed[rows, last]

@@ -10,7 +10,8 @@ of it only. A session of an instrument is
 - `gap`: everything else. Where nobody has a candle of the session, all its minutes are missing.
 
 A closed session is told by its daily candle: that is rolled from all its minutes, so its completeness is 1 only if
-theirs are. Only sessions for which it is not are looked at minute by minute.
+theirs are. Only sessions for which it is not are looked at minute by minute. A daily candle that was imported, or is
+the exchange's own, says nothing of minutes: it shows that the instrument was listed.
 """
 
 from __future__ import annotations
@@ -139,7 +140,8 @@ class Survey:
     def settle(self, daily: Candles) -> None:
         """Take daily candles, (k,), newest revisions: a closed session whose candle is whole needs no look."""
         days = {day_number(s.date): k for k, s in enumerate(self.sessions)}
-        rows = daily[(daily["provenance"] != Provenance.OFFICIAL) & (daily["completeness"] >= 1)]
+        rolled = ~np.isin(daily["provenance"], (Provenance.OFFICIAL, Provenance.IMPORTED))
+        rows = daily[rolled & (daily["completeness"] >= 1)]
         rows = rows[np.isin(rows["session"], list(days))]
         at = rows["instrument"], np.array([days[d] for d in rows["session"].tolist()], np.int64)
         self._state[at] = np.where(rows["trades"] == 0, _HALTED, _COMPLETE)
