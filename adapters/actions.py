@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gzip
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import date
 from fractions import Fraction
 from itertools import pairwise
@@ -26,14 +26,15 @@ from market import declarations
 from market.actions import Action, Actions, Kind, known_by, news
 from market.adjustment import factors
 from market.breaks import Break, breaks
-from market.errors import BadValue
-from market.money import UNKNOWN, Money
+from market.errors import BadValue, LineDown
+from market.money import UNKNOWN, Money, to_floats
 from market.names import Renamed, relisted, renames
 from market.purposes import Told
 from market.vendors import exchange_actions, yahoo_actions
 
 LARGEST = 256 << 20
 APP = "actions"
+TRIES = 20
 PLAIN = {
     "symbol": "symbol",
     "isin": "isin",
@@ -61,13 +62,15 @@ def known(lake: Lake) -> Actions:
 def add(lake: Lake, told: Sequence[Action]) -> list[Action]:
     """Keep what is new; returns it. All of it is committed at once, or nothing.
 
-    Raises LineDown, after which the same call may be made again, and LeaseLost when somebody else adds just now.
+    What somebody else added meanwhile is looked at again. Raises LineDown, after which the same call may be made again.
     """
-    cursor = lake.cursors("actions", [APP])[APP]
-    new = news(action_records(lake.read_actions()), told)
-    if new:
-        lake.append("actions", action_table(new), {APP: cursor + 1})
-    return new
+    for _ in range(TRIES):
+        cursor = lake.cursors("actions", [APP])[APP]
+        new = news(action_records(lake.read_actions()), told)
+        # None: that number was taken between looking and committing, by another's rows.
+        if not new or lake.append("actions", action_table(new), {APP: cursor + 1}) is not None:
+            return new
+    raise LineDown("actions", f"{TRIES} times somebody else was quicker")
 
 
 def opened(path: Path, recorded: int, source: str = "", exchange: str = "NSE") -> Told:
@@ -155,7 +158,7 @@ def with_factors(table: pa.Table, actions: Actions, as_of: int) -> pa.Table:
     return table.append_column("price_factor", pa.array(price)).append_column("volume_factor", pa.array(volume))
 
 
-def daily(lake: Lake, actions: Actions, symbols: Iterable[str] | None, span: tuple[date, date]) -> pa.Table:
+def daily(lake: Lake, actions: Actions, symbols: Collection[str] | None, span: tuple[date, date]) -> pa.Table:
     """Raw daily rows `symbol, session, open, close` of the lake, under present symbols, rising in both, each once.
 
     The exchange's own candle counts before ours. `symbols`: present ones; None stands for all. Prices: rupees, float64.
@@ -169,8 +172,7 @@ def daily(lake: Lake, actions: Actions, symbols: Iterable[str] | None, span: tup
     present = pa.array(names.presents(rows["symbol"].to_pylist(), days), pa.string())
     rows = rows.set_column(0, "symbol", present).append_column("rank", rank)
     for place, name in ((2, "open"), (3, "close")):
-        rows = rows.set_column(place, name, rows[name].cast(pa.float64()))
-    rows = rows.filter(pc.is_valid(rows["close"]))
+        rows = rows.set_column(place, name, pa.array(to_floats(units(rows[name]))))
     rows = rows.sort_by([("symbol", "ascending"), ("session", "ascending"), ("rank", "ascending")])
     first = rows.group_by(["symbol", "session"], use_threads=False).aggregate([("open", "first"), ("close", "first")])
     found = pa.table(
@@ -181,9 +183,9 @@ def daily(lake: Lake, actions: Actions, symbols: Iterable[str] | None, span: tup
             "close": first["close_first"],
         }
     )
-    return (
-        found if wanted is None else found.filter(pc.is_in(found["symbol"], pa.array(list(symbols or ()), pa.string())))
-    )
+    if symbols is None:
+        return found
+    return found.filter(pc.is_in(found["symbol"], pa.array(list(symbols), pa.string())))
 
 
 def audit(rows: pa.Table, actions: Actions, as_of: int) -> list[Break]:

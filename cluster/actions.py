@@ -194,9 +194,8 @@ def _on(actions: Actions, share: str, day: date, now: int) -> list[Action]:
 
 def _listed(settings: Settings, lake: Lake, actions: Actions, action: Action) -> None:
     """A name nobody ever heard of is a slip of the pen."""
-    if action.symbol in {i.symbol for i in settings.instruments()} | {a.symbol for a in actions.records}:
-        return
-    if action.symbol in {a.to for a in actions.records}:
+    heard = {i.symbol for i in settings.instruments()} | {s for a in actions.records for s in (a.symbol, a.to) if s}
+    if heard & {action.symbol, action.to}:
         return
     if lake.read_candles([action.symbol], "1d", FIRST, date.today()).num_rows:
         return

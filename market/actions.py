@@ -17,12 +17,12 @@ from datetime import date, time
 from enum import StrEnum
 from fractions import Fraction
 from itertools import groupby
-from typing import Self
+from typing import NamedTuple, Self
 
 from pydantic import Field, model_validator
 
 from market.errors import BadValue
-from market.money import Money
+from market.money import Money, decimal
 from market.names import Names, Renamed
 from market.records import Record
 from market.sessions import IST, ZONES, at, instant
@@ -34,6 +34,9 @@ EXCHANGES = ("nse", "bse")
 LARGEST = 10_000
 """No split, consolidation or bonus was ever as large; a factor beyond it or its inverse is a slip of the pen."""
 
+
+DEAREST = Money(10**11)
+"""1/10,000 of the currency: no share ever paid, or cost, as much."""
 
 VIEWS = 16
 """Views of the records that are kept at a time."""
@@ -92,8 +95,8 @@ class Action(Record):
                 raise ValueError(f"a {'void ' * self.void}{self.kind} has {'no' if given else 'a'} {name}")
         if self.factor is not None and not (Fraction(1, LARGEST) <= self.factor <= LARGEST and self.factor != 1):
             raise ValueError(f"a factor of {self.factor}: above 0, not 1, and within {LARGEST} times")
-        if self.amount is not None and self.amount <= 0:
-            raise ValueError("a dividend is above 0")
+        if self.amount is not None and not 0 < self.amount < DEAREST:
+            raise ValueError("a dividend is above 0 and below ten million")
         if self.to == self.symbol:
             raise ValueError("a renamed share has another symbol")
         if self.source == OPERATOR and not (self.by.strip() and self.reason.strip()):
@@ -117,7 +120,7 @@ class Action(Record):
         if self.to is not None:
             return f"{self.kind} to {self.to}"
         if self.amount is not None:
-            return f"{self.kind} {self.amount / 10_000:.2f}"
+            return f"{self.kind} {decimal(self.amount)}"
         if self.factor is None:
             return f"{self.kind}, factor not known"
         if self.kind is Kind.SPLIT:
@@ -126,6 +129,16 @@ class Action(Record):
             more = 1 / self.factor - 1
             return f"{self.kind} {more.numerator}:{more.denominator}"
         return f"{self.kind} factor {float(self.factor):.6g}"
+
+
+class Step(NamedTuple):
+    """What an ex-date does to what came before it: multiply prices by `price`, volumes by `volume`."""
+
+    price: Fraction
+    volume: Fraction
+
+
+NO_STEP = Step(Fraction(1), Fraction(1))
 
 
 def midnight(symbol: str, day: date) -> int:
@@ -197,19 +210,22 @@ class Actions:
         """The present symbols of all shares that anything is known of."""
         return sorted(self._view(as_of))
 
-    def going_ex(self, day: date, as_of: int) -> dict[str, Fraction]:
-        """Present symbol -> the price factor of an ex-date, of all shares that have one; `as_of`: its session's open.
+    def going_ex(self, day: date, as_of: int) -> dict[str, Step]:
+        """Present symbol -> what an ex-date does to prices and volumes, of all shares to which it does anything.
 
-        What a running window multiplies the prices it holds by, when that session begins. Raises BadValue for an
-        `as_of` before that day: nothing has changed yet.
+        `as_of`: its session's open, ns UTC. What a running window multiplies the rows it holds by, when that session
+        begins. Raises BadValue for an `as_of` before that day: nothing has changed yet.
         """
-        found: dict[str, Fraction] = {}
+        begun = as_of >= midnight("", day)
+        found: dict[str, Step] = {}
         for symbol, actions in self._view(as_of).items():
             for action in (a for a in actions if a.ex_date == day and a.factor is not None):
-                if action.begins > as_of:
-                    raise BadValue("as_of", instant(as_of).isoformat(), f"an instant from {day} on")
-                found[symbol] = found.get(symbol, Fraction(1)) * (action.factor or 1)
-        return {symbol: factor for symbol, factor in found.items() if factor != 1}
+                begun = begun and action.begins <= as_of
+                was = found.get(symbol, NO_STEP)
+                found[symbol] = Step(was.price * (action.factor or 1), was.volume * action.volume_factor)
+        if not begun:
+            raise BadValue("as_of", instant(as_of).isoformat(), f"an instant from {day} on")
+        return {symbol: step for symbol, step in found.items() if step != NO_STEP}
 
     def _view(self, as_of: int) -> dict[str, list[Action]]:
         """What counts changes only where something becomes known: one view for each such moment asked for."""

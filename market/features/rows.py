@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from market.features import anchored, crowd, technical
-from market.features.feature import TIMEFRAMES, Feature
+from market.features.feature import TIMEFRAMES, Feature, Unknown
 from market.features.moving import Floats
 
 SET = "f1"
