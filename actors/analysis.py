@@ -187,6 +187,8 @@ class Analysis:
         part = Partition(number, basis, done, window, closings)
         if basis.session >= 0:
             until = date.fromordinal(date(1970, 1, 1).toordinal() + basis.session)
+            for one, before, price, volume in self._history.adjustments(basis.session):
+                window.adjust(one, price, before, volume)
             window.warm(NO_CANDLES, self._history.daily(basis, number, until))
             for minutes in self._history.older(basis, number, until):
                 window.warm(minutes, NO_CANDLES)

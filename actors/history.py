@@ -10,8 +10,10 @@ import numpy as np
 from pydantic import Field
 
 from actors.plans import AnalysisPlan
+from adapters.actions import known
 from adapters.bus import Bus, EntryId
 from adapters.lake import Lake, candle_rows
+from market.adjustment import factors
 from market.candles import NO_CANDLES, Candles
 from market.closings import MINUTES
 from market.errors import BadValue, LineDown
@@ -19,6 +21,7 @@ from market.features.feature import TIMEFRAMES
 from market.features.window import MEMORY
 from market.instruments import partition_of
 from market.records import Record
+from market.sessions import day_number
 
 TABLE = "candles"
 
@@ -65,6 +68,7 @@ class History:
         self._partitions = range(plan.partitions)
         self._ids = {i.symbol: i.id for i in plan.instruments}
         self._home = np.array([partition_of(i, plan.partitions) for i in plan.instruments], np.int64)
+        self._sessions = plan.sessions
         self._usual = max((s.minutes for s in plan.sessions), default=1)
 
     def newest(self) -> Basis:
@@ -85,6 +89,17 @@ class History:
             return basis.version is None or bool(self._lake.dataset(TABLE, basis.version))
         except BadValue:
             return False
+
+    def adjustments(self, session: int) -> Iterator[tuple[int, int, float, float]]:
+        """Instrument, session from which on prices are not changed, and by what prices and volumes before it are
+        multiplied: all corporate actions known by that session's open. A step each, oldest first.
+        """
+        opens = next((s.open for s in self._sessions if day_number(s.date) == session), None)
+        told = known(self._lake)
+        for symbol, one in self._ids.items() if opens is not None and len(told) else ():
+            of = factors(told, symbol, opens or 0)
+            prices, volumes = of.price[:-1] / of.price[1:], of.volume[:-1] / of.volume[1:]
+            yield from ((one, *step) for step in zip(of.days.tolist(), prices.tolist(), volumes.tolist(), strict=True))
 
     def daily(self, basis: Basis, partition: int, until: date) -> Candles:
         """The partition's daily candles as far back as a window remembers, and everybody's of late."""

@@ -19,8 +19,8 @@ from market.sessions import MINUTE, Session
 class BusPlan(Record):
     """What every actor on the bus needs.
 
-    It crosses processes compressed: Ray keeps an actor's arguments beside its definition up to 100 kB, and an actor with
-    more of them cannot start again once its process has died. Of two years the sessions alone are 80 kB.
+    It crosses processes compressed: Ray keeps an actor's arguments beside its definition up to 100 kB, and an actor
+    with more of them cannot start again once its process has died. Of two years the sessions alone are 80 kB.
     """
 
     bus: str

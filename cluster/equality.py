@@ -8,15 +8,19 @@ the first revisions instead.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow.compute as pc
 
+from adapters.actions import known
 from adapters.lake import Lake, candle_rows, feature_values
+from market.adjustment import Factors as Splits
+from market.adjustment import factors
 from market.candles import INTERVALS, Candles, newest_revisions
-from market.features import FEATURES, NAMES, SET, FeatureRows, Unknown, compute, market_of, members_of, sums
+from market.features import FEATURES, NAMES, SET, Factors, FeatureRows, Unknown, compute, market_of, members_of, sums
 from market.instruments import Instrument
 from market.sessions import Session, Sessions
 
@@ -50,9 +54,12 @@ def equality(lake: Lake, instruments: Sequence[Instrument], sessions: Sequence[S
     """Compare the live features of a session in the lake with what bulk makes of the lake's candles."""
     of = _Live(lake, instruments, day)
     candles = _candles(lake, instruments, sessions, day)
-    bulk = [_bulk(newest_revisions(candles), instruments, sessions, day)]
+    opens = next((s.open for s in sessions if s.date == day), 0)
+    told = known(lake)
+    splits = {i.id: factors(told, i.symbol, opens) for i in instruments}
+    bulk = [_bulk(newest_revisions(candles), splits, instruments, sessions, day)]
     if (candles["revision"] > 0).any():
-        bulk.append(_bulk(_first_revisions(candles), instruments, sessions, day))
+        bulk.append(_bulk(_first_revisions(candles), splits, instruments, sessions, day))
     return of.against(bulk)
 
 
@@ -70,12 +77,12 @@ class _Live:
         """The nearest of the given rows counts, row by row."""
         differences = self._missing(bulk[0])
         at = [np.searchsorted(_key(rows["instrument"], rows["start"]), _key(self.who, self.start)) for rows in bulk]
-        known = np.isin(_key(self.who, self.start), _key(bulk[0]["instrument"], bulk[0]["start"]))
-        differences += [f"{self._name(k)}: not in bulk" for k in np.flatnonzero(~known)]
+        there = np.isin(_key(self.who, self.start), _key(bulk[0]["instrument"], bulk[0]["start"]))
+        differences += [f"{self._name(k)}: not in bulk" for k in np.flatnonzero(~there)]
         off = [self._off(rows[np.minimum(place, len(rows) - 1)]) for rows, place in zip(bulk, at, strict=True)]
         nearest = np.argmin([one.max(axis=1) for one in off], axis=0)
         error = np.choose(nearest[:, None], off) if len(self.who) else np.zeros((0, len(NAMES)))
-        error[~known] = 0.0
+        error[~there] = 0.0
         wrong = np.argwhere(error > TOLERANCE)
         differences += [f"{self._name(k)}: {NAMES[f]} is {error[k, f]:.1e} of its measure off" for k, f in wrong]
         finite = np.where(np.isfinite(error), error, 0.0)
@@ -106,8 +113,6 @@ class _Live:
 
 
 def _candles(lake: Lake, instruments: Sequence[Instrument], sessions: Sequence[Session], day: date) -> Candles:
-    import pyarrow.compute as pc
-
     first = min((s.date for s in sessions), default=day - timedelta(days=1))
     table = lake.dataset("candles").to_table(
         filter=(pc.field("session") >= first) & (pc.field("session") <= day) & (pc.field("provenance") != "OFFICIAL")
@@ -122,15 +127,27 @@ def _first_revisions(candles: Candles) -> Candles:
     return newest_revisions(turned)
 
 
-def _bulk(candles: Candles, instruments: Sequence[Instrument], sessions: Sequence[Session], day: date) -> FeatureRows:
+def _bulk(
+    candles: Candles,
+    splits: Mapping[int, Splits],
+    instruments: Sequence[Instrument],
+    sessions: Sequence[Session],
+    day: date,
+) -> FeatureRows:
     table, members = Sessions(sessions).table(), members_of(instruments)
     of = [candles[candles["instrument"] == i.id] for i in instruments]
     pairs = [(rows[rows["interval"] == INTERVALS["1m"]], rows[rows["interval"] == INTERVALS["1d"]]) for rows in of]
-    market = market_of([sums(*pair, members, table) for pair in pairs if len(pair[0])], members)
-    made = np.concatenate([compute(*pair, market, table) for pair in pairs if len(pair[0])])
+    pairs = [pair for pair in pairs if len(pair[0])]
+    by = [[_of(splits[int(pair[0]["instrument"][0])], rows) for rows in pair] for pair in pairs]
+    market = market_of([sums(*pair, members, table, *one) for pair, one in zip(pairs, by, strict=True)], members)
+    made = np.concatenate([compute(*pair, market, table, *one) for pair, one in zip(pairs, by, strict=True)])
     today = (day - date(1970, 1, 1)).days
     made = made[made["session"] == today]
     return made[np.lexsort((made["start"], made["instrument"]))]
+
+
+def _of(splits: Splits, rows: Candles) -> Factors:
+    return Factors(splits.prices(rows["session"]), splits.volumes(rows["session"]))
 
 
 def _key(who: np.ndarray, start: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from datetime import date
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,14 @@ from actors.analysis import Analysis
 from actors.archive import Archive
 from actors.plans import AnalysisPlan, ArchivePlan, BusPlan
 from adapters import entries
+from adapters.actions import add
 from adapters.bus import Bus, Entry
 from adapters.lake import Lake, candle_table, feature_values
 from adapters.readmodel import ReadModel
 from adapters.redis_line import RedisLine
 from adapters.redis_server import RedisServer
+from market.actions import Action
+from market.actions import Kind as ActionKind
 from market.candles import CANDLE, Candles, Provenance
 from market.features import (
     FEATURE,
@@ -28,6 +32,7 @@ from market.features import (
     NAMES,
     PARTS,
     SET,
+    Factors,
     FeatureRows,
     Unknown,
     compute,
@@ -125,13 +130,21 @@ def features_on(bus: Bus) -> FeatureRows:
     return rows[np.lexsort((rows["start"], rows["instrument"]))]
 
 
-def in_bulk(candles: Candles) -> FeatureRows:
-    """What these candles come to, all of them at once."""
+def in_bulk(candles: Candles, split: dict[int, float] | None = None) -> FeatureRows:
+    """What these candles come to, all of them at once. `split`: by what yesterday's prices are multiplied, by id."""
     table, members = Sessions(SESSIONS).table(), members_of(OF)
     minutes, days = candles[candles["interval"] == 60], candles[candles["interval"] == 86400]
     of = [(minutes[minutes["instrument"] == i.id], days[days["instrument"] == i.id]) for i in OF]
-    market = market_of([sums(*one, members, table) for one in of], members)
-    return np.concatenate([compute(*one, market, table) for one in of])
+    by = [[adjusted_by((split or {}).get(i.id, 1.0), rows) for rows in pair] for i, pair in zip(OF, of, strict=True)]
+    both = list(zip(of, by, strict=True))
+    market = market_of([sums(*pair, members, table, *one) for pair, one in both], members)
+    return np.concatenate([compute(*pair, market, table, *one) for pair, one in both])
+
+
+def adjusted_by(factor: float, rows: Candles) -> Factors:
+    """Factors for prices before today."""
+    price = np.where(rows["start"] < SESSION.open, factor, 1.0)
+    return Factors(price, 1 / price)
 
 
 def worst(live: FeatureRows, bulk: FeatureRows) -> float:
@@ -327,3 +340,22 @@ def repaired(entry: Entry) -> Candles:
     rows = rows[rows["interval"] == 60]
     rows["revision"], rows["provenance"] = 1, Provenance.REPAIRED
     return rows
+
+
+def test_a_split_known_by_the_open_leaves_no_trace_and_live_equal_to_bulk(
+    server: RedisServer, bus: Bus, lake: Path, played: list[list[Entry]]
+) -> None:
+    told = Action(
+        symbol=OF[0].symbol, kind=ActionKind.SPLIT, ex_date=SESSION.date, factor=Fraction(1, 5), known=YESTERDAY.open,
+        recorded=YESTERDAY.open, source="test",
+    )  # fmt: skip
+    add(Lake(str(lake)), [told])
+
+    analyse_everything(bus, server.url, lake)
+
+    live = features_on(bus)
+    candles = np.concatenate([yesterday(), candles_on(bus, PARTITIONS)])
+    raw, split = in_bulk(candles), in_bulk(candles, {0: 0.2})
+    raw, split = (rows[rows["start"] >= SESSION.open] for rows in (raw, split))
+    assert worst(live, split) <= 1e-9
+    assert worst(live[live["instrument"] == 0], raw[raw["instrument"] == 0]) > 1e-3
