@@ -121,6 +121,7 @@ class Actors(Record):
 
     feed: Share = Share()
     candles: Shards = Shards()
+    analysis: Shards = Shards()
     archive: Share = Share()
 
 
@@ -171,6 +172,7 @@ class Retention(Record):
 
     ticks_minutes: int = Field(default=60, ge=1, le=10_080, description="a whole number, 1 to 10080")
     candles_days: int = Field(default=3, ge=1, le=365, description="a whole number, 1 to 365")
+    features_minutes: int = Field(default=60, ge=1, le=10_080, description="a whole number, 1 to 10080")
     lake: LakeRetention = LakeRetention()
 
 
@@ -289,9 +291,10 @@ class Settings(Record):
         _check_feeds(self.feeds)
         _check_vendors(self.feeds.sources, self.instruments())
         _check_timetable(self.timetable)
-        if self.actors.candles.count > self.partitions:
-            allowed = f"1 to {self.partitions}, the number of partitions"
-            raise BadValue("actors.candles.count", self.actors.candles.count, allowed)
+        for name, shards in (("candles", self.actors.candles), ("analysis", self.actors.analysis)):
+            if shards.count > self.partitions:
+                allowed = f"1 to {self.partitions}, the number of partitions"
+                raise BadValue(f"actors.{name}.count", shards.count, allowed)
         return self
 
 
