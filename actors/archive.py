@@ -1,4 +1,4 @@
-"""Archive: carries ticks and candles from the bus into the lake, each row once.
+"""Archive: carries ticks, candles and features from the bus into the lake, each row once.
 
 The cursor lives in the lake itself: every commit names, as a Delta application transaction, the last entry it holds
 of each partition, and a commit that would not move it forward is refused. So a restart asks the lake where to go on,
@@ -17,10 +17,11 @@ import structlog
 from actors.measures import gauge, milliseconds, resident_bytes
 from actors.plans import ArchivePlan
 from adapters import allocation, entries, logs
-from adapters.bus import Bus, EntryId
+from adapters.bus import Bus, Entry, EntryId
 from adapters.lines import Backoff
 from market.candles import CANDLE
-from market.errors import LineDown, LogWentBack
+from market.errors import BadPayload, LineDown, LogWentBack
+from market.features import FEATURE, NAMES, NO_FEATURES, SET, Unknown
 from market.sessions import Sessions, ahead
 from market.ticks import Kind
 
@@ -29,22 +30,27 @@ BLOCK_SECONDS = 0.2
 COMMIT_ROWS = 1_000_000
 
 
+TABLES = {"ticks": "ticks", "candles": "candles", "analysis": "features"}
+"""The lake's name for what a topic carries."""
+
+
 class Shelf:
     """One table on its way to the lake: what has been read and not committed."""
 
     def __init__(self, topic: str, bus: str) -> None:
-        self.topic, self.bus = topic, bus
+        self.topic, self.table, self.bus = topic, TABLES[topic], bus
         self.reader = f"archive-{topic}"
         self.cursors: dict[int, EntryId] = {}
         self.rows: list[np.ndarray] = []
         self.committed: dict[int, EntryId] = {}
-        self.commits = self.total = 0
+        self.commits = self.total = self.unreadable = 0
 
     def health(self) -> dict[str, Any]:
-        """Rows and commits of this process, what waits, and how far the lake goes."""
+        """Rows and commits of this process, what waits, entries nobody could read, and how far the lake goes."""
         committed = {str(p): c for p, c in self.committed.items()}
         waiting = sum(map(len, self.rows))
-        return {"rows": self.total, "commits": self.commits, "waiting": waiting, "committed": committed}
+        counts = {"rows": self.total, "commits": self.commits, "waiting": waiting, "unreadable": self.unreadable}
+        return {**counts, "committed": committed}
 
     def app(self, partition: int) -> str:
         """The Delta application id of one partition's entries."""
@@ -107,7 +113,7 @@ class Archive:
         """Start from what the lake says it holds."""
         shelf.rows.clear()
         apps = {shelf.app(p): p for p in range(self._plan.partitions)}
-        kept = self._lake.cursors(shelf.topic, list(apps))
+        kept = self._lake.cursors(shelf.table, list(apps))
         shelf.cursors = {p: kept[a] for a, p in apps.items()}
         try:
             for p, cursor in shelf.cursors.items():
@@ -115,7 +121,7 @@ class Archive:
         except LogWentBack as e:
             self._log.error("log_went_back", stream=e.stream, cursor=e.cursor, last=e.last)
             last = {shelf.app(p): self._bus.last(shelf.topic, p) for p in shelf.cursors}
-            kept = self._lake.rewind(shelf.topic, last)
+            kept = self._lake.rewind(shelf.table, last)
             shelf.cursors = {p: kept[a] for a, p in apps.items()}
         shelf.committed = dict(shelf.cursors)
         for p, cursor in shelf.committed.items():
@@ -140,14 +146,23 @@ class Archive:
         for entry in read:
             if entry.id > safe:
                 continue
-            if shelf.topic == "ticks":
-                rows = entries.ticks_of(entry.payload)
-                rows = rows[rows["kind"] == Kind.TICK]
-            else:
-                rows = entries.decode(entry.payload, CANDLE)
+            rows = self._rows(shelf, entry)
             if len(rows):
                 shelf.rows.append(rows)
             shelf.cursors[entry.partition] = entry.id
+
+    def _rows(self, shelf: Shelf, entry: Entry) -> np.ndarray:
+        if shelf.topic == "ticks":
+            rows = entries.ticks_of(entry.payload)
+            return rows[rows["kind"] == Kind.TICK]
+        if shelf.topic == "candles":
+            return entries.decode(entry.payload, CANDLE)
+        try:
+            return entries.decode(entry.payload, FEATURE)
+        except BadPayload as e:  # of another set of features, before an upgrade: a run in bulk makes them again
+            shelf.unreadable += 1
+            self._log.error("entry_unreadable", topic=shelf.topic, entry=entry.id, reason=e.reason)
+            return NO_FEATURES
 
     def _commit_all(self) -> None:
         for shelf in self._shelves:
@@ -159,7 +174,7 @@ class Archive:
         if shelf.rows:
             began = time.monotonic()
             rows = np.concatenate(shelf.rows)
-            self._lake.append(shelf.topic, self._table(shelf.topic, rows), {shelf.app(p): c for p, c in moved.items()})
+            self._lake.append(shelf.table, self._table(shelf.topic, rows), {shelf.app(p): c for p, c in moved.items()})
             self._commit_ms.observe((time.monotonic() - began) * 1000, tags={"table": shelf.topic})
             shelf.commits += 1
             shelf.total += len(rows)
@@ -173,8 +188,12 @@ class Archive:
         shelf.committed = dict(shelf.cursors)
 
     def _table(self, topic: str, rows: np.ndarray) -> Any:
-        from adapters.lake import candle_table, tick_table
+        from adapters.lake import candle_table, feature_table, tick_table
 
-        if topic == "ticks":
-            return tick_table(rows, self._symbols, self._plan.feeds, self._ahead)
-        return candle_table(rows, self._symbols)
+        match topic:
+            case "ticks":
+                return tick_table(rows, self._symbols, self._plan.feeds, self._ahead)
+            case "candles":
+                return candle_table(rows, self._symbols)
+            case _:
+                return feature_table(rows, self._symbols, SET, NAMES, [reason.name for reason in Unknown])

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import pickle
+import zlib
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from pydantic import SecretStr
 
@@ -10,11 +13,15 @@ from adapters.logins import Credentials
 from market.failover import Rule
 from market.instruments import Instrument
 from market.records import Record
-from market.sessions import Session
+from market.sessions import MINUTE, Session
 
 
 class BusPlan(Record):
-    """What every actor on the bus needs."""
+    """What every actor on the bus needs.
+
+    It crosses processes compressed: Ray keeps an actor's arguments beside its definition up to 100 kB, and an actor
+    with more of them cannot start again once its process has died. Of two years the sessions alone are 80 kB.
+    """
 
     bus: str
     cache: str
@@ -22,6 +29,9 @@ class BusPlan(Record):
     instruments: tuple[Instrument, ...]
     sessions: tuple[Session, ...]
     log_level: str = "info"
+
+    def __reduce__(self) -> tuple[Callable[[bytes], Any], tuple[bytes]]:
+        return _unpacked, (zlib.compress(pickle.dumps((type(self), dict(self)))),)
 
 
 class FeedPlan(BusPlan):
@@ -61,6 +71,19 @@ class CandlesPlan(BusPlan):
     lease_seconds: float = 5.0
 
 
+class AnalysisPlan(BusPlan):
+    """The partitions one Analysis actor owns, and the lake it starts from.
+
+    `patience`: ns of market time for which a minute waits for partitions that lag; None: for ever, as in a replay,
+    where nothing is lost by waiting.
+    """
+
+    mine: tuple[int, ...]
+    lake: str
+    patience: int | None = 3 * MINUTE
+    lease_seconds: float = 5.0
+
+
 class SwitchPlan(BusPlan):
     """The feeds in the order of trust. `return_after`: ns of market time a feed must be well before it is trusted."""
 
@@ -88,3 +111,8 @@ class MarketPlan(BusPlan):
 def ids(instruments: Sequence[Instrument]) -> list[int]:
     """The ids of instruments, in order."""
     return [i.id for i in instruments]
+
+
+def _unpacked(packed: bytes) -> Any:
+    kind, values = pickle.loads(zlib.decompress(packed))  # noqa: S301  (made by us, handed over by Ray)
+    return kind.model_construct(**values)

@@ -1,6 +1,7 @@
 """Entries: how a batch of rows, or of records, looks on the bus.
 
     b"B" · version u1 · kind u1 · reserved u1 · rows u4        8 bytes, little endian
+    of features the checksum of their set u4
     one zstd frame with checksum:
         columns: per column its code u1, then per column its base u8
         rows: per column its values, in columns of 0, 1, 2, 4 or 8 bytes a row
@@ -11,7 +12,8 @@ whatever their meaning, so every bit comes back. A column is stored as the dista
 fewest bytes; one that is the same in all rows takes none, one that never falls is stored as steps. UNKNOWN is the top
 code of its width, so one unknown price does not widen the others.
 
-Readers accept version 1; the next version keeps reading it.
+Readers accept version 1; the next version keeps reading it. Features are read by who knows the same set of them: they
+are on the bus for an hour, and can be made again.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import threading
 from collections.abc import Callable
 from functools import cache
 from typing import Any
+from zlib import crc32
 
 import msgpack
 import numpy as np
@@ -29,6 +32,7 @@ import zstandard
 
 from market.candles import CANDLE
 from market.errors import BadPayload, BadValue
+from market.features import FEATURE, NAMES, SET
 from market.ticks import TICK
 
 VERSION = 1
@@ -38,7 +42,9 @@ RECORDS_BYTES = 64 << 20
 HEADER = struct.Struct("<cBBBI")
 MAGIC = b"B"
 RECORDS = 0
-KINDS = {1: TICK, 2: CANDLE}
+KINDS = {1: TICK, 2: CANDLE, 3: FEATURE}
+SETS = {3: struct.pack("<I", crc32("\n".join((SET, *NAMES)).encode()))}
+"""What stands between header and columns, by kind."""
 LEVEL = 1
 
 # A code is the width in bytes, and what was done to the column.
@@ -63,7 +69,7 @@ def encode(rows: Rows) -> bytes:
     """A (n,) array of a dtype in `KINDS` as one entry. Raises BadValue for another dtype."""
     kind = next((k for k, dtype in KINDS.items() if dtype == rows.dtype), None)
     if kind is None:
-        raise BadValue("rows", rows.dtype, "TICK or CANDLE")
+        raise BadValue("rows", rows.dtype, "TICK, CANDLE or FEATURE")
     parts = [b""]
     if len(rows):
         values = _columns(np.ascontiguousarray(rows)).view(np.uint64)
@@ -72,7 +78,8 @@ def encode(rows: Rows) -> bytes:
         rising: list[bool] = np.all(values[:, 1:] >= values[:, :-1], axis=1).tolist()
         packed = [_packed(*column) for column in zip(values, lows, highs, rising, strict=True)]
         parts = [bytes(code for code, _ in packed), struct.pack(f"<{len(lows)}Q", *lows), *(data for _, data in packed)]
-    return HEADER.pack(MAGIC, VERSION, kind, 0, len(rows)) + _compressor().compress(b"".join(parts))
+    head = HEADER.pack(MAGIC, VERSION, kind, 0, len(rows)) + SETS.get(kind, b"")
+    return head + _compressor().compress(b"".join(parts))
 
 
 def decode(payload: bytes, dtype: np.dtype[Any]) -> Rows:
@@ -172,7 +179,10 @@ def _opened(payload: bytes) -> tuple[int, int, memoryview]:
     magic, version, kind, _, count = HEADER.unpack_from(payload)
     if magic != MAGIC or version not in _READERS:
         raise BadPayload("entries", payload, f"format {magic!r} version {version} is not known here")
-    return kind, count, memoryview(payload)[HEADER.size :]
+    named = SETS.get(kind, b"")
+    if payload[HEADER.size : HEADER.size + len(named)] != named:
+        raise BadPayload("entries", payload, f"holds features of another set than {SET}")
+    return kind, count, memoryview(payload)[HEADER.size + len(named) :]
 
 
 def _inflated(payload: bytes, body: memoryview, limit: int) -> bytes:

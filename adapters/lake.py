@@ -305,6 +305,24 @@ class Lake:
                 raise StoreRefused(self._uri(table), f"went back to version {target}, yet says {found}, not {kept}")
             return found
 
+    def within(self, table: str, upto: Mapping[str, int]) -> int | None:
+        """The newest version that holds nothing above `upto`, by application id; None where there is no table yet.
+
+        Raises StoreRefused when all versions that are left hold more.
+        """
+        with self._lock, self._trouble(table):
+            try:
+                handle = self._current(table)
+            except TableNotFoundError:
+                return None
+            return self._newest_within(table, int(handle.version()), upto)[0]
+
+    def cursors_of(self, table: str, version: int, apps: Collection[str]) -> dict[str, int]:
+        """The last cursor of each application id that a version of the table holds, 0 where there is none."""
+        with self._trouble(table):
+            handle = DeltaTable(self._uri(table), version=version, storage_options=self._options)
+            return {app: handle.transaction_version(app) or 0 for app in apps}
+
     def compact(self, table: str, session: date | None = None) -> int:
         """Join the small files of a session that has ended, or of all; returns how many files are gone.
 
@@ -334,8 +352,13 @@ class Lake:
         raise LineDown(self._uri(table), f"{TRIES} times in a row another writer was quicker")
 
     def tables(self) -> list[str]:
-        """The tables that are there."""
-        return [t for t in SCHEMAS if DeltaTable.is_deltatable(self._uri(t), storage_options=self._options)]
+        """The tables that are there. Raises LineDown, StoreRefused."""
+        found = []
+        for table in SCHEMAS:
+            with self._trouble(table):
+                if DeltaTable.is_deltatable(self._uri(table), storage_options=self._options):
+                    found.append(table)
+        return found
 
     def files(self, table: str) -> fs.FileSystem:
         """What lies under a table's folder."""

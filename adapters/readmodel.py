@@ -3,6 +3,7 @@
     tick:latest:RELIANCE      JSON of the latest tick, gone after 300 s without a newer one
     depth:latest:RELIANCE     JSON of the visible book, gone after 300 s without a newer one
     candle:current:RELIANCE   hash of the minute being built, gone after 120 s
+    analysis:latest:RELIANCE  JSON of the features of the last minute that closed
     market:gainers            equities of the session by change in per cent
     tick:updates              channel: symbol and price of every changed quote
     market:sentiment          channel: breadth, how many equities rose for each that fell
@@ -20,9 +21,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 
 from adapters.redis_line import Call, RedisLine, Word
 from market.candles import Candles
+from market.features import NAMES, SET, FeatureRows, Unknown
 from market.money import SCALE, UNKNOWN, to_floats
 from market.quotes import Quotes, change
 from market.ticks import Ticks
@@ -84,6 +87,29 @@ class ReadModel:
             calls.append(("SET", f"depth:latest:{_name(symbol)}", text, "EX", TICK_SECONDS))
         if calls:
             self._line.calls(calls)
+
+    def features(self, symbols: Sequence[str], rows: FeatureRows) -> None:
+        """Write the newest features: `FEATURE` rows, (n,), and their symbols, (n,)."""
+        calls: list[Call] = []
+        for symbol, row in zip(symbols, rows, strict=True):
+            record = {
+                "symbol": symbol,
+                "set": SET,
+                "start": int(row["start"]),
+                "session": int(row["session"]),
+                "revision": int(row["revision"]),
+                "unknown": Unknown(row["unknown"]).name if row["unknown"] else None,
+                "values": dict(zip(NAMES, row["values"].tolist(), strict=True)),
+            }
+            calls.append(("SET", f"analysis:latest:{_name(symbol)}", orjson.dumps(record)))
+        if calls:
+            self._line.calls(calls)
+
+    def feature(self, symbol: str) -> dict[str, Any] | None:
+        """The newest features of a symbol; None when none have been written. A value that is not known is None."""
+        text = self._line.call("GET", f"analysis:latest:{_name(symbol)}")
+        found: dict[str, Any] | None = None if text is None else orjson.loads(text)
+        return found
 
     def put(self, name: str, value: dict[str, Any], expiry: float) -> None:
         """Keep a record of ours for `expiry` seconds."""

@@ -51,6 +51,17 @@ class Retained(Record):
     versions: int
 
 
+class Holdings(Record):
+    """What a table holds; `older`: files of older versions or of nobody, by number; sizes in bytes."""
+
+    version: int
+    rows: int
+    files: int
+    size: int
+    older: int
+    older_size: int
+
+
 class Upkeep:
     """The lake's housekeeper. Any process may be it, beside the writers and beside another one."""
 
@@ -114,13 +125,11 @@ class Upkeep:
         Daily candles stay, whatever their age. Raises BadValue when a version that is kept can no longer be read:
         nothing is removed then.
         """
-        held = sorted({keep.version for keep in self.kept(table)})
-        for version in held:
-            self.lake.opened(table, version)
+        self._held(table)
         rows = 0 if oldest is None else self._expire(table, oldest)
         self._tend(table, versions)
-        files = self._vacuum(table, held, versions)
-        return Retained(table=table, rows=rows, files=files, versions=self._forget(table, held, now - versions))
+        files = self._vacuum(table, versions)
+        return Retained(table=table, rows=rows, files=files, versions=self._forget(table, now - versions))
 
     def check(self, table: str, told: Callable[[float], None] = lambda part: None) -> Iterator[str]:
         """Every fault of a table, a sentence each; `told` hears the part of the work that is done, 0 to 1.
@@ -141,19 +150,28 @@ class Upkeep:
                 yield from _rows(table, handle, day)
                 told(done / len(days))
         for keep in self.kept(table):
-            yield from self._held(keep)
+            yield from self._lost(keep)
 
-    def orphans(self, table: str) -> tuple[int, int]:
-        """How many files the newest version does not name, and their bytes: older versions', or nobody's."""
-        named = set(pa.table(self.lake.opened(table).get_add_actions())["path"].to_pylist())
-        sizes = [size for path, size in _there(self.lake.files(table)).items() if path not in named]
-        return len(sizes), sum(sizes)
+    def holdings(self, table: str) -> Holdings:
+        """What a table's newest version holds, and what else lies under its folder."""
+        handle = self.lake.opened(table)
+        actions = pa.table(handle.get_add_actions())
+        named = set(actions["path"].to_pylist())
+        older = [size for path, size in _there(self.lake.files(table)).items() if path not in named]
+        return Holdings(
+            version=int(handle.version()),
+            rows=int(handle.count()),
+            files=len(named),
+            size=sum(actions["size_bytes"].to_pylist()),
+            older=len(older),
+            older_size=sum(older),
+        )
 
     def _note(self, keep: Keep) -> None:
         # That it is there is all it says. As Parquet, because the store's streams take what Parquet's writer hands on.
         pq.write_table(pa.table({"name": [keep.name]}), _place(keep), filesystem=self._store)
 
-    def _held(self, keep: Keep) -> Iterator[str]:
+    def _lost(self, keep: Keep) -> Iterator[str]:
         what = f"version {keep.version}, kept for {keep.name}"
         try:
             handle = self.lake.opened(keep.table, keep.version)
@@ -188,27 +206,35 @@ class Upkeep:
 
         self.lake.change(table, tend)
 
-    def _vacuum(self, table: str, held: Collection[int], versions: timedelta) -> int:
+    def _vacuum(self, table: str, versions: timedelta) -> int:
         gone = 0
 
         def vacuum(handle: DeltaTable) -> None:
             nonlocal gone
-            hours, held_ = _hours(versions), list(held) or None
-            if handle.vacuum(hours, dry_run=True, full=True, keep_versions=held_):
-                gone += len(handle.vacuum(hours, dry_run=False, full=True, keep_versions=held_))
+            hours, held = _hours(versions), self._held(table) or None
+            if handle.vacuum(hours, dry_run=True, full=True, keep_versions=held):
+                gone += len(handle.vacuum(hours, dry_run=False, full=True, keep_versions=held))
 
         self.lake.change(table, vacuum)
         return gone
 
-    def _forget(self, table: str, held: Collection[int], horizon: datetime) -> int:
+    def _forget(self, table: str, horizon: datetime) -> int:
         log = DeltaLog(self.lake.files(table))
         first = log.newest_by(int(horizon.timestamp() * 1000))
         if first is None:
             return 0
-        gone = forgettable(log.versions, min(log.needed(first)), [log.needed(version) for version in held])
+        held = [log.needed(version) for version in self._held(table)]
+        gone = forgettable(log.versions, min(log.needed(first)), held)
         for version in gone:
             log.forget(version)
         return len(gone)
+
+    def _held(self, table: str) -> list[int]:
+        """The versions that are kept. Raises BadValue when one of them can no longer be read."""
+        held = sorted({keep.version for keep in self.kept(table)})
+        for version in held:
+            self.lake.opened(table, version)
+        return held
 
 
 def _without_minutes(handle: DeltaTable, oldest: date) -> int:

@@ -12,6 +12,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "repair": ("repair", "--session", SESSION),
     "reconcile": ("reconcile", "--session", SESSION),
     "compact": ("compact", "--session", SESSION),
+    "retain": ("lake", "retain", "--session", SESSION),
 }
 """The words behind `bourse`; SESSION stands for the session the run belongs to."""
 
@@ -21,6 +22,7 @@ TIMETABLE: Mapping[str, Job] = {
     "repair-day": Job(at="20 min after close", do="repair"),
     "reconcile": Job(at="19:30 on session days", do="reconcile", retry_seconds=900),
     "compact": Job(at="23:00 on session days", do="compact"),
+    "retain": Job(at="23:30 on session days", do="retain"),
 }
 
 

@@ -11,7 +11,19 @@ from rich.markup import escape
 from rich.table import Table
 
 from adapters.redis_line import without_password
-from cluster import actions, daily, days, features, feeding, importing, indicators, ledger, running, tending
+from cluster import (
+    actions,
+    daily,
+    days,
+    features,
+    feeding,
+    importing,
+    indicators,
+    lakes,
+    ledger,
+    running,
+    tending,
+)
 from cluster.chaos import command
 from cluster.console import Config, screen, settings_of
 from cluster.settings import Settings
@@ -35,6 +47,8 @@ app.add_typer(importing.app)
 app.add_typer(actions.app, name="actions")
 app.add_typer(indicators.app)
 app.add_typer(features.app)
+app.add_typer(lakes.app)
+app.add_typer(lakes.lake, name="lake")
 
 
 @app.callback()

@@ -17,6 +17,7 @@ from adapters import recordings
 from adapters.bus import Bus
 from adapters.lake import Lake, candle_rows
 from adapters.notices import Notices
+from cluster.equality import Equality, equality
 from cluster.instance import Instance, free_base
 from cluster.ports import Ports
 from cluster.settings import Settings, temporary
@@ -34,10 +35,18 @@ SHOWN = 10
 
 
 class Outcome:
-    """What a replay found: `candles` compared, `differences` in words, `counts` by name."""
+    """What a replay found: `candles` compared, `differences` in words, `counts` by name; of features, if asked for."""
 
-    def __init__(self, candles: int, differences: list[str], seconds: float, counts: dict[str, int]) -> None:
+    def __init__(
+        self,
+        candles: int,
+        differences: list[str],
+        seconds: float,
+        counts: dict[str, int],
+        features: Equality | None = None,
+    ) -> None:
         self.candles, self.differences, self.seconds, self.counts = candles, differences, seconds, counts
+        self.features = features
 
 
 def replay(
@@ -48,9 +57,12 @@ def replay(
     lake: Path,
     progress: Progress,
     say: Callable[[str], None],
+    *,
+    features: bool = False,
 ) -> Outcome:
-    """Run the day and compare. Raises BadValue (no such file or session, a lake that has it already), LineDown
-    (it stalled).
+    """Run the day and compare the candles with the file and, if so told, the features with bulk.
+
+    Raises BadValue (no such file or session, a lake that has it already), LineDown (it stalled).
     """
     bars = recordings.read(recording, day)
     instruments = recordings.universe(bars)
@@ -76,14 +88,16 @@ def replay(
             sessions=list(sessions),
             tape=Tape(recording=recording, day=day, speed=speed),
         )
-        instance.supervise(wiring.supervisor(), wiring.parts(read_model=False))
+        parts = wiring.parts(read_model=False, features=features)
+        instance.supervise(wiring.supervisor(features=features), parts)
         counts = until_archived(instance, session.open, session.close, progress)
         seconds = time.monotonic() - began
     finally:
         instance.close()
         shutil.rmtree(folder, ignore_errors=True)
     candles, differences = compare(Lake(str(lake)), bars, instruments, day)
-    return Outcome(candles, differences, seconds, counts)
+    found = equality(Lake(str(lake)), instruments, wiring.remembered(), day) if features else None
+    return Outcome(candles, differences, seconds, counts, found)
 
 
 def compare(lake: Lake, bars: Any, instruments: list[Instrument], day: date) -> tuple[int, list[str]]:
@@ -138,6 +152,7 @@ def until_archived(
         marker = (
             folded
             + sum(p.get("ticks", 0) for p in parts.values())
+            + sum(p.get("market_time", 0) for n, p in parts.items() if n.startswith("analysis"))
             + sum(t["rows"] for t in parts.get("archive", {}).get("tables", {}).values())
         )
         if marker != last:
@@ -226,7 +241,20 @@ def _archived(instance: Instance, bus: Bus, parts: dict[str, dict[str, Any]]) ->
         ends = {t: _ends(instance, bus, t) for t in ("ticks", "candles")}
     except LineDown:
         return False
-    return _read(parts) == ends["ticks"] and all(_committed(parts, t) == by for t, by in ends.items())
+    if not (_read(parts) == ends["ticks"] and all(_committed(parts, t) == by for t, by in ends.items())):
+        return False
+    analysis = [part for name, part in parts.items() if name.startswith("analysis")]
+    if not analysis:
+        return True
+    done = {int(p): v for part in analysis for p, v in part.get("partitions", {}).items()}
+    try:
+        made = _ends(instance, bus, "analysis")
+    except LineDown:
+        return False
+    through = {p: v["read"] for p, v in done.items()} == ends["candles"] and not any(
+        v["waiting"] for v in done.values()
+    )
+    return through and _committed(parts, "analysis") == made
 
 
 def sessions_around(day: date, notices: Iterable[Notice] = ()) -> tuple[Session, Sessions]:

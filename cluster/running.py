@@ -106,11 +106,12 @@ def replay(
         Path, typer.Option(help="Where the candles go; a folder that does not hold this day yet.", file_okay=False)
     ],
     speed: Speed = MAX,
+    features: Annotated[bool, typer.Option("--features", help="Compare live features with bulk, too.")] = False,
     config: Config = Path("cluster.yaml"),
 ) -> None:
     """Run a recorded day through the whole live path on a private cluster and compare the candles with the file.
 
-    Exit code 0: every candle equal; 1: there is a difference; 2: it could not be run.
+    Exit code 0: all equal; 1: there is a difference; 2: it could not be run.
     """
     from cluster.replay import replay as run
 
@@ -125,6 +126,7 @@ def replay(
             lake,
             lambda done, text: bar.update(task, completed=done, text=text),
             lambda line: bar.console.print(line, markup=False),
+            features=features,
         )
     for line in outcome.differences[:20]:
         screen.print(line, markup=False)
@@ -133,7 +135,12 @@ def replay(
     counts = ", ".join(f"{v:,} {k}" for k, v in outcome.counts.items())
     compared = f"{outcome.candles:,} candles equal, {len(outcome.differences):,} differ"
     screen.print(f"{compared}; {counts}; {outcome.seconds:.1f} s; lake {lake}", markup=False, soft_wrap=True)
-    raise typer.Exit(FAILED if outcome.differences or not outcome.candles else 0)
+    unequal = False
+    if outcome.features is not None:
+        for line in outcome.features.lines():
+            screen.print(line, markup=False, soft_wrap=True)
+        unequal = outcome.features.differing > 0 or not outcome.features.values
+    raise typer.Exit(FAILED if outcome.differences or not outcome.candles or unequal else 0)
 
 
 def speed_of(text: str) -> float | None:
@@ -178,11 +185,32 @@ def tables(record: dict[str, Any]) -> Group:
         box=None,
     )
     for p in record.get("parts", []):
-        for number, counts in p.get("partitions", {}).items():
+        for number, counts in p.get("partitions", {}).items() if p["part"] == "candles" else ():
             folds.add_row(
                 number,
                 _clock(counts["market_time"]),
                 *(f"{counts[k]:,}" for k in ("ticks", "late", "duplicate", "candles")),
+            )
+    made = Table(
+        "partition",
+        "market time",
+        "minutes",
+        "rows",
+        "unknown",
+        "not waited for",
+        "p50 ms",
+        "p99 ms",
+        title="features",
+        title_justify="left",
+        box=None,
+    )
+    for p in (p for p in record.get("parts", []) if p["part"] == "analysis"):
+        for number, counts in p.get("partitions", {}).items():
+            made.add_row(
+                number,
+                _clock(counts["market_time"]),
+                *(f"{counts[k]:,}" for k in ("minutes", "rows", "unknown", "given_up")),
+                *(f"{p['closing_ms'][k]:,}" for k in ("p50", "p99")),
             )
     feeds = Table(
         "feed",
@@ -209,7 +237,7 @@ def tables(record: dict[str, Any]) -> Group:
     line = f"bus {_mib(bus.get('used'))} of {_mib(bus.get('limit'))} ({bus.get('pressure', 'unknown')})"
     open_alerts = [f"{a['severity']}: {a['text']} (since {clock(a['at'])})" for a in record.get("alerts", [])]
     line = line if today is None else f"{line}, candles today {today:,}"
-    return Group(feeds, folds, parts, line, *map(escape, open_alerts))
+    return Group(feeds, folds, made, parts, line, *map(escape, open_alerts))
 
 
 async def _follow(port: int, symbols: list[str], seconds: float) -> None:

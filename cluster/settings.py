@@ -121,6 +121,7 @@ class Actors(Record):
 
     feed: Share = Share()
     candles: Shards = Shards()
+    analysis: Shards = Shards()
     archive: Share = Share()
 
 
@@ -145,11 +146,34 @@ class Stores(Record):
     cache_memory: Bytes = 128 << 20
 
 
+KEEP = "a whole number of days, 1 or more, or keep"
+Days = Annotated[int, Field(ge=1, le=36_500)] | Literal["keep"]
+
+
+class LakeRetention(Record):
+    """How many days of sessions stay of a table of the lake, or `keep`. Of candles daily ones stay whatever is said.
+
+    `versions_days`: so long every version of a table stays readable; one that is kept by name stays until released.
+    """
+
+    ticks_days: Days = Field(default=30, description=KEEP)
+    candles_days: Days = Field(default="keep", description=KEEP)
+    features_days: Days = Field(default="keep", description=KEEP)
+    versions_days: int = Field(default=7, ge=1, le=3650, description="a whole number, 1 to 3650")
+
+    def days(self, table: str) -> int | None:
+        """Of a table; None: all of it stays."""
+        found = getattr(self, f"{table}_days", "keep")
+        return None if found == "keep" else int(found)
+
+
 class Retention(Record):
-    """How far back the bus reaches; what is older is in the lake."""
+    """How far back the bus reaches, what is older is in the lake; and how far back the lake does."""
 
     ticks_minutes: int = Field(default=60, ge=1, le=10_080, description="a whole number, 1 to 10080")
     candles_days: int = Field(default=3, ge=1, le=365, description="a whole number, 1 to 365")
+    features_minutes: int = Field(default=60, ge=1, le=10_080, description="a whole number, 1 to 10080")
+    lake: LakeRetention = LakeRetention()
 
 
 class Archive(Record):
@@ -267,9 +291,10 @@ class Settings(Record):
         _check_feeds(self.feeds)
         _check_vendors(self.feeds.sources, self.instruments())
         _check_timetable(self.timetable)
-        if self.actors.candles.count > self.partitions:
-            allowed = f"1 to {self.partitions}, the number of partitions"
-            raise BadValue("actors.candles.count", self.actors.candles.count, allowed)
+        for name, shards in (("candles", self.actors.candles), ("analysis", self.actors.analysis)):
+            if shards.count > self.partitions:
+                allowed = f"1 to {self.partitions}, the number of partitions"
+                raise BadValue(f"actors.{name}.count", shards.count, allowed)
         return self
 
 

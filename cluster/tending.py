@@ -1,10 +1,9 @@
-"""The commands that tend a running instance: its timetable, its alerts, its lake."""
+"""The commands that tend a running instance: its timetable, its alerts."""
 
 from __future__ import annotations
 
 import json
 import time
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -77,28 +76,6 @@ def alerts(
         state = "over" if one["over"] else "open" if one["open"] else ""
         table.add_row(clock(one["at"]), one["severity"], about, state, escape(one["text"]))
     screen.print(table if found["alerts"] else "no alerts" if everything else "no open alerts")
-
-
-@app.command()
-def compact(
-    config: Config = Path("cluster.yaml"),
-    session: Annotated[
-        datetime | None, typer.Option(help="Its date; without it the newest in the lake.", formats=["%Y-%m-%d"])
-    ] = None,
-) -> None:
-    """Join the small files of a session in the lake; its rows stay as they are."""
-    from adapters.lake import SCHEMAS, Lake
-
-    settings = settings_of(config)
-    lake = Lake(settings.lake)
-    with told():
-        for table in SCHEMAS:
-            known = lake.sessions(table)
-            day = session.date() if session is not None else max(known, default=None)
-            if day is None or day not in known:
-                screen.print(f"{table}: nothing of {day or 'any session'}")
-            else:
-                screen.print(f"{table}: {lake.compact(table, day)} files fewer for {day}")
 
 
 def jobs_table(jobs: list[dict[str, Any]]) -> Table:

@@ -12,12 +12,14 @@ from typing import Any
 
 from pydantic import SecretStr
 
+from actors.analysis import Analysis
 from actors.archive import Archive
 from actors.candles import Candles
 from actors.exchange import Exchange, ExchangePlan
 from actors.feed import Feed
+from actors.history import SPARE
 from actors.market import Market
-from actors.plans import ArchivePlan, CandlesPlan, FeedPlan, MarketPlan, SwitchPlan
+from actors.plans import AnalysisPlan, ArchivePlan, CandlesPlan, FeedPlan, MarketPlan, SwitchPlan
 from actors.supervisor import Part, SupervisorPlan
 from actors.switch import Switch
 from actors.timetable import Timetable, TimetablePlan
@@ -33,6 +35,7 @@ from cluster.tapes import Tape
 from market.accounts import login
 from market.codecs import Account
 from market.failover import Rule, order
+from market.features import MEMORY
 from market.holidays import sessions_of
 from market.instruments import Instrument
 from market.sessions import MINUTE, SECOND, Session, exchange_of
@@ -83,11 +86,12 @@ class Wiring:
         """The feeds that run; a feed's number in the log is its place here."""
         self._exchanges = {primary: self._port} if tape else exchange_ports(self.feeds, settings, self._port)
 
-    def parts(self, *, read_model: bool = True) -> list[Part]:
+    def parts(self, *, read_model: bool = True, features: bool = True) -> list[Part]:
         """Everything the Supervisor keeps running, in the order in which it starts."""
         parts = [self._exchange(name, port) for name, port in self._exchanges.items()]
         parts += self._candles()
-        parts.append(self._archive())
+        parts += self._analysis() if features else []
+        parts.append(self._archive(features=features))
         if read_model:
             parts.append(
                 Part(name="market", make=Market, plan=MarketPlan(**self._bus()), environment=self._environment())
@@ -98,7 +102,7 @@ class Wiring:
             parts.append(self._timetable())
         return parts
 
-    def supervisor(self) -> SupervisorPlan:
+    def supervisor(self, *, features: bool = True) -> SupervisorPlan:
         """What the Supervisor may trim, and where the disk is that must not fill up."""
         keep = self.settings.retention
         return SupervisorPlan(
@@ -108,13 +112,15 @@ class Wiring:
             bus_folder=str(self.settings.bus_folder) if self.settings.bus_folder else None,
             readers={
                 "ticks": ("candles", "archive-ticks"),
-                "candles": ("archive-candles",),
+                "candles": ("archive-candles", *(("analysis",) if features else ())),
+                "analysis": ("archive-analysis",),
                 "alerts": (),
                 "jobs": (READER,),
             },
             keep_seconds={
                 "ticks": keep.ticks_minutes * 60.0,
                 "candles": keep.candles_days * 86_400.0,
+                "analysis": keep.features_minutes * 60.0,
                 "alerts": RECORDS_SECONDS,
                 "jobs": RECORDS_SECONDS,
             },
@@ -127,6 +133,13 @@ class Wiring:
         known = {s.date: s for s in (*built_in, *self.sessions)}
         plan = {**self._bus(), "sessions": tuple(known[day] for day in sorted(known))}
         return GatewayPlan(**plan, lake=self.settings.lake, feeds=tuple(self.feeds), notices=self._notices)
+
+    def remembered(self) -> tuple[Session, ...]:
+        """Our sessions and those before them that features remember."""
+        first = min((s.date for s in self.sessions), default=self._span[0])
+        back = first - timedelta(days=int(MEMORY["1d"] * SPARE * 365 / 245))
+        known = {s.date: s for s in (*sessions_of(self._exchange_name, back, first, self._notices), *self.sessions)}
+        return tuple(known[day] for day in sorted(known))
 
     def _bus(self) -> dict[str, Any]:
         return {
@@ -228,6 +241,28 @@ class Wiring:
             )
         return parts
 
+    def _analysis(self) -> list[Part]:
+        share = self.settings.actors.analysis
+        parts = []
+        for k in range(share.count):
+            plan = AnalysisPlan(
+                **{**self._bus(), "sessions": self.remembered()},
+                mine=tuple(range(k, self.settings.partitions, share.count)),
+                lake=self.settings.lake,
+                **({"patience": None} if self._tape else {}),
+            )
+            name, environment = f"analysis-{k}", self._environment()
+            part = Part(
+                name=name,
+                make=Analysis,
+                plan=plan,
+                num_cpus=share.num_cpus,
+                memory=share.memory,
+                environment=environment,
+            )
+            parts.append(part)
+        return parts
+
     def _switch(self) -> Part:
         feeds = self.settings.feeds
         chain = order(feeds.primary, {name: source.fallback for name, source in feeds.sources.items()})
@@ -246,12 +281,13 @@ class Wiring:
         plan = SwitchPlan(**self._bus(), rules=rules, return_after=int(feeds.return_after_seconds * SECOND))
         return Part(name="switch", make=Switch, plan=plan, environment=self._environment())
 
-    def _archive(self) -> Part:
+    def _archive(self, *, features: bool) -> Part:
         plan = ArchivePlan(
             **self._bus(),
             lake=self.settings.lake,
             feeds=tuple(self.feeds),
             commit_seconds=self.settings.archive.commit_seconds,
+            tables=("ticks", "candles", "analysis") if features else ("ticks", "candles"),
         )
         share = self.settings.actors.archive
         return Part(

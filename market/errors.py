@@ -4,6 +4,7 @@
     ├── BadPayload      keep the payload, tell a human; the next message may be fine
     ├── BadValue        a caller's argument is wrong: show it what is allowed
     │   ├── BadSetting      ... in cluster.yaml, at a path
+    │   ├── BadQuery        ... a query that cannot be answered
     │   └── UnknownSymbol   ... a symbol nobody listed
     ├── LineDown        try again later
     │   └── OutcomeUnknown  ... but look first whether the request was carried out
@@ -59,6 +60,13 @@ class BadValue(BourseError):
 
 class BadSetting(BadValue):
     """A key or value of cluster.yaml that is not allowed; `name` is its path in the file."""
+
+
+class BadQuery(BadValue):
+    """A query that cannot be answered; `allowed` is the database's own word for it, or what a query must be."""
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.allowed}"
 
 
 class UnknownSymbol(BadValue):

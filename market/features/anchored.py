@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
+import talib
 
-from market import indicators
 from market.features.feature import Feature
 from market.features.moving import Floats, ratio
+from market.features.technical import Bars
 from market.sessions import MINUTE
 
 SUPERTREND = 10
@@ -54,11 +54,7 @@ class Day(NamedTuple):
     """
 
     start: Floats
-    open: Floats
-    high: Floats
-    low: Floats
-    close: Floats
-    volume: Floats
+    bars: Bars
     length: Floats
     previous: Floats
     usual: Floats
@@ -70,34 +66,33 @@ def values(day: Day) -> Floats:
     The first row's change for `obv` is the one from its own open. A session whose first minutes are missing begins with
     the first there is. A value that divides by what is 0, as the position in a range of none, is unknown.
     """
-    end = day.start + MINUTE
-    highest, lowest = np.maximum.accumulate(day.high, axis=1), np.minimum.accumulate(day.low, axis=1)
-    traded = np.cumsum(day.volume, axis=1)
-    flow = np.cumsum((day.high + day.low + day.close) / 3 * day.volume, axis=1)
-    signs = np.sign(np.diff(day.close, axis=1, prepend=day.open[:, :1]))
+    end, bars = day.start + MINUTE, day.bars
+    highest, lowest = np.maximum.accumulate(bars.high, axis=1), np.minimum.accumulate(bars.low, axis=1)
+    traded = np.cumsum(bars.volume, axis=1)
+    flow = np.cumsum((bars.high + bars.low + bars.close) / 3 * bars.volume, axis=1)
+    signs = np.sign(np.diff(bars.close, axis=1, prepend=bars.open[:, :1]))
     elapsed = end / day.length
     return np.stack(
         [
             elapsed,
             (day.length - end) / MINUTE,
-            np.broadcast_to(ratio(day.open[:, :1], day.previous), day.close.shape) - 1 + 0 * day.close,
-            ratio(day.close, day.previous) - 1,
-            ratio(day.close - lowest, highest - lowest),
-            (highest - lowest) / day.close,
-            ratio(day.close * traded, flow) - 1,
-            ratio(np.cumsum(signs * day.volume, axis=1), traded),
+            np.broadcast_to(ratio(bars.open[:, :1], day.previous), bars.close.shape) - 1 + 0 * bars.close,
+            ratio(bars.close, day.previous) - 1,
+            ratio(bars.close - lowest, highest - lowest),
+            (highest - lowest) / bars.close,
+            ratio(bars.close * traded, flow) - 1,
+            ratio(np.cumsum(signs * bars.volume, axis=1), traded),
             ratio(traded, elapsed * day.usual),
         ]
     )
 
 
-def supertrend(high: Floats, low: Floats, close: Floats, session: npt.NDArray[np.int64]) -> Floats:
-    """SuperTrend of 10 rows and factor 3, anew at each session's open: (2, k, rows), its direction and its distance.
+def supertrend(high: Floats, low: Floats, close: Floats, lead: int) -> Floats:
+    """SuperTrend of 10 rows and factor 3 in one session: (2, n), its direction and its distance from the close.
 
-    Series side by side, (k, rows) each; the true range begins with the 10 rows before the open. Source: Seban.
+    One series, (lead + n,): the session's rows behind up to `SUPERTREND` rows before its open, with which the true
+    range begins. Source: Seban 2008; TA-Lib SUPERTREND.
     """
-    out = np.empty((2, *close.shape))
-    for k in range(len(close)):
-        line, out[0, k] = indicators.supertrend(high[k], low[k], close[k], SUPERTREND, FACTOR, session[k])
-        out[1, k] = line / close[k] - 1
-    return out
+    line, direction = talib.SUPERTREND(high, low, close, SUPERTREND, FACTOR)
+    line, close = line[lead:], close[lead:]
+    return np.stack([np.where(np.isnan(line), np.nan, direction[lead:]), line / close - 1])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from market.candles import INTERVALS, Candles, newest_revisions
@@ -11,6 +13,7 @@ from market.features.feature import TIMEFRAMES, Unknown
 from market.features.moving import Floats, mean
 from market.features.series import (
     COLUMNS,
+    Factors,
     Hours,
     Ints,
     Series,
@@ -22,6 +25,7 @@ from market.features.series import (
     series_of,
     stale,
 )
+from market.features.technical import Bars
 
 
 def compute(
@@ -29,25 +33,25 @@ def compute(
     daily: Candles,
     market: crowd.Market,
     sessions: Ints,
-    factor: Floats | None = None,
-    daily_factor: Floats | None = None,
+    factors: Factors | None = None,
+    daily_factors: Factors | None = None,
 ) -> rows.FeatureRows:
     """`FEATURE` rows of one instrument, (n,), one for each minute, oldest first.
 
     `minutes`: its 1 m candles and `daily` its 1 d candles, the newest revision of each counts; `market`: of the same
-    minutes; `sessions`: `Sessions.table()`; `factor`, `daily_factor`: of the price, a number for each of the rows given,
-    by which splits and the like are taken out, none without. Of the daily candles a minute sees those of earlier
-    sessions only.
+    minutes; `sessions`: `Sessions.table()`; `factors`, `daily_factors`: one for each of the rows given, by which splits
+    and the like are taken out; a constant one changes nothing. Rows that were adjusted and rounded before differ from
+    live ones by the rounding. Of the daily candles a minute sees those of earlier sessions only.
     """
-    minutes, factor = _in_order(minutes, factor, "1m")
-    daily, daily_factor = _in_order(daily, daily_factor, "1d")
+    minutes, factors = _in_order(minutes, factors, "1m")
+    daily, daily_factors = _in_order(daily, daily_factors, "1d")
     hours = hours_of(sessions)
     out = rows.unknown_rows(minutes, reasons(minutes, hours.place(minutes["start"])))
     known = out["unknown"] == Unknown.KNOWN
-    series = series_of(minutes[known], None if factor is None else factor[known])
+    series = series_of(minutes[known], factors.of(known) if factors else None)
     if not len(series):
         return out
-    days = series_of(daily, daily_factor)
+    days = series_of(daily, daily_factors)
     old = stale(series["quiet"][None], series["session"][None].astype(np.float64))[0]
     values = _values(series, days, hours)
     groups = np.full(len(series), market.members.group[minutes["instrument"][0]])
@@ -63,35 +67,35 @@ def sums(
     daily: Candles,
     members: crowd.Members,
     sessions: Ints,
-    factor: Floats | None = None,
-    daily_factor: Floats | None = None,
+    factors: Factors | None = None,
+    daily_factors: Factors | None = None,
 ) -> crowd.Sums:
     """What one instrument adds to the market: `SUMS` rows, (m,), one for each minute with a price. Arguments as those
     of `compute`.
     """
-    minutes, factor = _in_order(minutes, factor, "1m")
-    daily, daily_factor = _in_order(daily, daily_factor, "1d")
+    minutes, factors = _in_order(minutes, factors, "1m")
+    daily, daily_factors = _in_order(daily, daily_factors, "1d")
     known = reasons(minutes, hours_of(sessions).place(minutes["start"])) == Unknown.KNOWN
-    series = series_of(minutes[known], None if factor is None else factor[known])
+    series = series_of(minutes[known], factors.of(known) if factors else None)
     if not len(series):
         return crowd.merged([])
-    previous = previous_closes(series, series_of(daily, daily_factor))
+    previous = previous_closes(series, series_of(daily, daily_factors))
     moved = crowd.returns(series["close"][None], previous[None])[:, 0]
     groups = np.full(len(series), members.group[minutes["instrument"][0]])
     return crowd.grouped(series["start"], groups, series["close"], moved)
 
 
-def _in_order(candles: Candles, factor: Floats | None, interval: str) -> tuple[Candles, Floats | None]:
+def _in_order(candles: Candles, factors: Factors | None, interval: str) -> tuple[Candles, Factors | None]:
     """Those of an interval, each once, by start."""
     fits = candles["interval"] == INTERVALS[interval]
     if fits.all() and (len(candles) < 2 or (np.diff(candles["start"]) > 0).all()):
-        return candles, factor
-    if factor is None:
+        return candles, factors
+    if factors is None:
         return newest_revisions(candles[fits]), None
     order = np.flatnonzero(fits)
     order = order[np.lexsort((candles["revision"][order], candles["start"][order]))]
     order = order[np.append(np.diff(candles["start"][order]) > 0, True)] if len(order) else order
-    return candles[order], factor[order]
+    return candles[order], factors.of(order)
 
 
 def _values(series: Series, days: Series, hours: Hours) -> Floats:
@@ -110,8 +114,11 @@ def _values(series: Series, days: Series, hours: Hours) -> Floats:
         usual = np.where(seen >= 0, mean(days["volume"], 20)[seen], np.nan)
     part = out[rows.PARTS["session"]]
     part[:-2] = _anchored(series, hours, previous_closes(series, days), usual)
-    label = series["session"][None]
-    part[-2:] = anchored.supertrend(minute.high, minute.low, minute.close, label)[:, 0]
+    ends = [*np.flatnonzero(np.diff(series["session"])) + 1, len(series)]
+    for first, end in pairwise([0, *ends]):
+        begin = max(first - anchored.SUPERTREND, 0)
+        high, low, close = (column[0, begin:end] for column in (minute.high, minute.low, minute.close))
+        part[-2:, first:end] = anchored.supertrend(high, low, close, first - begin)
     return out
 
 
@@ -135,5 +142,7 @@ def _anchored(series: Series, hours: Hours, previous: Floats, usual: Floats) -> 
         grids.append(grid)
     length = (hours.closes - hours.opens)[place].astype(np.float64)
     with np.errstate(invalid="ignore"):
-        made = anchored.values(Day(*grids, length[:, None], previous[first][:, None], usual[first][:, None]))
+        made = anchored.values(
+            Day(grids[0], Bars(*grids[1:]), length[:, None], previous[first][:, None], usual[first][:, None])
+        )
     return np.asarray(made[:, number, column])

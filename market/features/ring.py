@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from market.features.moving import Floats
 from market.features.series import PRICES, SERIES, Ints, Series
 from market.features.technical import Bars
 
@@ -27,14 +27,14 @@ class Ring:
     def __init__(self, count: int, keep: int, fields: Sequence[str] = tuple(SERIES.names or ())) -> None:
         self.keep = keep
         self._end = keep
-        self._columns: dict[str, npt.NDArray[np.generic]] = {
+        self._columns: dict[str, npt.NDArray[Any]] = {
             name: np.full((count, keep + _SLACK), _EMPTY if SERIES[name].kind == "i" else np.nan, SERIES[name])
             for name in fields
         }
 
-    def tail(self, name: str, rows: int) -> Floats:
+    def tail(self, name: str, rows: int) -> npt.NDArray[Any]:
         """The newest rows of a field, (count, rows) at most `keep`: a view."""
-        return self._columns[name][:, self._end - min(rows, self.keep) : self._end]  # type: ignore[return-value]
+        return self._columns[name][:, self._end - min(rows, self.keep) : self._end]
 
     def bars(self, rows: int) -> Bars:
         """The newest rows as `Bars`: views."""
@@ -79,11 +79,9 @@ class Ring:
             line[: self.keep - len(rows)] = _EMPTY if SERIES[name].kind == "i" else np.nan
             line[self.keep - len(rows) :] = rows[name]
 
-    def rescale(self, one: int, factor: float, before: int) -> None:
-        """Multiply the prices of one instrument's rows of sessions before this one, and divide their volumes."""
+    def rescale(self, one: int, price: float, volume: float, before: int) -> None:
+        """Multiply the prices and volumes of one instrument's rows of sessions before this one."""
         old = self._columns["session"][one] < before
-        for name, column in self._columns.items():
-            if name in PRICES:
-                column[one, old] *= factor  # type: ignore[operator]
-            if name == "volume":
-                column[one, old] /= factor  # type: ignore[operator]
+        for name, by in (*((name, price) for name in PRICES), ("volume", volume)):
+            if name in self._columns:
+                self._columns[name][one, old] *= by

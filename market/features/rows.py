@@ -37,6 +37,9 @@ of the candle that was used, `unknown` an `Unknown`, `values` in the order of `F
 
 FeatureRows = npt.NDArray[np.void]
 
+NO_FEATURES: FeatureRows = np.zeros(0, FEATURE)
+NO_FEATURES.setflags(write=False)
+
 _ENDS = np.cumsum([*(len(technical.features(t)) for t in TIMEFRAMES), len(anchored.FEATURES), len(crowd.FEATURES)])
 
 PARTS: dict[str, slice] = {
@@ -55,6 +58,14 @@ def own_returns(values: Floats) -> Floats:
     return np.asarray(values[_OWN_RETURNS])
 
 
+def without_market(made: FeatureRows) -> FeatureRows:
+    """Rows, (n,), of a minute of which the whole market is not known; the reason is told where there is no other."""
+    out = made.copy()
+    out["values"][:, PARTS["market"]] = np.nan
+    out["unknown"][made["unknown"] == Unknown.KNOWN] = Unknown.PARTIAL
+    return out
+
+
 def unknown_rows(candles: npt.NDArray[np.void], reasons: npt.NDArray[np.uint8]) -> FeatureRows:
     """A row for each candle, (n,), all values NaN."""
     rows = np.zeros(len(candles), FEATURE)
@@ -62,6 +73,3 @@ def unknown_rows(candles: npt.NDArray[np.void], reasons: npt.NDArray[np.uint8]) 
         rows[name] = candles[name]
     rows["unknown"], rows["values"] = reasons, np.nan
     return rows
-
-
-__all__ = ["FEATURE", "FEATURES", "NAMES", "PARTS", "SET", "Unknown"]

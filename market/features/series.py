@@ -62,24 +62,30 @@ def reasons(minutes: Candles, place: Ints) -> npt.NDArray[np.uint8]:
     return np.where(place < 0, Unknown.NO_SESSION, out).astype(np.uint8)
 
 
-def series_of(candles: Candles, factor: Floats | None = None) -> Series:
-    """The series of priced candles, (n,): prices times `factor`, (n,), volumes by it; a volume not known is 0."""
+class Factors(NamedTuple):
+    """By what prices and volumes are multiplied, (n,) each, one for each candle."""
+
+    price: Floats
+    volume: Floats
+
+    def of(self, rows: npt.NDArray[np.generic]) -> Factors:
+        """Those of some of the candles."""
+        return Factors(self.price[rows], self.volume[rows])
+
+
+def series_of(candles: Candles, factors: Factors | None = None) -> Series:
+    """The series of priced candles, (n,), adjusted; a volume not known is 0."""
     out = np.zeros(len(candles), SERIES)
     out["start"], out["session"] = candles["start"], candles["session"]
     for name in (*COLUMNS, "revision"):
         out[name] = candles[name]
     out["volume"] = np.maximum(out["volume"], 0.0)
     out["quiet"] = (candles["trades"] == 0) & (candles["volume"] <= 0) & (candles["provenance"] == Provenance.LIVE)
-    if factor is not None:
-        rescale(out, factor)
+    if factors is not None:
+        for name in PRICES:
+            out[name] *= factors.price
+        out["volume"] *= factors.volume
     return out
-
-
-def rescale(series: Series, factor: Floats | float) -> None:
-    """Multiply the prices by a factor and divide the volumes, in place."""
-    for name in PRICES:
-        series[name] *= factor
-    series["volume"] /= factor
 
 
 def bars(series: Series) -> Bars:
@@ -123,7 +129,7 @@ def previous_closes(series: Series, daily: Series) -> Floats:
     if len(daily):
         there = (at >= 0) & (daily["session"][at] >= newest)
         by_minute = np.where(there, daily["close"][at], by_minute)
-    return by_minute[np.cumsum(new) - 1]
+    return np.asarray(by_minute[np.cumsum(new) - 1])
 
 
 def stale(quiet: Floats, session: Floats) -> npt.NDArray[np.bool_]:

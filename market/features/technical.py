@@ -16,22 +16,24 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import talib
 
-from market import indicators
 from market.features.feature import Feature
 from market.features.moving import (
+    Filter,
     Flags,
     Floats,
     before,
     change,
-    each,
     highest,
     lowest,
     mean,
     ratio,
-    since,
+    smoothed,
+    smoothed_last,
     spread,
     total,
+    within,
 )
 
 TIE = 1e-9
@@ -41,7 +43,7 @@ STANDSTILL = 10
 """Times the period of a Wilder average."""
 
 FORGETS = 28
-"""exp(-28) is 7e-13: a Wilder average of period n forgets in 28 n rows, an EMA, whose weight is 2 / (n + 1), in 14 n."""
+"""exp(-28) is 7e-13: a Wilder average of n forgets in 28 n rows, an EMA, whose weight is 2 / (n + 1), in 14 n."""
 
 EMA_MEMORY = 14
 WILDER_MEMORY = FORGETS + STANDSTILL + 2
@@ -49,6 +51,12 @@ WILDER_MEMORY = FORGETS + STANDSTILL + 2
 
 ADX_MEMORY = WILDER_MEMORY + 4
 """Wilder's average of such ratios: the two forgettings run side by side, which costs 4 periods more."""
+
+
+Smooth = Callable[[Floats, Filter], Floats]
+"""How a filter goes over series: all columns, or the newest alone."""
+
+_FILTERS: dict[tuple[str, int], Filter] = {}
 
 
 class Bars(NamedTuple):
@@ -65,60 +73,82 @@ class Bars(NamedTuple):
         return Bars(*(column[:, -rows:] for column in self)) if self.close.shape[1] > rows else self
 
 
+Make = Callable[[Bars, Smooth], tuple[Floats, ...]]
+
+
 @dataclass(frozen=True, slots=True)
 class Group:
     """Features that one function makes together, over `memory` rows."""
 
-    of: Callable[[Bars], tuple[Floats, ...]]
+    of: Make
     memory: int
     features: tuple[Feature, ...]
 
 
-def averages(bars: Bars) -> tuple[Floats, ...]:
-    """The close over its simple average of 20, less 1. Above 0 the price is above the average.
+def ema(n: int) -> Filter:
+    """TA-Lib's exponential average of n: weight 2 / (n + 1), begun with the mean of the first n."""
+    return _FILTERS.setdefault(("EMA", n), lambda x: np.asarray(talib.EMA(x, n)))
 
-    Source: indicators.sma.
-    """
+
+def rma(n: int) -> Filter:
+    """TA-Lib's RMA, Wilder's average of n: weight 1 / n, begun with the mean of the first n."""
+    return _FILTERS.setdefault(("RMA", n), lambda x: np.asarray(talib.RMA(x, n)))
+
+
+def macd_line(x: Floats) -> Floats:
+    """EMA(12) - EMA(26) of a series."""
+    return np.asarray(talib.EMA(x, 12) - talib.EMA(x, 26))
+
+
+def macd_histogram(x: Floats) -> Floats:
+    """MACD's line less its EMA(9)."""
+    line = macd_line(x)
+    return np.asarray(line - talib.EMA(line, 9))
+
+
+def averages(bars: Bars, smooth: Smooth) -> tuple[Floats, ...]:
+    """The close over its simple average of 20, less 1: above 0 the price is above the average."""
     return (ratio(bars.close, mean(bars.close, 20)) - 1,)
 
 
-def ema_20(bars: Bars) -> tuple[Floats, ...]:
+def ema_20(bars: Bars, smooth: Smooth) -> tuple[Floats, ...]:
     """The close over its exponential average of 20, less 1. Source: TA-Lib EMA."""
-    return (_ema_gap(bars.close, 20),)
+    return (_ratio(bars.close, smooth(bars.close, ema(20))) - 1,)
 
 
-def ema_50(bars: Bars) -> tuple[Floats, ...]:
+def ema_50(bars: Bars, smooth: Smooth) -> tuple[Floats, ...]:
     """The close over its exponential average of 50, less 1. Source: TA-Lib EMA."""
-    return (_ema_gap(bars.close, 50),)
+    return (_ratio(bars.close, smooth(bars.close, ema(50))) - 1,)
 
 
-def sma_200(bars: Bars) -> tuple[Floats, ...]:
-    """The close over its simple average of 200, less 1; and where it lies in the range of 250 candles, 0..1.
-
-    Source: indicators.sma.
-    """
+def sma_200(bars: Bars, smooth: Smooth) -> tuple[Floats, ...]:
+    """The close over its simple average of 200, less 1; and where it lies in the range of 250 candles, 0..1."""
     high, low = highest(bars.high, 250), lowest(bars.low, 250)
     return ratio(bars.close, mean(bars.close, 200)) - 1, ratio(bars.close - low, high - low)
 
 
-def macd(bars: Bars) -> tuple[Floats, ...]:
+def macd(bars: Bars, smooth: Smooth) -> tuple[Floats, ...]:
     """MACD 12, 26, 9 over the price: the line and the histogram.
 
     The line is EMA(12) - EMA(26), its signal the EMA(9) of the line, the histogram their difference; all over the
     close. Source: Appel; TA-Lib EMA.
     """
-    fast = each(lambda x: indicators.ema(x, 12), bars.close)
-    line = fast - each(lambda x: indicators.ema(x, 26), bars.close)
-    return line / bars.close, (line - each(lambda x: indicators.ema(x, 9), line)) / bars.close
+    newest = smooth(bars.close, macd_line), smooth(bars.close, macd_histogram)
+    return _ratio(newest[0], bars.close), _ratio(newest[1], bars.close)
 
 
-def rsi(bars: Bars) -> tuple[Floats, ...]:
-    """Wilder's relative strength index of 14, as 0..1: up / (up + down). Source: Wilder 1978; TA-Lib RSI."""
-    value = each(lambda x: indicators.rsi(x, 14), bars.close) / 100
-    return (_while_moving(value, np.abs(bars.close - before(bars.close, 1)) > TIE * bars.close, 14),)
+def rsi(bars: Bars, smooth: Smooth) -> tuple[Floats, ...]:
+    """Wilder's relative strength index of 14, as 0..1: W(rises) / W(|changes|), W being his average.
+
+    Source: Wilder 1978; TA-Lib RSI.
+    """
+    change = bars.close - before(bars.close, 1)
+    size = np.abs(change)
+    up = smooth((size + change) / 2, rma(14))
+    return (_while_moving(ratio(up, smooth(size, rma(14))), size > TIE * bars.close, 14),)
 
 
-def bollinger(bars: Bars) -> tuple[Floats, ...]:
+def bollinger(bars: Bars, smooth: Smooth) -> tuple[Floats, ...]:
     """Bollinger bands of 20 and 2 deviations: where the close lies between them, and how far apart they are.
 
     position = (close - lower) / (upper - lower), width = (upper - lower) / middle; the deviation is that of the
@@ -129,7 +159,7 @@ def bollinger(bars: Bars) -> tuple[Floats, ...]:
     return ratio(bars.close - middle, band) + 0.5, band / middle
 
 
-def directional(bars: Bars) -> tuple[Floats, ...]:
+def directional(bars: Bars, smooth: Smooth) -> tuple[Floats, ...]:
     """Wilder's average true range over the price, +DI, -DI and ADX of 14, the latter three as 0..1.
 
     With rise = high - high before and fall = low before - low: +DM = rise where it is above fall and 0, -DM = fall
@@ -137,27 +167,26 @@ def directional(bars: Bars) -> tuple[Floats, ...]:
     average. ADX is unknown up to 28 x 14 rows behind a standstill. Source: Wilder 1978; TA-Lib ATR, PLUS_DI, ADX.
     """
     n, tie = 14, TIE * bars.close
-    rise, fall = bars.high - before(bars.high, 1), before(bars.low, 1) - bars.low
     close = before(bars.close, 1)
+    rise, fall = bars.high - before(bars.high, 1), before(bars.low, 1) - bars.low
     reach = np.maximum(bars.high, close) - np.minimum(bars.low, close)
-    up = np.where((rise > tie) & (rise > fall + tie), rise, np.where(np.isnan(rise), np.nan, 0.0))
-    down = np.where((fall > tie) & (fall > rise + tie), fall, np.where(np.isnan(fall), np.nan, 0.0))
-    plus, minus, true = (each(lambda x: indicators.rma(x, n), column) for column in (up, down, reach))
+    rising, falling = (rise > tie) & (rise - fall > tie), (fall > tie) & (fall - rise > tie)
+    plus, minus = smoothed(rise * rising, rma(n)), smoothed(fall * falling, rma(n))
     both = plus + minus
-    index = np.where(both == 0, 0.0, np.abs(plus - minus) / np.where(both == 0, 1.0, both))
-    average = each(lambda x: indicators.rma(x, n), index)
+    index = np.divide(np.abs(plus - minus), both, out=np.zeros(both.shape), where=both > 0)
+    index[np.isnan(both)] = np.nan
+    true, trend = smooth(reach, rma(n)), smooth(index, rma(n))
+    lost = ~within(rising | falling | np.isnan(rise), STANDSTILL * n)
     moved = reach > tie
-    lost = since((up > 0) | (down > 0) | np.isnan(up)) > STANDSTILL * n
-    trend = np.where(since(lost) > FORGETS * n, average, np.nan)
     return (
-        true / bars.close,
-        _while_moving(ratio(plus, true), moved, n),
-        _while_moving(ratio(minus, true), moved, n),
-        trend,
+        _ratio(true, bars.close),
+        _while_moving(_ratio(plus, true), moved, n),
+        _while_moving(_ratio(minus, true), moved, n),
+        _where(~within(lost, FORGETS * n), trend),
     )
 
 
-def stochastic(bars: Bars) -> tuple[Floats, ...]:
+def stochastic(bars: Bars, smooth: Smooth) -> tuple[Floats, ...]:
     """Slow stochastic of 14, 3, 3 as 0..1: K, and D, the mean of three K.
 
     fast = (close - lowest low) / (highest high - lowest low) over 14, K the mean of three of these; unknown where the
@@ -168,18 +197,20 @@ def stochastic(bars: Bars) -> tuple[Floats, ...]:
     return slow, mean(slow, 3)
 
 
-def cci(bars: Bars) -> tuple[Floats, ...]:
+def cci(bars: Bars, smooth: Smooth) -> tuple[Floats, ...]:
     """Commodity channel index of 20: (p - mean p) / (0.015 mean |p - mean p|), p = (high + low + close) / 3.
 
     Unknown where p did not move. Source: Lambert; TA-Lib CCI.
     """
     price = (bars.high + bars.low + bars.close) / 3
     moved = highest(price, 20) - lowest(price, 20) > TIE * bars.close
-    value = each(lambda high, low, close: indicators.cci(high, low, close, 20), bars.high, bars.low, bars.close)
+    value = np.empty(price.shape)
+    for k in range(len(price)):
+        value[k] = talib.CCI(bars.high[k], bars.low[k], bars.close[k], 20)
     return (np.where(moved, value, np.nan),)
 
 
-def mfi(bars: Bars) -> tuple[Floats, ...]:
+def mfi(bars: Bars, smooth: Smooth) -> tuple[Floats, ...]:
     """Money flow index of 14 as 0..1: the flow p volume of rows in which p rose over that of all in which it moved.
 
     p = (high + low + close) / 3; unknown where no money flowed. Source: Quong and Soudack; TA-Lib MFI.
@@ -192,12 +223,12 @@ def mfi(bars: Bars) -> tuple[Floats, ...]:
     return (ratio(rising, rising + total(down, 14)),)
 
 
-def volumes(bars: Bars) -> tuple[Floats, ...]:
+def volumes(bars: Bars, smooth: Smooth) -> tuple[Floats, ...]:
     """The volume over its mean of 20 candles, itself among them; unknown where nothing was traded."""
     return (ratio(bars.volume, mean(bars.volume, 20)),)
 
 
-def returns(bars: Bars) -> tuple[Floats, ...]:
+def returns(bars: Bars, smooth: Smooth) -> tuple[Floats, ...]:
     """Close over the close before, less 1; the same over 10 candles (the rate of change, ROC); and the standard
     deviation of the last 20 single returns.
 
@@ -207,18 +238,18 @@ def returns(bars: Bars) -> tuple[Floats, ...]:
     return single, change(bars.close, 10), spread(single, 20)[1]
 
 
-def minute_returns(bars: Bars) -> tuple[Floats, ...]:
+def minute_returns(bars: Bars, smooth: Smooth) -> tuple[Floats, ...]:
     """Returns over 5, 15 and 60 minutes with a candle, and the deviation of 60 single ones."""
     close = bars.close
     return change(close, 5), change(close, 15), change(close, 60), spread(change(close, 1), 60)[1]
 
 
-def minute_volumes(bars: Bars) -> tuple[Floats, ...]:
+def minute_volumes(bars: Bars, smooth: Smooth) -> tuple[Floats, ...]:
     """The volume of 5 minutes over that of 60, each a minute; unknown where nothing was traded."""
     return (ratio(mean(bars.volume, 5), mean(bars.volume, 60)),)
 
 
-def day_returns(bars: Bars) -> tuple[Floats, ...]:
+def day_returns(bars: Bars, smooth: Smooth) -> tuple[Floats, ...]:
     """Returns over 5, 20 and 60 sessions."""
     return change(bars.close, 5), change(bars.close, 20), change(bars.close, 60)
 
@@ -228,7 +259,7 @@ def values(bars: Bars, timeframe: str, *, newest: bool = False) -> Floats:
     columns: list[Floats] = []
     with np.errstate(invalid="ignore", divide="ignore"):
         for group in GROUPS[timeframe]:
-            columns += group.of(bars.last(group.memory) if newest else bars)
+            columns += group.of(bars.last(group.memory), smoothed_last) if newest else group.of(bars, smoothed)
     return np.stack([column[:, -1:] for column in columns] if newest else columns)
 
 
@@ -242,18 +273,29 @@ def memory(timeframe: str) -> int:
     return max(group.memory for group in GROUPS[timeframe])
 
 
-def _ema_gap(close: Floats, n: int) -> Floats:
-    return ratio(close, each(lambda x: indicators.ema(x, n), close)) - 1
+def _aligned(x: Floats, y: Floats) -> tuple[Floats, Floats]:
+    """Both cut to the newest columns that both have: a smoothed series may be its newest column alone."""
+    rows = min(x.shape[1], y.shape[1])
+    return x[:, -rows:], y[:, -rows:]
+
+
+def _ratio(x: Floats, y: Floats) -> Floats:
+    return ratio(*_aligned(x, y))
+
+
+def _where(flags: Flags, value: Floats) -> Floats:
+    rows = value.shape[1]
+    return np.where(flags[:, -rows:], value, np.nan)
 
 
 def _while_moving(value: Floats, moved: Flags, n: int) -> Floats:
-    return np.where(since(moved) <= STANDSTILL * n, value, np.nan)
+    return _where(within(moved, STANDSTILL * n), value)
 
 
 Line = tuple[str, str, float, str]
 """A feature's stem, unit, scale and formula."""
 
-_ALL: tuple[tuple[Callable[[Bars], tuple[Floats, ...]], int, str, tuple[Line, ...]], ...] = (
+_ALL: tuple[tuple[Make, int, str, tuple[Line, ...]], ...] = (
     (averages, 20, "TA-Lib SMA", (("sma_gap_20", "ratio", 0.01, "close / mean(close, 20) - 1"),)),
     (ema_20, EMA_MEMORY * 20, "TA-Lib EMA", (("ema_gap_20", "ratio", 0.01, "close / EMA(close, 20) - 1"),)),
     (
@@ -310,7 +352,7 @@ _ALL: tuple[tuple[Callable[[Bars], tuple[Floats, ...]], int, str, tuple[Line, ..
     ),
 )
 
-_MINUTES: tuple[tuple[Callable[[Bars], tuple[Floats, ...]], int, str, tuple[Line, ...]], ...] = (
+_MINUTES: tuple[tuple[Make, int, str, tuple[Line, ...]], ...] = (
     (ema_50, EMA_MEMORY * 50, "TA-Lib EMA", (("ema_gap_50", "ratio", 0.01, "close / EMA(close, 50) - 1"),)),
     (
         minute_returns,
@@ -326,7 +368,7 @@ _MINUTES: tuple[tuple[Callable[[Bars], tuple[Floats, ...]], int, str, tuple[Line
     (minute_volumes, 60, "own", (("volume_ratio_5_60", "ratio", 1.0, "mean(volume, 5) / mean(volume, 60)"),)),
 )
 
-_DAYS: tuple[tuple[Callable[[Bars], tuple[Floats, ...]], int, str, tuple[Line, ...]], ...] = (
+_DAYS: tuple[tuple[Make, int, str, tuple[Line, ...]], ...] = (
     (ema_50, EMA_MEMORY * 50, "TA-Lib EMA", (("ema_gap_50", "ratio", 0.1, "close / EMA(close, 50) - 1"),)),
     (
         sma_200,

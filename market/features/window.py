@@ -18,9 +18,9 @@ from market.features.feature import TIMEFRAMES, Unknown
 from market.features.moving import Floats, mean
 from market.features.ring import Ring
 from market.features.series import (
-    COLUMNS,
     SERIES,
     STALE,
+    Factors,
     Ints,
     Series,
     hours_of,
@@ -29,6 +29,7 @@ from market.features.series import (
     series_of,
     stale,
 )
+from market.features.technical import Bars
 from market.sessions import MINUTE, SECOND
 
 LONGER = ("5m", "15m")
@@ -66,7 +67,7 @@ class Window:
         self._open: dict[str, tuple[int, int] | None] = dict.fromkeys(LONGER)
         self._values: dict[str, Floats] = {}
         self._usual = np.full(count, np.nan)
-        self._factors: dict[int, list[tuple[int, float]]] = {}
+        self._factors: dict[int, list[tuple[int, float, float]]] = {}
         self._newest = -1
         self._session = -1
         self.outdated: set[int] = set()
@@ -87,18 +88,20 @@ class Window:
             bucket = self._bucket(self._newest, name)
             self._open[name] = bucket if bucket is not None and self._newest + MINUTE < bucket[1] else None
 
-    def adjust(self, instrument: int, factor: float, before: int) -> None:
-        """Multiply an instrument's prices of sessions before this one, days since 1970-01-01, and divide its volumes:
-        of what is held, and of what comes in late.
+    def adjust(self, instrument: int, price: float, before: int, volume: float | None = None) -> None:
+        """Multiply an instrument's prices of sessions before this one, days since 1970-01-01, by `price` and its
+        volumes by `volume`, 1 / price unless told: of what is held, and of what comes in later.
         """
-        self._factors.setdefault(instrument, []).append((before, factor))
-        self._closes.rescale(instrument, factor, before)
+        volume = 1 / price if volume is None else volume
+        self._factors.setdefault(instrument, []).append((before, price, volume))
+        self._closes.rescale(instrument, price, volume, before)
         if self._last_day[0][instrument] < before:
-            self._last_day[1][instrument] *= factor
+            self._last_day[1][instrument] *= price
         slot = int(self._slot[instrument])
         if slot >= 0:
             for ring in (self._minutes, *self._longer.values(), self._days):
-                ring.rescale(slot, factor, before)
+                ring.rescale(slot, price, volume, before)
+            self._usual = mean(self._days.tail("volume", 20), 20)[:, -1]
             self._values.clear()
 
     def forget(self, instrument: int) -> None:
@@ -147,7 +150,8 @@ class Window:
             values[:, old] = np.nan
             out["values"][known] = values.T
             out["unknown"][known] = np.where(old, Unknown.STALE, Unknown.KNOWN)
-        return out[self._slot[candles["instrument"]] >= 0]
+        mine: rows.FeatureRows = out[self._slot[candles["instrument"]] >= 0]
+        return mine
 
     def _append(self, who: Ints, told: Series, start: int) -> None:
         """A new minute: longer candles that ended before it or end with it are made."""
@@ -274,30 +278,34 @@ class Window:
         session = self._minutes.tail("session", SESSION)
         count = (session == self._session).sum(axis=1)
         width = max(int(count.max()), 1)
-        grids = [self._minutes.tail(name, width).astype(np.float64) for name in ("start", *COLUMNS)]
-        grids[0] -= self._hours.opens[place]
+        start = (self._minutes.tail("start", width) - self._hours.opens[place]).astype(np.float64)
+        bars = Bars(*(column.copy() for column in self._minutes.bars(width)))
         for k in np.flatnonzero(count != width).tolist():
-            for grid in grids:
+            for grid in (start, *bars):
                 grid[k, : count[k]] = grid[k, width - count[k] :]
                 grid[k, count[k] :] = np.nan
         length = np.full((len(count), 1), float(self._hours.closes[place] - self._hours.opens[place]))
         with np.errstate(invalid="ignore"):
-            made = anchored.values(Day(*grids, length, previous[:, None], self._usual[:, None]))  # type: ignore[arg-type]
+            made = anchored.values(Day(start, bars, length, previous[:, None], self._usual[:, None]))
         now = made[:, np.arange(len(count)), np.maximum(count - 1, 0)]
-        bars = self._minutes.bars(width + anchored.SUPERTREND)
-        label = self._minutes.tail("session", width + anchored.SUPERTREND)
-        trend = anchored.supertrend(bars.high, bars.low, bars.close, label)[..., -1]
+        bars, trend = self._minutes.bars(width + anchored.SUPERTREND), np.full((2, len(count)), np.nan)
+        for k in np.flatnonzero(count).tolist():
+            one = slice(width - count[k], None)
+            columns = bars.high[k, one], bars.low[k, one], bars.close[k, one]
+            trend[:, k] = anchored.supertrend(*columns, anchored.SUPERTREND)[:, -1]
         return np.concatenate([now, trend])
 
     def _told(self, candles: Candles) -> Series:
         """As series rows, adjusted; those without a price, which take one out, have none."""
-        factor = None
+        factors = None
         if self._factors:
-            factor = np.ones(len(candles))
+            factors = Factors(np.ones(len(candles)), np.ones(len(candles)))
             for one in np.intersect1d(candles["instrument"], list(self._factors)).tolist():
-                for before, by in self._factors[one]:
-                    factor[(candles["instrument"] == one) & (candles["session"] < before)] *= by
-        told = series_of(candles, factor)
+                for before, price, volume in self._factors[one]:
+                    earlier = (candles["instrument"] == one) & (candles["session"] < before)
+                    factors.price[earlier] *= price
+                    factors.volume[earlier] *= volume
+        told = series_of(candles, factors)
         told["close"][reasons(candles, self._hours.place(candles["start"])) != Unknown.KNOWN] = np.nan
         return told
 

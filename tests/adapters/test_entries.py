@@ -16,6 +16,7 @@ from hypothesis.extra import numpy as arrays
 from adapters.entries import HEADER, decode, decode_records, encode, encode_records
 from market.candles import CANDLE
 from market.errors import BadPayload, BadValue
+from market.features import FEATURE
 from market.money import UNKNOWN
 from market.ticks import DEPTH, TICK, FeedState, blank, mark
 
@@ -33,7 +34,7 @@ def ticks(count: int) -> np.ndarray:
     return rows
 
 
-@pytest.mark.parametrize("dtype", [TICK, CANDLE], ids=["ticks", "candles"])
+@pytest.mark.parametrize("dtype", [TICK, CANDLE, FEATURE], ids=["ticks", "candles", "features"])
 @pytest.mark.parametrize("count", [0, 1, 2, 300])
 def test_any_bits_come_back_as_they_went_in(dtype: np.dtype[Any], count: int) -> None:
     noise = np.random.default_rng(count).integers(0, 256, count * dtype.itemsize, dtype="u1").view(dtype)
@@ -93,7 +94,7 @@ def test_decoded_rows_are_writable_and_strided_rows_are_taken() -> None:
 
 
 def test_rows_of_another_dtype_are_refused() -> None:
-    with pytest.raises(BadValue, match="TICK or CANDLE"):
+    with pytest.raises(BadValue, match="TICK, CANDLE or FEATURE"):
         encode(np.zeros(1, DEPTH))
 
 
@@ -117,6 +118,13 @@ def test_an_entry_is_read_only_as_what_it_is() -> None:
             decode(payload, dtype)
     with pytest.raises(BadPayload, match="not records"):
         decode_records(tick)
+
+
+def test_features_of_another_set_are_refused() -> None:
+    entry = encode(np.zeros(3, FEATURE))
+
+    with pytest.raises(BadPayload, match="another set"):
+        decode(entry[: HEADER.size] + b"abcd" + entry[HEADER.size + 4 :], FEATURE)
 
 
 @given(

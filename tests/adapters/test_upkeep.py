@@ -366,10 +366,12 @@ def test_the_check_tells_how_far_it_is(lake, upkeep):
     assert heard == [0.5, 1.0]
 
 
-def test_what_older_versions_hold_is_counted(lake, upkeep):
+def test_what_a_table_holds_is_told_with_what_older_versions_take(lake, upkeep):
     for number in (1, 2, 3):
         lake.append("candles", entry(number), {"a": number})
     size = sum(p.stat().st_size for p in folder(lake).glob("session=*/*.parquet"))
     lake.compact("candles", DAY)
 
-    assert upkeep.orphans("candles") == (3, size)
+    held = upkeep.holdings("candles")
+
+    assert (held.version, held.rows, held.files, held.older, held.older_size) == (4, 3, 1, 3, size)

@@ -1,90 +1,110 @@
-"""The command that computes features: what it refuses, and a run that is ended half-way and begun again."""
+"""A recorded day with features: what was published live equals bulk, also when Analysis is killed on the way."""
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import subprocess
-import sys
+import re
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as parquet
 import pytest
-from typer.testing import CliRunner, Result
+from deltalake import DeltaTable
 
-from adapters.lake import Lake, candle_table
-from cluster.main import app
-from market.features import NAMES, SET
-from pipelines.features import GROUP
-from tests.pipelines.test_features import LAST, SESSIONS, SHARES, walk
+from adapters import recordings
+from adapters.lake import Lake
+from cluster.equality import equality
+from cluster.replay import sessions_around
+from market.instruments import Kind
+from tests.cluster.test_replay import PACE, WAIT, bourse, gone, process, rows_of, started, wait
 
-HEAD = """
-cluster_name: b
-provider: {type: local}
-metadata: {bourse: {universe: [NSE:RELIANCE, NSE:TCS, NSE:INFY, "NSE:NIFTY 50"], partitions: 1, ports: {base: 27600}}}
-"""
-UNIVERSE = ["NSE:RELIANCE", "NSE:TCS", "NSE:INFY", "NSE:NIFTY 50"]
-SPAN = ("--from", SESSIONS[0].date.isoformat(), "--to", LAST.isoformat())
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    (tmp_path / "cluster.yaml").write_text(HEAD)
-    rows = np.concatenate([walk(share.id, session) for session in SESSIONS for share in SHARES])
-    Lake(str(tmp_path / "data" / "lake")).append("candles", candle_table(rows, UNIVERSE), {"test": 1})
-    return tmp_path
+DAY = date(2016, 8, 25)
+OPEN = datetime(2016, 8, 25, 3, 45, tzinfo=UTC)
+SYMBOLS = ("NSE:AAA", "NSE:BBB", "NSE:CCC", "NSE:DDD", "NSE:INDEX ONE")
+NOBODY, HALTED = range(100, 110), range(200, 240)
 
 
-def bourse(folder: Path, *words: str) -> Result:
-    return CliRunner().invoke(app, ["features", *words, "--config", str(folder / "cluster.yaml")])
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four shares and an index: a fifth of the minutes quiet, ten minutes in which nobody trades, a share that is
+    halted for forty.
+    """
+    rng = np.random.default_rng(25)
+    rows: dict[str, list[object]] = {name: [] for name in recordings.COLUMNS}
+    for symbol in SYMBOLS:
+        for minute in range(375):
+            quiet = rng.random() < 0.2 or minute in NOBODY or (symbol == "NSE:CCC" and minute in HALTED)
+            prices = rng.integers(2000, 2400, 4) / 20
+            if quiet:
+                continue
+            told = (prices[0], prices.max(), prices.min(), prices[3])
+            rows["symbol"].append(symbol)
+            rows["ts"].append(OPEN + timedelta(minutes=minute))
+            for name, price in zip(("open", "high", "low", "close"), told, strict=True):
+                rows[name].append(float(price))
+            rows["volume"].append(0 if symbol == SYMBOLS[-1] else int(rng.integers(1, 9000)))
+    path = tmp_path_factory.mktemp("recording") / "bars.parquet"
+    parquet.write_table(pa.table({**rows, "ts": pa.array(rows["ts"], pa.timestamp("us", "UTC"))}), path)
+    return path
 
 
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        ((), "bourse features --from"),
-        (("--from", "2016-08-09", "--to", "2016-08-08"), "a day up to 2016-08-08"),
-        (("--from", "2016-08-13", "--to", "2016-08-14"), "a session between them"),
-        ((*SPAN, "--version", "77"), "77"),
-    ],
-)
-def test_what_cannot_be_computed_is_refused_in_one_line(folder: Path, words: tuple[str, ...], said: str) -> None:
-    done = bourse(folder, *words)
-
-    assert (done.exit_code, done.stderr.count("\n")) == (2, 1), done.output
-    assert said in done.stderr
+@pytest.fixture(scope="module")
+def undisturbed(recording: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The lake of a replay that nobody disturbed, and what it said."""
+    lake = tmp_path_factory.mktemp("undisturbed") / "lake"
+    done = bourse("replay", str(recording), "--session", str(DAY), "--lake", str(lake), "--features")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return lake, done.stdout
 
 
-def test_the_features_are_listed_with_what_they_are(folder: Path) -> None:
-    done = bourse(folder, "--list")
+def test_every_live_value_of_a_replayed_day_equals_bulk(undisturbed: tuple[Path, str]) -> None:
+    said = undisturbed[1]
 
-    assert done.exit_code == 0
-    assert all(name in done.stdout for name in ("rsi_14_1m", "vwap_gap", "breadth_day"))
-
-
-@pytest.mark.cluster
-def test_a_run_that_is_killed_goes_on_and_a_second_one_changes_nothing(folder: Path) -> None:
-    lake = Lake(str(folder / "data" / "lake"))
-    apart = [s for k, symbol in enumerate(UNIVERSE) for s in (symbol, *(f"NSE:NONE{k}{n}" for n in range(GROUP - 1)))]
-    words = [sys.executable, "-m", "cluster.main", "features", *SPAN, "--cores", "1", "--json"]
-    words += ["--symbols", ",".join(apart), "--config", str(folder / "cluster.yaml")]
-
-    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True) as first:
-        while first.poll() is None and not written(lake):
-            pass
-        os.killpg(first.pid, signal.SIGKILL)
-    kept = written(lake)
-    second, third = (json.loads(subprocess.check_output(words, stderr=subprocess.DEVNULL)) for _ in range(2))
-
-    whole = len(SESSIONS) * 375
-    assert kept in (whole, 2 * whole, 3 * whole)
-    assert (second["resumed"], second["known"], second["rows"]) == (True, kept // whole, 4 * whole - kept)
-    assert (third["resumed"], third["known"], third["rows"]) == (False, len(UNIVERSE), 0)
-    rows = lake.read_features(None, SESSIONS[0].date, LAST, SET, names=NAMES)
-    assert rows.num_rows == written(lake) == 4 * whole
+    found = re.search(r"([\d,]+) feature values in ([\d,]+) rows compared, 0 differ; worst (\S+) of its measure", said)
+    assert found is not None, said
+    assert found[2] == "1,875"
+    assert int(found[1].replace(",", "")) > 100_000
+    assert 0 <= float(found[3]) <= 1e-9
+    assert "STALE" in said
 
 
-def written(lake: Lake) -> int:
-    """Rows of features in the lake."""
-    return int(lake.dataset("features").count_rows())
+def test_a_killed_analysis_leaves_the_same_features(
+    recording: Path, undisturbed: tuple[Path, str], tmp_path: Path
+) -> None:
+    lake = tmp_path / "lake"
+    with started(recording, lake, PACE, "--features") as replay:
+        for rows in (200, 700, 1200):
+            wait(lambda rows=rows: rows_of(lake, "features") > rows, replay)
+            wait(lambda: process(replay, "ray::Analysis"), replay)
+            victim = process(replay, "ray::Analysis")
+            assert victim is not None
+            victim.kill()
+            wait(lambda victim=victim: gone(victim), replay)
+        out, _ = replay.communicate(timeout=WAIT)
+
+    assert replay.returncode == 0, out
+    assert "rows compared, 0 differ" in out
+    assert features(lake) == features(undisturbed[0])
+
+
+def test_a_value_that_is_not_what_bulk_makes_of_it_is_told(recording: Path, undisturbed: tuple[Path, str]) -> None:
+    instruments = recordings.universe(recordings.read(recording, DAY))
+    sessions = list(sessions_around(DAY)[1])
+    lake = Lake(str(undisturbed[0]))
+    other = [instruments[0].model_copy(update={"kind": Kind.INDEX}), *instruments[1:]]
+
+    true = equality(lake, instruments, sessions, DAY)
+    wrong = equality(lake, other, sessions, DAY)
+
+    assert (true.rows, true.differing) == (1875, 0)
+    assert wrong.differing > 1000
+    assert "breadth_1 is" in " ".join(wrong.differences)
+
+
+def features(lake: Path) -> list[dict[str, object]]:
+    """Every row of features, by symbol and start."""
+    table = DeltaTable(str(lake / "features")).to_pyarrow_table()
+    return table.sort_by([("symbol", "ascending"), ("start", "ascending")]).to_pylist()

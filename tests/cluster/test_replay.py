@@ -204,8 +204,8 @@ def environment() -> dict[str, str]:
 class started:
     """A replay in a process of its own, which is gone, with all its descendants, at the end of the block."""
 
-    def __init__(self, recording: Path, lake: Path, speed: int) -> None:
-        words = ["replay", str(recording), "--session", str(DAY), "--speed", str(speed), "--lake", str(lake)]
+    def __init__(self, recording: Path, lake: Path, speed: int, *more: str) -> None:
+        words = ["replay", str(recording), "--session", str(DAY), "--speed", str(speed), "--lake", str(lake), *more]
         self._words = [*COMMAND, *words]
 
     def __enter__(self) -> subprocess.Popen[str]:

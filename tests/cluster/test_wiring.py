@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from cluster.settings import read
 from cluster.tapes import Tape
 from cluster.wiring import Wiring
+from market.features import MEMORY
 
 FILE = """
 cluster_name: bourse
@@ -69,10 +71,36 @@ def test_the_switch_is_told_the_chain_of_fallbacks_and_the_rest_as_spares(parts:
 
 
 def test_a_recorded_day_is_played_to_the_primary_alone(tmp_path: Path) -> None:
-    from datetime import date
-
     told = wiring(tmp_path, tape=Tape(recording=tmp_path / "bars", day=date(2016, 8, 25), speed=None))
 
     names = [part.name for part in told.parts(read_model=False)]
+    bare = [part.name for part in told.parts(read_model=False, features=False)]
 
-    assert names == ["exchange-main", "candles-0", "archive", "feed-main"]
+    assert names == ["exchange-main", "candles-0", "analysis-0", "archive", "feed-main"]
+    assert bare == ["exchange-main", "candles-0", "archive", "feed-main"]
+
+
+def test_analysis_has_all_partitions_and_the_sessions_that_features_remember(tmp_path: Path) -> None:
+    told = wiring(tmp_path)
+
+    plan = next(part.plan for part in told.parts() if part.name == "analysis-0")
+
+    assert plan.mine == (0, 1)
+    assert plan.patience == 3 * 60 * 10**9
+    assert len([s for s in plan.sessions if s.date < told.sessions[0].date]) > MEMORY["1d"]
+    assert [s.date for s in plan.sessions] == sorted({s.date for s in plan.sessions})
+
+
+def test_a_recorded_days_features_wait_for_ever(tmp_path: Path) -> None:
+    told = wiring(tmp_path, tape=Tape(recording=tmp_path / "bars", day=date(2016, 8, 25), speed=None))
+
+    assert next(part.plan for part in told.parts() if part.name == "analysis-0").patience is None
+
+
+@pytest.mark.parametrize("features", [True, False])
+def test_the_bus_keeps_what_analysis_has_not_read_where_there_is_one(tmp_path: Path, features: bool) -> None:
+    told = wiring(tmp_path).supervisor(features=features)
+
+    assert ("analysis" in told.readers["candles"]) is features
+    assert told.readers["analysis"] == ("archive-analysis",)
+    assert told.readers.keys() == told.keep_seconds.keys()
