@@ -21,7 +21,7 @@ import pyarrow.csv as csv
 import pyarrow.parquet as parquet
 
 from market.errors import BadValue
-from market.indicators import Column, Labels, Study
+from market.indicators import Column, Labels, Study, computed
 
 TIMES = ("time", "timestamp", "ts", "datetime", "date", "start", "at")
 SYMBOLS = ("symbol", "instrument", "ticker")
@@ -121,7 +121,7 @@ def _computed(
     for first, end in pairwise(rows.edges):
         part = {name: column[first:end] for name, column in inputs.items()}
         session = None if labels is None else labels[first:end]
-        parts.append({name: values for study in studies for name, values in study.compute(part, session).items()})
+        parts.append(computed(studies, part, session))
     found = parts[0] if len(parts) == 1 else {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return found if rows.order is None else {name: _placed(values, rows.order) for name, values in found.items()}
 

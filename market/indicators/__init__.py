@@ -8,8 +8,8 @@ Where a formula is 0 / 0 because nothing moved, TA-Lib answers 0 (the RSI of a f
 traded VWAP, VWMA and the volume ratio are NaN, and MFI and CMF 0.
 """
 
-from market.indicators.catalogue import COLUMNS, INDICATORS, Indicator, Parameter, Study, studies
-from market.indicators.columns import Column, Labels
+from market.indicators.catalogue import COLUMNS, INDICATORS, Indicator, Parameter, Study, computed, studies
+from market.indicators.columns import Column, Labels, scanned
 from market.indicators.momentum import (
     awesome,
     balance_of_power,
@@ -83,6 +83,7 @@ __all__ = [
     "cci",
     "cmf",
     "cmo",
+    "computed",
     "dema",
     "donchian",
     "dx",
@@ -106,6 +107,7 @@ __all__ = [
     "roc",
     "rsi",
     "sar",
+    "scanned",
     "sma",
     "stddev",
     "stochastic",

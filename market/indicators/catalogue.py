@@ -7,7 +7,7 @@ out takes its default. A column is called after what was asked: `rsi_14`, `macd_
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, Literal
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from market.errors import BadValue
 from market.indicators import momentum, price, trend, volatility, volume
-from market.indicators.columns import MOST_ROWS, Column, Labels
+from market.indicators.columns import MOST_ROWS, Column, Labels, scanned
 from market.records import Record
 
 COLUMNS = ("open", "high", "low", "close", "volume")
@@ -103,6 +103,15 @@ class Study(Record):
         anew = [session] if self.indicator.session else []
         found = self.indicator.function(*given, *self.values, *anew)
         return dict(zip(self.columns, found if isinstance(found, tuple) else (found,), strict=True))
+
+
+def computed(
+    studies: Sequence[Study], candles: Mapping[str, Column], session: Labels | None = None
+) -> dict[str, Column]:
+    """The outputs of all studies by name, each (n,), from columns of `candles`, each (n,). Raises BadValue."""
+    wanted = {name for study in studies for name in study.indicator.inputs}
+    with scanned(**{name: candles[name] for name in COLUMNS if name in wanted}):
+        return {name: values for study in studies for name, values in study.compute(candles, session).items()}
 
 
 def studies(text: str) -> tuple[Study, ...]:

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import pairwise
 
 import numpy as np
@@ -29,10 +31,13 @@ MOST_ROWS = 100_000
 
 _SHORT = 4096
 
+_SCANNED: ContextVar[frozenset[int]] = ContextVar("scanned", default=frozenset())
+"""Which arrays, by identity, are known to have no holes: somebody above holds them."""
+
 
 def check(**columns: Column) -> None:
     """Raises BadValue, naming the column, if one has another shape, type or length, or a hole."""
-    rows = None
+    rows, known = None, _SCANNED.get()
     for name, column in columns.items():
         if type(column) is not np.ndarray or column.dtype != np.float64 or column.ndim != 1:
             raise BadValue(name, _kind(column), "give a float64 array of one dimension")
@@ -42,9 +47,28 @@ def check(**columns: Column) -> None:
                 raise BadValue(name, _kind(column), "give at least one row")
         elif column.size != rows:
             raise BadValue(name, f"{column.size} rows", f"give as many as {next(iter(columns))} has, {rows}")
+        if id(column) in known:
+            continue
         # Finite squares have a finite sum, but for numbers of 1e150; BLAS is quicker for a window, slower for a year.
         if not math.isfinite(column.dot(column) if column.size <= _SHORT else column.sum()):
             _refuse_holes(name, column, alone=len(columns) == 1)
+
+
+@contextmanager
+def scanned(**columns: Column) -> Iterator[None]:
+    """Check columns once for all the indicators computed inside, which then do not look for holes in them again.
+
+    They must not be changed inside. Raises BadValue as `check` does of several.
+    """
+    check(**columns)
+    for name, column in columns.items():
+        if np.isnan(column[0]):
+            raise BadValue(name, float(column[0]), "row 0 (the first is 0) is a hole; take such rows out first")
+    token = _SCANNED.set(_SCANNED.get().union(map(id, columns.values())))
+    try:
+        yield
+    finally:
+        _SCANNED.reset(token)
 
 
 def whole(name: str, value: int, least: int = 1) -> int:

@@ -248,18 +248,24 @@ def supertrend(
     """
     check(high=high, low=low, close=close)
     n, factor = whole("n", n, 2), positive("factor", factor)
-    line, direction = np.full(close.size, np.nan), np.full(close.size, np.nan)
+    lines, directions = [], []
     for first, end in sessions(close.size, session):
         begin = max(first - n, 0)
-        start = begin + n
-        if start >= end:
-            continue
-        above, below, last = high[begin:end], low[begin:end], close[begin:end]
-        # TA-Lib always starts below the price; above it, it starts below the mirror image of the price.
-        if close[start] >= (high[start] + low[start]) / 2:
-            stop, side = talib.SUPERTREND(above, below, last, n, factor)
-            line[start:end], direction[start:end] = stop[n:], side[n:]
-        else:
-            stop, side = talib.SUPERTREND(-below, -above, -last, n, factor)
-            line[start:end], direction[start:end] = -stop[n:], -side[n:]
+        line, direction = _supertrend(high[begin:end], low[begin:end], close[begin:end], n, factor)
+        lines.append(line[first - begin :])
+        directions.append(direction[first - begin :])
+    return (lines[0], directions[0]) if len(lines) == 1 else (np.concatenate(lines), np.concatenate(directions))
+
+
+def _supertrend(high: Column, low: Column, close: Column, n: int, factor: float) -> tuple[Column, Column]:
+    # TA-Lib always starts below the price; above it, it starts below the mirror image of the price.
+    falling = n < close.size and close[n] < (high[n] + low[n]) / 2
+    line, side = (
+        talib.SUPERTREND(-low, -high, -close, n, factor) if falling else talib.SUPERTREND(high, low, close, n, factor)
+    )
+    direction = side.astype(np.float64)
+    direction[:n] = np.nan
+    if falling:
+        np.negative(line, out=line)
+        np.negative(direction, out=direction)
     return line, direction

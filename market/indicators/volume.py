@@ -108,7 +108,8 @@ def pvo(volume: Column, fast: int = 12, slow: int = 26) -> Column:
 
 def _vwap(high: Column, low: Column, close: Column, volume: Column) -> Column:
     average: Column = talib.VWAP(high, low, close, volume)
-    traded = volume > 0
-    # Before the first share TA-Lib answers 0.
-    average[: traded.argmax() if traded.any() else traded.size] = np.nan
+    if not volume[0] > 0:
+        traded = volume > 0
+        # Before the first share TA-Lib answers 0.
+        average[: traded.argmax() if traded.any() else traded.size] = np.nan
     return average

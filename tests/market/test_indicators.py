@@ -232,6 +232,32 @@ def test_where_several_columns_are_read_none_may_begin_with_a_hole(name: str) ->
         indicator.function(*(rows[key] for key in indicator.inputs))
 
 
+@pytest.mark.parametrize("name", EVERY)
+def test_columns_looked_through_once_are_taken_by_all_and_only_then(name: str) -> None:
+    indicator, rows = INDICATORS[name], candles(400)
+    given_ = {key: rows[key] for key in indicator.inputs}
+
+    with of.scanned(**given_):
+        found = studies(name)[0].compute(rows)
+        with pytest.raises(BadValue, match="row 5"):
+            spoilt = {key: np.where(np.arange(400) == 5, NAN, column) for key, column in rows.items()}
+            studies(name)[0].compute(spoilt)
+
+    for column, values in studies(name)[0].compute(rows).items():
+        np.testing.assert_array_equal(found[column], values)
+    given_[indicator.inputs[0]][5] = NAN
+    with pytest.raises(BadValue, match="row 5"):
+        studies(name)[0].compute(rows)
+
+
+def test_looking_through_refuses_what_an_indicator_would() -> None:
+    whole = np.ones(5)
+
+    for spoilt, said in ((np.r_[NAN, whole[1:]], "row 0"), (np.r_[1.0, NAN], "rows"), (np.ones(5, "i8"), "float64")):
+        with pytest.raises(BadValue, match=said), of.scanned(high=whole, low=spoilt):
+            pass
+
+
 @pytest.mark.parametrize("name", [name for name in EVERY if len(INDICATORS[name].inputs) > 1])
 def test_columns_of_different_lengths_are_refused(name: str) -> None:
     indicator, rows = INDICATORS[name], candles(40)
@@ -302,7 +328,11 @@ def test_labels_of_sessions_are_one_a_row(labels: Any) -> None:
 
 
 def test_every_function_of_the_package_stands_in_the_catalogue_with_its_formula_and_source() -> None:
-    functions = {name for name in of.__all__ if inspect.isfunction(getattr(of, name))} - {"studies"}
+    functions = {name for name in of.__all__ if inspect.isfunction(getattr(of, name))} - {
+        "computed",
+        "scanned",
+        "studies",
+    }
 
     assert functions == set(INDICATORS)
     assert all(indicator.told and indicator.formula and indicator.source for indicator in INDICATORS.values())
