@@ -74,8 +74,31 @@ Of a print (`flags` as `market.ticks.Flag`) `day_volume` is its own size and `se
 LACKING = pa.schema([("symbol", pa.string()), ("start", INSTANT), ("vendor", pa.string()), ("session", pa.date32())])
 """The table `lacking`: minutes that a vendor was asked for, to repair them, and does not have."""
 
-SCHEMAS = {"ticks": TICKS, "candles": CANDLES, "lacking": LACKING}
-INDEXED = {"ticks": "symbol,at", "candles": "symbol,interval,start", "lacking": "symbol,start"}
+ACTIONS = pa.schema(
+    [
+        *((name, pa.string()) for name in ("symbol", "isin", "kind")),
+        ("session", pa.date32()),
+        ("numerator", pa.int64()),
+        ("denominator", pa.int64()),
+        ("amount", PRICE),
+        ("new_symbol", pa.string()),
+        ("void", pa.bool_()),
+        ("known", INSTANT),
+        ("recorded", INSTANT),
+        *((name, pa.string()) for name in ("source", "operator", "reason")),
+    ]
+)
+"""The table `actions`, `market.actions.Action`: `session` is the ex-date, numerator over denominator the factor."""
+
+SCHEMAS = {"ticks": TICKS, "candles": CANDLES, "lacking": LACKING, "actions": ACTIONS}
+INDEXED = {
+    "ticks": "symbol,at",
+    "candles": "symbol,interval,start",
+    "lacking": "symbol,start",
+    "actions": "symbol,session",
+}
+WHOLE = frozenset({"actions"})
+"""Tables too small to be cut by session."""
 
 CHECKPOINT_COMMITS = 50
 COMPACTED_COMMITS = 5
@@ -98,7 +121,8 @@ class Lake:
     def __init__(self, root: str, storage_options: Mapping[str, str] | None = None) -> None:
         self._root = root.rstrip("/")
         self._options = dict(storage_options or {})
-        self._tables: dict[str, DeltaTable] = {}
+        self._tables: dict[str, tuple[DeltaTable, int]] = {}
+        """Each with the version at which it was opened."""
         self._seen: dict[tuple[str, str], int] = {}
         self._lock = threading.RLock()
 
@@ -193,6 +217,14 @@ class Lake:
             rows = dataset.to_table(filter=of & ds.field("symbol").isin(pa.array(list(symbols), pa.string())))
         return list(zip(rows["symbol"].to_pylist(), (_whole(rows["start"]) * 1000).tolist(), strict=True))
 
+    def read_actions(self) -> pa.Table:
+        """All that was ever told of corporate actions, `ACTIONS`. Raises LineDown, StoreRefused."""
+        with self._lock, self._trouble("actions"):
+            try:
+                return self._current("actions").to_pyarrow_dataset().to_table().select(ACTIONS.names)
+            except TableNotFoundError:
+                return ACTIONS.empty_table()
+
     def _read_candles(
         self, symbols: Collection[str] | None, interval: str | None, days: tuple[date, date], wanted: ds.Expression
     ) -> pa.Table:
@@ -286,18 +318,19 @@ class Lake:
                 uri,
                 SCHEMAS[table],
                 mode="ignore",
-                partition_by=["session"],
+                partition_by=[] if table in WHOLE else ["session"],
                 configuration=settings,
                 storage_options=self._options,
             )
             return self._current(table)
 
     def _current(self, table: str) -> DeltaTable:
-        handle = self._tables.get(table)
-        if handle is None:
-            handle = self._tables[table] = self._opened(table)
-        else:
+        handle, opened = self._tables.get(table, (None, 0))
+        if handle is not None:
             handle.update_incremental()
+        if handle is None or int(handle.version()) >= opened + CHECKPOINT_COMMITS:
+            handle = self._opened(table)  # anew: one that is only updated holds every commit apart, 40 kB each
+            self._tables[table] = handle, int(handle.version())
         return handle
 
     def _opened(self, table: str) -> DeltaTable:

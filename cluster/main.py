@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from adapters.redis_line import without_password
-from cluster import daily, days, feeding, ledger, running, tending
+from cluster import actions, daily, days, feeding, ledger, running, tending
 from cluster.chaos import command
 from cluster.console import Config, screen, settings_of
 from cluster.settings import Settings
@@ -31,6 +31,7 @@ app.add_typer(command.app)
 app.add_typer(feeding.app, name="feed")
 app.add_typer(tending.app)
 app.add_typer(ledger.app)
+app.add_typer(actions.app, name="actions")
 
 
 @app.callback()

@@ -9,6 +9,7 @@
     │   └── OutcomeUnknown  ... but look first whether the request was carried out
     ├── Rejected        a vendor will not do what we asked; asking again does not help
     ├── AuthRequired    a person must log in; trying again does not help
+    ├── UnexplainedBreak    prices that no model may learn from: name the corporate action, or cut the span
     ├── LeaseLost       another owner took over: stop, write nothing more
     ├── LogWentBack     the bus lost what a reader has already read: recover before going on
     └── StoreRefused    a store may not be opened as it is: a human decides
@@ -18,6 +19,7 @@ Every constructor hands all its arguments to `Exception.__init__`, so that an er
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 MOST_REASON = 500
@@ -100,6 +102,18 @@ class AuthRequired(BourseError):
 
     def __str__(self) -> str:
         return f"{self.vendor}: login needed; {self.remedy}"
+
+
+class UnexplainedBreak(BourseError):
+    """A span of prices crosses a day that no corporate action explains. `adjusted`: open over previous close."""
+
+    def __init__(self, symbol: str, session: date, adjusted: float, suggestion: str) -> None:
+        super().__init__(symbol, session, adjusted, suggestion)
+        self.symbol, self.session, self.adjusted, self.suggestion = symbol, session, adjusted, suggestion
+
+    def __str__(self) -> str:
+        broke = f"{self.symbol} opened on {self.session} at {self.adjusted:.4g} times the close before"
+        return f"{broke}, and no corporate action explains it ({self.suggestion}); name it, or cut the span there"
 
 
 class LeaseLost(BourseError):
