@@ -16,7 +16,7 @@ import structlog
 
 from actors.measures import gauge, milliseconds, resident_bytes
 from actors.plans import ArchivePlan
-from adapters import entries, logs
+from adapters import allocation, entries, logs
 from adapters.bus import Bus, Entry, EntryId
 from adapters.lines import Backoff
 from market.candles import CANDLE
@@ -61,6 +61,7 @@ class Archive:
     """Reads, gathers, commits; decides nothing itself."""
 
     def __init__(self, plan: ArchivePlan) -> None:
+        allocation.lean()
         from adapters.lake import Lake  # here: whoever only starts this actor must not load Arrow
 
         logs.configure("archive", plan.log_level)

@@ -192,7 +192,8 @@ class Lake:
     def __init__(self, root: str, storage_options: Mapping[str, str] | None = None) -> None:
         self._root = root.rstrip("/")
         self._options = dict(storage_options or {})
-        self._tables: dict[str, DeltaTable] = {}
+        self._tables: dict[str, tuple[DeltaTable, int]] = {}
+        """Each with the version at which it was opened."""
         self._seen: dict[tuple[str, str], int] = {}
         self._lock = threading.RLock()
 
@@ -613,11 +614,12 @@ class Lake:
             return self._current(table)
 
     def _current(self, table: str) -> DeltaTable:
-        handle = self._tables.get(table)
-        if handle is None:
-            handle = self._tables[table] = self._opened(table)
-        else:
+        handle, opened = self._tables.get(table, (None, 0))
+        if handle is not None:
             handle.update_incremental()
+        if handle is None or int(handle.version()) >= opened + CHECKPOINT_COMMITS:
+            handle = self._opened(table)  # anew: one that is only updated holds every commit apart, 40 kB each
+            self._tables[table] = handle, int(handle.version())
         return handle
 
     def _opened(self, table: str) -> DeltaTable:

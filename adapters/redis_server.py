@@ -30,6 +30,7 @@ from urllib.parse import quote
 import psutil
 import structlog
 
+from adapters import allocation
 from adapters.redis_line import RedisLine
 from market.errors import LineDown, StoreRefused
 
@@ -455,7 +456,13 @@ def _popen(words: list[str], log: Path) -> subprocess.Popen[bytes]:
     # A session of its own: Ctrl-C in the terminal is for us, we stop the server when its writers are done.
     with log.open("ab") as out:
         return subprocess.Popen(  # noqa: S603
-            words, cwd=log.parent, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
+            words,
+            cwd=log.parent,
+            env=os.environ | allocation.LIBC,  # which the wheel's server goes by
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
         )
 
 

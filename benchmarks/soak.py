@@ -60,13 +60,13 @@ def run(out: Report) -> None:
                 away.append(time.time())
             for key, value in _look(spine).items():
                 seen[key].append((time.monotonic() - began, value))
-        took = time.monotonic() - began
+        ended, took = time.time(), time.monotonic() - began
         used = {name: (after - before.get(name, 0.0)) / took for name, after in _cpu(spine).items()}
         spine.wait(lambda: spine.folded() >= sent["ticks"], 120)
         screens.stop()
         lost = sent["ticks"] - spine.folded()
         _wait_archived(spine)
-        _tell(out, spine, sent, lost, seen, used, took, away)
+        _tell(out, spine, sent, lost, seen, used, took, [*away, ended])
         out.add("screens that came and went", "count", screens.served)
 
 
@@ -125,8 +125,8 @@ def _wait_archived(spine: Spine) -> None:
 
 
 def _holes(spine: Spine, cuts: list[tuple[float, float]], away: list[float]) -> tuple[int, int]:
-    """One-minute candles that are not whole; of them, those in whose minute, or just before it, no line was cut and the
-    feed did not say that it was mute either.
+    """One-minute candles that are not whole; of them, those in whose minute, or just before it, no line was cut, the
+    feed did not say that it was mute, and the storm did not end.
     """
     today = date.today()
     table = Lake(spine.archive_plan.lake).read_candles(None, "1m", today - timedelta(days=1), today + timedelta(days=1))
