@@ -33,6 +33,28 @@ return free - now
 """)
 
 
+class Turns:
+    """The turns of this process alone, where there is no Redis to share them by; as `Budget`."""
+
+    def __init__(
+        self, rate: float, wait: Callable[[float], object] = time.sleep, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._interval, self._wait, self._clock = 1 / rate, wait, clock
+        self._free = clock()
+
+    def take(self) -> float:
+        """Wait for a turn; the seconds it took."""
+        seconds = max(self._free - self._clock(), 0.0)
+        self._free = max(self._free, self._clock()) + self._interval
+        if seconds > 0:
+            self._wait(seconds)
+        return seconds
+
+    def pause(self, seconds: float) -> None:
+        """Nobody asks for so long, at most five minutes."""
+        self._free = max(self._free, self._clock() + min(max(seconds, 0.0), LONGEST_SECONDS))
+
+
 class Budget:
     """The turns of everybody who asks under one name. Every method raises LineDown when the Redis is away."""
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from datetime import time
 from typing import Protocol
 
 import numpy as np
 
 from market.money import SCALE
-from market.sessions import MINUTE
+from market.sessions import MINUTE, at
 from market.tape import Bars, Tape, fold
 
 REMEMBERED = 10
@@ -51,6 +52,18 @@ class History:
         bars = np.concatenate([self._of(tape, instrument) for tape in self._tapes()])
         mine: Bars = bars[(bars["start"] >= first) & (bars["start"] <= last)]
         return mine[np.argsort(mine["start"], kind="stable")]
+
+    def days(self, instrument: int, first: int, last: int) -> Bars:
+        """One for each session, from its midnight where the exchange is, that starts in [first, last], ns UTC."""
+        found = []
+        for tape in self._tapes():
+            bars, midnight = self._of(tape, instrument), at(tape.session.date, time(0), tape.session.zone)
+            if len(bars) and first <= midnight <= last:
+                day = bars[:1].copy()
+                day["start"], day["close"] = midnight, bars["close"][-1]
+                day["high"], day["low"], day["volume"] = bars["high"].max(), bars["low"].min(), bars["volume"].sum()
+                found.append(day)
+        return np.concatenate(found) if found else self._of(self._hall.tape, -1)
 
     def candles(self, instrument: int, minutes: int) -> Iterator[tuple[int, Bars]]:
         """The start, ns UTC, and the minutes of every candle of so many, counted from its session's open."""

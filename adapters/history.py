@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from adapters.budget import Budget
+from adapters.budget import Budget, Turns
 from adapters.fetching import ask
 from market.candles import Candles
 from market.codecs import Account, Call
@@ -22,7 +22,7 @@ FIRST_PAUSE = 1.0
 class History:
     """One account at one vendor. `root`: where it answers; None: its usual address."""
 
-    def __init__(self, codec: HistoryCodec, account: Account, budget: Budget, root: str | None = None) -> None:
+    def __init__(self, codec: HistoryCodec, account: Account, budget: Budget | Turns, root: str | None = None) -> None:
         self._codec, self._account, self._budget = codec, account, budget
         self._root = (root or codec.root).rstrip("/")
         self.asked = 0
@@ -34,7 +34,7 @@ class History:
         return self._codec.name
 
     def candles(self, instrument: Instrument, first: int, last: int) -> Candles:
-        """The minutes that start in [first, last], ns UTC, as the vendor has them, (n,).
+        """The candles that start in [first, last], ns UTC, as the vendor has them, (n,).
 
         A request that came to nothing is made again up to three times. Raises LineDown, AuthRequired, BadPayload (its
         `rest` holds what could be read), BadValue, and what the vendor's codec raises for a refusal.

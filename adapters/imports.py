@@ -7,6 +7,7 @@ that comes again, after whatever end, is known and left out, and what two parts 
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
@@ -43,7 +44,9 @@ class Refused(NamedTuple):
 
 
 class Part(NamedTuple):
-    """What a piece of a file came to. `rows`: good candles, whose instruments count `symbols`."""
+    """What a piece of a file came to. `rows`: good candles, whose instruments count `symbols`; `lasting`: its name is
+    kept beside them.
+    """
 
     name: str
     file: str
@@ -52,6 +55,7 @@ class Part(NamedTuple):
     symbols: tuple[str, ...]
     rows: Candles
     refused: Refused
+    lasting: bool = True
 
 
 class Tally(Record):
@@ -87,7 +91,7 @@ class Intake:
     Raises LeaseLost when another one imports, LineDown and StoreRefused as the lake does.
     """
 
-    def __init__(self, lake: Lake, now: int, rows: Mapping[str, int] = COMMIT_ROWS) -> None:
+    def __init__(self, lake: Lake, now: int, rows: int | None = None) -> None:
         self._lake, self._now, self._rows = lake, now, rows
         self._turns = {table: lake.cursors(table, [WRITER])[WRITER] for table in ("candles", "quarantine")}
         self._parts: list[Part] = []
@@ -116,7 +120,7 @@ class Intake:
         self._refused.update(part.refused.reason)
         self._parts.append(part)
         interval = INTERVAL_NAMES[int(part.rows["interval"][0])] if len(part.rows) else "1m"
-        if self.pending >= self._rows[interval]:
+        if self.pending >= (self._rows or COMMIT_ROWS[interval]):
             self.flush()
 
     def flush(self) -> None:
@@ -130,7 +134,7 @@ class Intake:
         rows = np.concatenate([_numbered(part, ids) for part in parts])
         new = additions(rows, self._held(rows, ids))
         order = np.lexsort((new.rows["start"], new.rows["instrument"], new.rows["session"]))
-        self._commit("candles", candle_table(new.rows[order], symbols), [part.name for part in parts])
+        self._commit("candles", candle_table(new.rows[order], symbols), [part.name for part in parts if part.lasting])
         self._counts.update(added=len(new.rows), held=new.held, differing=new.differing, gaps=new.gaps, commits=1)
 
     def _held(self, rows: Candles, ids: Mapping[str, int]) -> Candles:
@@ -201,7 +205,7 @@ def refused_of(found: Judged, symbols: Sequence[str]) -> Refused:
         (places + 1).tolist(),
         [symbols[k] for k in rows["instrument"].tolist()],
         [FAULTS[k - 1].value for k in found.faults[places].tolist()],
-        [str(dict(zip(CANDLE.names or (), row, strict=True))) for row in rows.tolist()],
+        [json.dumps(dict(zip(CANDLE.names or (), row, strict=True)), default=str) for row in rows.tolist()],
     )
 
 

@@ -302,10 +302,13 @@ def _epoch(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def _format(column: pa.ChunkedArray, given: str | None) -> str:
     some = [text for text in column.drop_null().slice(0, 100).to_pylist() if text]
+    best, most = given or FORMATS[0], 0
     for known in (given,) if given else FORMATS:
         read = pd.to_datetime(pd.Series(some, dtype="object"), format=known, errors="coerce", utc=True)
-        if not some or read.notna().mean() > 0.5:
-            return str(known)
+        if read.notna().sum() > most:
+            best, most = known, int(read.notna().sum())
+    if most or not some:
+        return best
     allowed = "times in one way of writing; say which with --time-format, like '%d-%m-%Y %H:%M'"
     raise BadValue("time", some[0], allowed)
 

@@ -11,17 +11,19 @@ import pyarrow.compute as pc
 
 from adapters.lake import Lake, candle_rows
 from market.agreement import Agreement, agreement
-from market.candles import Candles
+from market.candles import Candles, Provenance
 from market.coverage import Else, Survey
 from market.instruments import Instrument
-from market.sessions import Sessions
+from market.sessions import Sessions, day_number
 
 
 def survey(lake: Lake, symbols: Sequence[str], sessions: Sessions, span: tuple[date, date], now: int) -> Survey:
     """The coverage of some symbols from the first to the last day of the span. Raises LineDown, StoreRefused."""
     found = Survey(symbols, sessions, span, now)
     places = {symbol: i for i, symbol in enumerate(symbols)}
-    found.settle(candle_rows(lake.read_daily(symbols, found.sessions), places))
+    daily = candle_rows(lake.read_daily(symbols, found.sessions), places)
+    found.settle(daily)
+    imported = daily[daily["provenance"] == Provenance.IMPORTED]
     left = list(found.open())
     if not left:
         return found
@@ -32,6 +34,7 @@ def survey(lake: Lake, symbols: Sequence[str], sessions: Sessions, span: tuple[d
         rows = candle_rows(lake.read_candles(who, "1m", session.date, session.date), places)
         theirs = official.filter(pc.equal(official["session"], pa.scalar(session.date)))
         has = {places[s] for s in theirs["symbol"].to_pylist()}
+        has |= set(imported["instrument"][imported["session"] == day_number(session.date)].tolist())
         more = Else(session.date in recorded, has, {(places[s], start) for s, start in lacking})
         found.look(session, rows, more)
     return found

@@ -19,7 +19,7 @@ from market.tape import Tape
 from market.vendors import finnhub, finnhub_rest, polygon, polygon_rest
 from market.vendors.us_wire import Wire
 
-POLYGON = "/v2/aggs/ticker/{ticker}/range/1/minute/{first}/{last}"
+POLYGON = "/v2/aggs/ticker/{ticker}/range/1/{span:minute|day}/{first}/{last}"
 FINNHUB = "/api/v1/stock/candle"
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -45,7 +45,7 @@ class KeyHolder:
 
 
 class PolygonDesk:
-    """Polygon's aggregates, one minute each."""
+    """Polygon's aggregates, of a minute or a day each."""
 
     def __init__(self, instruments: Sequence[Instrument], customer: KeyHolder, hall: Hall) -> None:
         self._wire = Wire(instruments, polygon.NAME)
@@ -77,11 +77,12 @@ class PolygonDesk:
         if ticker not in self._wire.ids:
             return _said(polygon_rest.answer(ticker, self._history.minutes(-1, 0, 0)))
         span = int(first) * 1_000_000, int(last) * 1_000_000
-        return _said(polygon_rest.answer(ticker, self._history.minutes(self._wire.ids[ticker], *span)))
+        find = self._history.minutes if request.match_info["span"] == "minute" else self._history.days
+        return _said(polygon_rest.answer(ticker, find(self._wire.ids[ticker], *span)))
 
 
 class FinnhubDesk:
-    """Finnhub's candles, one minute each."""
+    """Finnhub's candles, of a minute or a day each."""
 
     def __init__(self, instruments: Sequence[Instrument], customer: KeyHolder, hall: Hall) -> None:
         self._wire = Wire(instruments, finnhub.NAME)
@@ -108,10 +109,11 @@ class FinnhubDesk:
         if not self._customer.admits(request.headers.get("X-Finnhub-Token") or asked.get("token", "")):
             return _said({"error": "Invalid API key"}, 401)
         first, last = asked.get("from", ""), asked.get("to", "")
-        if asked.get("resolution") != "1" or not first.isdigit() or not last.isdigit():
+        if asked.get("resolution") not in ("1", "D") or not first.isdigit() or not last.isdigit():
             return _said({"error": "Wrong resolution, from or to"}, 400)
         instrument = self._wire.ids.get(asked.get("symbol", ""), -1)
-        return _said(finnhub_rest.answer(self._history.minutes(instrument, int(first) * SECOND, int(last) * SECOND)))
+        find = self._history.minutes if asked["resolution"] == "1" else self._history.days
+        return _said(finnhub_rest.answer(find(instrument, int(first) * SECOND, int(last) * SECOND)))
 
 
 def _said(body: dict[str, Any], status: int = 200) -> web.Response:

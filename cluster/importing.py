@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
-from cluster.console import Config, screen, settings_of, told
+from cluster.console import Config, progress, screen, settings_of, told
 from market.errors import BadValue
 from market.holidays import exchange_named
 from market.sessions import ZONES
 
 if TYPE_CHECKING:
     from adapters.imports import Tally
+
+FAILED = 1
+SHOWN = 40
 
 app = typer.Typer()
 
@@ -78,6 +82,55 @@ def import_files(
         typer.echo(tally.model_dump_json(indent=2))
         return
     _show(tally, "values" if series else "candles")
+
+
+@app.command()
+def backfill(
+    since: Annotated[datetime, typer.Option("--from", help="The first day.", formats=["%Y-%m-%d"])],
+    until: Annotated[
+        datetime | None, typer.Option("--to", help="The last day; without it today.", formats=["%Y-%m-%d"])
+    ] = None,
+    symbols: Annotated[str, typer.Option(help="With commas between; without it the whole universe.")] = "",
+    interval: Annotated[str, typer.Option(help="1m or 1d.")] = "1d",
+    again: Annotated[bool, typer.Option(help="Also ask for what the vendor has answered before.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The report as a record.")] = False,
+    config: Config = Path("cluster.yaml"),
+) -> None:
+    """Take candles from the history of the primary feed's vendor into the lake, of sessions that are over.
+
+    It may be ended and run again: what was answered is not asked for again. Exit code 0: asked for all; 1: for some it
+    could not be; 2: nothing was asked.
+    """
+    from cluster.backfills import plan_of
+    from pipelines.backfill import run
+
+    settings = settings_of(config)
+    with told():
+        span = (since.date(), until.date() if until else None)
+        plan = plan_of(settings, [s for s in symbols.split(",") if s.strip()], span, interval, again)
+        with progress("backfill") as (bar, task):
+            report = run(plan, lambda share, text: bar.update(task, completed=share, text=text))
+    if as_json:
+        typer.echo(report.model_dump_json(indent=2))
+        raise typer.Exit(FAILED if report.failures else 0)
+    screen.print(
+        f"{report.requests} requests to {plan.vendor}, {report.throttled} of them too many; "
+        f"{report.skipped} spans were there or answered before",
+        soft_wrap=True,
+    )
+    _show(report.tally, "candles")
+    for failure in report.failures[:SHOWN]:
+        screen.print(f"{failure.symbol}: {failure.reason}", markup=False, soft_wrap=True)
+    if report.missing:
+        count = sum(one.sessions for one in report.missing)
+        table = Table("missing", "from", "to", "sessions", "why", box=None)
+        for one in report.missing[:SHOWN]:
+            table.add_row(one.symbol, f"{one.first}", f"{one.last}", str(one.sessions), one.reason)
+        screen.print(f"{count:,} sessions of a symbol are not there:", markup=False)
+        screen.print(table)
+        if len(report.missing) > SHOWN:
+            screen.print(f"and {len(report.missing) - SHOWN} more; --json lists them", markup=False)
+    raise typer.Exit(FAILED if report.failures else 0)
 
 
 def _show(tally: Tally, what: str) -> None:

@@ -17,7 +17,7 @@ from adapters.imports import Tally, total
 from adapters.series import SeriesForm
 from adapters.sheets import Sheet, opened, surveyed, zone_named
 from cluster.calendars import calendar
-from cluster.console import progress, screen
+from cluster.console import progress
 from cluster.settings import Settings
 from market.errors import BadValue
 from market.holidays import INDIA
@@ -128,7 +128,7 @@ def _form(sheet: Sheet, asked: Asked) -> Form:
     form = understood(asked, columns, surveyed(sheet, columns, asked.exchange, asked.time_format))
     by = ", ".join(f"{ours} is {theirs}" for ours, theirs in form.columns.items())
     edge = f", named by the {form.label} of the minute" if form.interval == "1m" else ""
-    screen.print(f"{sheet.path.name}: candles of {form.interval}{edge}; {by}", markup=False, soft_wrap=True)
+    typer.echo(f"{sheet.path.name}: candles of {form.interval}{edge}; {by}", err=True)
     return form
 
 

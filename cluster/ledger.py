@@ -6,6 +6,7 @@ import json
 import time
 import zipfile
 import zlib
+from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
@@ -55,14 +56,14 @@ def coverage(
     with told():
         lake = Lake(settings.lake)
         first, last = _span(lake.sessions("candles"), since, until)
-        chosen = _chosen(settings, symbols)
-        found = survey(lake, chosen, calendar(settings, first, last), (first, last), _now(settings))
+        mine = chosen(settings, symbols)
+        found = survey(lake, mine, calendar(settings, first, last), (first, last), clock_of(settings))
     if as_json:
         typer.echo(json.dumps(found.record(), indent=2))
         return
     counts = ", ".join(f"{count} {state}" for state, count in found.counts().items())
     share = "nothing is due yet" if found.covered is None else f"{found.covered:.4%} covered"
-    screen.print(f"{first} to {last}, {len(chosen)} symbols, {len(found.sessions)} sessions: {share}; {counts}")
+    screen.print(f"{first} to {last}, {len(mine)} symbols, {len(found.sessions)} sessions: {share}; {counts}")
     if found.shortfalls:
         screen.print(_shortfalls(found.shortfalls[:SHOWN]))
     if len(found.shortfalls) > SHOWN:
@@ -89,10 +90,10 @@ def repair(
     settings = settings_of(config)
     with told():
         named = known("--session", session.date()) if session else None
-        now = _now(settings, running=True)
+        now = clock_of(settings, running=True)
         last = named or _india(now)
-        chosen = _chosen(settings, [s for s in symbols.split(",") if s.strip()])
-        plan = plan_of(settings, chosen, (last - timedelta(days=days - 1), last), now, again)
+        mine = chosen(settings, [s for s in symbols.split(",") if s.strip()])
+        plan = plan_of(settings, mine, (last - timedelta(days=days - 1), last), now, again)
         report = run(plan, lambda line: typer.echo(line, err=True))
     said = f"{report.found} minutes not whole; {report.proposed} corrected, {report.lacking} not at the vendor either"
     screen.print(f"{said}; {report.requests} requests, {report.throttled} of them too many")
@@ -124,7 +125,7 @@ def reconcile(
 
     settings = settings_of(config)
     with told():
-        now = _now(settings, running=True)
+        now = clock_of(settings, running=True)
         day = session.date() if session else _india(now)
         folder = settings.data / "official"
         here = file or next((p for n in file_names(day) if (p := folder / n).is_file()), None)
@@ -168,13 +169,14 @@ def _span(held: list[date], since: datetime | None, until: datetime | None) -> t
     return first, last
 
 
-def _chosen(settings: Settings, symbols: list[str] | None) -> tuple[str, ...]:
+def chosen(settings: Settings, symbols: Sequence[str] | None) -> tuple[str, ...]:
+    """The symbols that are named, in full; without any, all of the universe. Raises UnknownSymbol."""
     universe = settings.instruments()
     named = dict.fromkeys(universe.find(s).symbol for s in symbols or ())
     return tuple(named) or tuple(i.symbol for i in universe)
 
 
-def _now(settings: Settings, *, running: bool = False) -> int:
+def clock_of(settings: Settings, *, running: bool = False) -> int:
     """The market's clock where Bourse runs, else the machine's; `running`: it must."""
     from actors.exchange import market_time
     from adapters.bus import Bus

@@ -78,7 +78,8 @@ class Shortfall(Record):
 class Else(NamedTuple):
     """What is known of a session besides the minutes of those asked for.
 
-    `recorded`: anybody has a candle of it; `official`: places of the instruments that have an official one; `lacking`:
+    `recorded`: anybody has a candle of it; `official`: places of the instruments that have a daily one all the same, an
+    official or an imported one; `lacking`:
     (place, start) of the minutes that a vendor was asked for and does not have.
     """
 

@@ -27,9 +27,10 @@ SETTLED = 2 * MINUTE
 
 
 class HistoryCodec(Protocol):
-    """A vendor's historical one-minute candles.
+    """A vendor's historical candles of one interval, minutes unless told otherwise.
 
     `root`: its usual address; `longest`: the span one request may cover; `rate`: requests a second an account may send.
+    To be made with the interval's name, `1m` or `1d`; that raises BadValue where the vendor has none such.
     """
 
     name: str
@@ -37,8 +38,13 @@ class HistoryCodec(Protocol):
     longest: timedelta
     rate: float
 
+    def __init__(self, interval: str = "1m") -> None: ...
+
     def call(self, root: str, account: Account, instrument: Instrument, first: int, last: int) -> Call:
-        """What asks for the minutes that start in [first, last], ns UTC. Raises BadValue: it does not know this one."""
+        """What asks for the candles that start in [first, last], ns UTC. Raises BadValue: it does not know this one.
+
+        A day starts at its midnight, where the exchange is.
+        """
         ...
 
     def read(self, body: bytes, content_type: str, status: int, instrument: int) -> Candles:

@@ -32,7 +32,8 @@ Progress = Callable[[float, str], None]
 
 class ImportPlan(Record):
     """What an import is told. `tables`: `Sessions.table()` by exchange; `now`: ns UTC; `spread`: by tasks of Ray Data,
-    which is then running; `again`: also what is known to be committed.
+    which is then running; `again`: also what is known to be committed; `piece_rows` are read together, `commit_rows`
+    at least are committed together, as many as suit the interval without it.
     """
 
     lake: str
@@ -43,6 +44,7 @@ class ImportPlan(Record):
     spread: bool = False
     again: bool = False
     piece_rows: int = PIECE_ROWS
+    commit_rows: int | None = None
 
     def sessions(self) -> dict[str, npt.NDArray[np.int64]]:
         """The tables as columns."""
@@ -55,7 +57,7 @@ def run(plan: ImportPlan, progress: Progress) -> Tally:
     What was committed before an error stays, and is not done again.
     """
     opened = [sheets.opened(path) for path in plan.files]
-    intake = Intake(Lake(plan.lake), plan.now)
+    intake = Intake(Lake(plan.lake), plan.now, plan.commit_rows)
     whole, done = sum(sheet.bytes for sheet in opened) or 1, 0.0
     for sheet, share, part in (_spread if plan.spread else _here)(plan, opened, intake):
         done += share * sheet.bytes

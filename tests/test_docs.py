@@ -39,9 +39,9 @@ def blocks(language: str) -> list[str]:
 
 
 COMMANDS = sorted({line for block in blocks("sh") for line in block.splitlines() if line.strip()})
-BY_THEMSELVES = "actions|check|compact|coverage|doctor|replay|login|instruments|lake|sessions|sql"
+BY_THEMSELVES = "actions|import|check|compact|coverage|doctor|replay|login|instruments|lake|sessions|sql"
 ALONE = {c for c in COMMANDS if re.match(rf"\.venv/bin/bourse ({BY_THEMSELVES})\b", c)}
-WITH_AN_INSTANCE = "alerts|status|timetable|watch|down|feed|repair|reconcile"
+WITH_AN_INSTANCE = "backfill|alerts|status|timetable|watch|down|feed|repair|reconcile"
 RUNNING = {c for c in COMMANDS if re.match(rf"(curl -s |\.venv/bin/bourse ({WITH_AN_INSTANCE})\b)", c)}
 
 
@@ -59,6 +59,8 @@ def folder(tmp_path: Path) -> Path:
     shipped = (ROOT / "cluster.yaml").read_text()
     (tmp_path / "cluster.yaml").write_text(re.sub(r"base: \d+", f"base: {BASE}", shipped))
     (tmp_path / "circular.csv").write_text(blocks("csv")[0])
+    for name in ("minutes", "vix", "flows"):
+        (tmp_path / f"{name}.csv").write_text(blocks(f"csv {name}")[0])
     (tmp_path / "actions.csv").write_text(next(b for b in blocks("text") if b.startswith("symbol,kind")))
     return tmp_path
 

@@ -20,14 +20,16 @@ from market.codecs import Account, Call
 from market.errors import AuthRequired, BadPayload, BadValue, BourseError, LineDown, Rejected
 from market.instruments import Instrument
 from market.money import SCALE
-from market.sessions import SECOND
+from market.sessions import DAY, SECOND
 from market.tape import Bars
 from market.vendors.finnhub import NAME
 from market.vendors.polygon_rest import candle
 from market.vendors.us_prints import no_number
 
 ROOT = "https://finnhub.io/api/v1"
+DAILY = 86400
 REMEDY = "put a key of a plan that has this in BOURSE_FINNHUB_API_KEY"
+_HISTORY = {"1m": ("1", 60, timedelta(days=30)), "1d": ("D", DAILY, timedelta(days=365))}
 COLUMNS = ("t", "o", "h", "l", "c", "v")
 
 
@@ -36,20 +38,24 @@ class FinnhubHistory:
 
     name = NAME
     root = ROOT
-    longest = timedelta(days=30)
     rate = 1.0
+
+    def __init__(self, interval: str = "1m") -> None:
+        if interval not in _HISTORY:
+            raise BadValue("interval", interval, f"one that Finnhub's history has: {', '.join(_HISTORY)}")
+        self._word, self._seconds, self.longest = _HISTORY[interval]
 
     def call(self, root: str, account: Account, instrument: Instrument, first: int, last: int) -> Call:
         """What asks for the minutes that start in [first, last], ns UTC. Raises BadValue: it has no symbol."""
         symbol = instrument.tokens.get(NAME)
         if symbol is None:
             raise BadValue("symbol", instrument.symbol, "one that Finnhub has a symbol for")
-        asked = {"symbol": symbol, "resolution": "1", "from": first // SECOND, "to": last // SECOND}
+        asked = {"symbol": symbol, "resolution": self._word, "from": first // SECOND, "to": last // SECOND}
         return Call(f"{root}/stock/candle?{urlencode(asked)}", {"X-Finnhub-Token": account.api_key.get_secret_value()})
 
     def read(self, body: bytes, content_type: str, status: int, instrument: int) -> Candles:
         """The minutes of an answer, (n,). Raises as `candles` does."""
-        return candles(body, instrument, 60)
+        return candles(body, instrument, self._seconds)
 
 
 def envelope(body: bytes) -> dict[str, Any]:
@@ -97,6 +103,8 @@ def candles(body: bytes, instrument: int, interval: int) -> Candles:
         except (ValueError, TypeError, ArithmeticError, BourseError) as e:
             wrong.append(f"candle {number}: {e}")
     read = np.array(rows, CANDLE)
+    if interval == DAILY:  # at midnight, of UTC or of New York: its date is that of UTC
+        read["session"] = read["start"] // DAY
     if wrong:
         raise BadPayload(NAME, body, f"{len(wrong)} bad candles; {wrong[0]}", read)
     return read

@@ -79,6 +79,10 @@ class FlatTradeHistory:
     longest = timedelta(days=7)
     rate = DATA_A_MINUTE / 60
 
+    def __init__(self, interval: str = "1m") -> None:
+        if interval != "1m":
+            raise BadValue("interval", interval, "1m: no daily candles of FlatTrade's are read here")
+
     def call(self, root: str, account: Account, instrument: Instrument, first: int, last: int) -> Call:
         """What asks for the minutes that start in [first, last], ns UTC. Raises BadValue: it has no token of ours."""
         token = instrument.tokens.get(NAME)

@@ -41,6 +41,7 @@ CSV_COLUMNS = (
     "lot_size", "instrument_type", "segment", "exchange",
 )  # fmt: skip
 
+_HISTORY = {"1m": ("minute", timedelta(days=60)), "1d": ("day", timedelta(days=2000))}
 _MOMENT = "%Y-%m-%d %H:%M:%S"
 _PERSON = {"TokenException", "UserException", "TwoFAException", "PermissionException"}
 _REFUSALS = {"InputException", "OrderException", "MarginException", "HoldingException"}
@@ -63,13 +64,19 @@ class Contract(Record):
 
 class KiteHistory:
     """Satisfies `HistoryCodec`. Source: Kite Connect v3, /historical/, and /exceptions/ "API rate limit": 3 a second;
-    at most 60 days of minutes at once. We stay a little below: what leaves us evenly may arrive in a bunch.
+    at most 60 days of minutes at once, 2000 of days. We stay a little below: what leaves us evenly may arrive in a
+    bunch.
     """
 
     name = NAME
     root = ROOT
-    longest = timedelta(days=60)
     rate = 2.8
+
+    def __init__(self, interval: str = "1m") -> None:
+        if interval not in _HISTORY:
+            raise BadValue("interval", interval, f"one that Kite's history has: {', '.join(_HISTORY)}")
+        self._word, self.longest = _HISTORY[interval]
+        self._seconds = INTERVALS[interval]
 
     def call(self, root: str, account: Account, instrument: Instrument, first: int, last: int) -> Call:
         """What asks for the minutes that start in [first, last], ns UTC. Raises BadValue: it has no token of Kite's."""
@@ -78,11 +85,11 @@ class KiteHistory:
             raise BadValue("symbol", instrument.symbol, "an instrument of Kite's list")
         span = {name: instant(at).astimezone(IST).strftime(_MOMENT) for name, at in (("from", first), ("to", last))}
         ours = headers(account.api_key.get_secret_value(), account.access_token.get_secret_value())
-        return Call(f"{root}/instruments/historical/{token}/minute?{urlencode(span)}", ours)
+        return Call(f"{root}/instruments/historical/{token}/{self._word}?{urlencode(span)}", ours)
 
     def read(self, body: bytes, content_type: str, status: int, instrument: int) -> Candles:
         """The candles of an answer, (n,). Raises as `candles`."""
-        return candles(body, instrument, INTERVALS["1m"], content_type)
+        return candles(body, instrument, self._seconds, content_type)
 
 
 def headers(api_key: str, access_token: str) -> dict[str, str]:

@@ -61,6 +61,7 @@ MASTER_FIELDS = (
     "token", "symbol", "name", "expiry", "strike", "lotsize", "instrumenttype", "exch_seg", "tick_size",
 )  # fmt: skip
 
+_HISTORY = {"1m": (60, timedelta(days=2)), "1d": (86400, timedelta(days=CANDLES))}
 _WORDS = {"true": True, "success": True, "false": False, "error": False}
 _NUMBERS = {name: number for number, name in EXCHANGES.items()}
 _CURRENCY = {"OPTCUR", "FUTCUR", "OPTIRC", "FUTIRC"}
@@ -78,8 +79,12 @@ class MStockHistory:
 
     name = NAME
     root = ROOT
-    longest = timedelta(days=2)
     rate = 0.95 * DATA_A_SECOND
+
+    def __init__(self, interval: str = "1m") -> None:
+        if interval not in _HISTORY:
+            raise BadValue("interval", interval, f"one that mStock's history has: {', '.join(_HISTORY)}")
+        self._seconds, self.longest = _HISTORY[interval]
 
     def call(self, root: str, account: Account, instrument: Instrument, first: int, last: int) -> Call:
         """What asks for the minutes that start in [first, last], ns UTC. Raises BadValue: it has no token of ours."""
@@ -87,12 +92,12 @@ class MStockHistory:
         if token is None:
             raise BadValue("symbol", instrument.symbol, "an instrument of mStock's scrip master")
         ours = headers(account.api_key.get_secret_value(), account.access_token.get_secret_value())
-        asked = candles_body(str(token), 60, instant(first), instant(last))
+        asked = candles_body(str(token), self._seconds, instant(first), instant(last))
         return Call(f"{root}{HISTORICAL}", ours, "POST", json=asked)
 
     def read(self, body: bytes, content_type: str, status: int, instrument: int) -> Candles:
         """The candles of an answer, (n,). Raises as `candles`."""
-        return candles(body, instrument, 60, status)
+        return candles(body, instrument, self._seconds, status)
 
 
 class Contract(Record):

@@ -32,14 +32,20 @@ REMEDY = "put a key of a plan that has this in BOURSE_POLYGON_API_KEY"
 MOST = 50_000
 """Rows in one answer."""
 
+_HISTORY = {"1m": ("minute", 60, timedelta(days=30)), "1d": ("day", 86400, timedelta(days=5000))}
+
 
 class PolygonHistory:
     """Satisfies `HistoryCodec`. Source: the free plan's 5 requests a minute."""
 
     name = NAME
     root = ROOT
-    longest = timedelta(days=30)
     rate = 5 / 60
+
+    def __init__(self, interval: str = "1m") -> None:
+        if interval not in _HISTORY:
+            raise BadValue("interval", interval, f"one that Polygon's history has: {', '.join(_HISTORY)}")
+        self._word, self._seconds, self.longest = _HISTORY[interval]
 
     def call(self, root: str, account: Account, instrument: Instrument, first: int, last: int) -> Call:
         """What asks for the minutes that start in [first, last], ns UTC. Raises BadValue: it has no ticker."""
@@ -47,12 +53,13 @@ class PolygonHistory:
         if ticker is None:
             raise BadValue("symbol", instrument.symbol, "one that Polygon has a ticker for")
         span = f"{first // 1_000_000}/{last // 1_000_000}"
-        url = f"{root}/v2/aggs/ticker/{quote(str(ticker))}/range/1/minute/{span}?adjusted=false&sort=asc&limit={MOST}"
+        asked = f"{quote(str(ticker))}/range/1/{self._word}/{span}"
+        url = f"{root}/v2/aggs/ticker/{asked}?adjusted=false&sort=asc&limit={MOST}"
         return Call(url, {"Authorization": f"Bearer {account.api_key.get_secret_value()}".strip()})
 
     def read(self, body: bytes, content_type: str, status: int, instrument: int) -> Candles:
         """The minutes of an answer, (n,). Raises as `candles` does."""
-        return candles(body, instrument, 60)
+        return candles(body, instrument, self._seconds)
 
 
 def envelope(body: bytes) -> dict[str, Any]:

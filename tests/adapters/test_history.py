@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 from pydantic import SecretStr
 
-from adapters.budget import Budget
+from adapters.budget import Budget, Turns
 from adapters.exchange import Exchange
 from adapters.history import TRIES, History
 from adapters.redis_line import RedisLine
@@ -161,6 +161,22 @@ def test_budgets_of_two_names_do_not_wait_for_each_other(redis: RedisServer) -> 
         Budget(redis.url, name, 0.01, wait=waits).take()
 
     assert waits == []
+
+
+def test_turns_of_one_process_are_as_far_apart_as_the_rate_says() -> None:
+    now, waits = [0.0], Waits()
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        now[0] += seconds
+
+    turns = Turns(0.5, wait, lambda: now[0])
+    for _ in range(3):
+        turns.take()
+    turns.pause(60.0)
+    turns.take()
+
+    assert waits == [2.0, 2.0, 60.0]
 
 
 def test_a_pause_holds_for_all_and_is_never_endless(redis: RedisServer) -> None:

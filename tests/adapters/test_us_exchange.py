@@ -17,7 +17,7 @@ from adapters.fetching import get
 from market.codecs import Account, Event, Refused, TapeClock, TapeEnd, TickCodec, resume
 from market.fold import CandleBuilder
 from market.generator import generate
-from market.sessions import Session, Sessions, session
+from market.sessions import MINUTE, NEW_YORK, Session, Sessions, at, day_number, session
 from market.tape import BAR, Tape
 from market.ticks import NO_TICKS, FeedState, Ticks, mark
 from market.universes import US20
@@ -136,6 +136,31 @@ def test_a_second_socket_of_a_key_pushes_out_the_first(dialect: str) -> None:
                 return message.type
 
     assert asyncio.run(story()) in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.CLOSING)
+
+
+@pytest.mark.parametrize("history", [PolygonHistory("1d"), FinnhubHistory("1d")], ids=lambda h: h.name)
+def test_history_has_days_as_well(history: PolygonHistory | FinnhubHistory) -> None:
+    opens = at(SHORT.date, time(9, 30), NEW_YORK)
+    tape = generate(
+        US20, Session(date=SHORT.date, preopen=opens, open=opens, close=opens + 10 * MINUTE, exchange="NASDAQ"), 7
+    )
+    root = {"polygon": "", "finnhub": "/api/v1"}[history.name]
+    midnight = at(SHORT.date, time(0), NEW_YORK)
+
+    async def story() -> np.ndarray:
+        async with running(history.name, tape, hold=True) as url:
+            await listen(CODECS[history.name](TICKERS), url, ACCOUNT, first=-1)
+            call = history.call(url + root, ACCOUNT, INSTRUMENTS[3], midnight, midnight)
+            body, kind = await asyncio.to_thread(get, call.url, call.headers)
+            return history.read(body, kind, 200, 3)
+
+    rows = asyncio.run(story())
+
+    bars = tape.bars[tape.bars["instrument"] == 3]
+    assert rows["session"].tolist() == [day_number(SHORT.date)]
+    assert rows["interval"].tolist() == [86_400]
+    assert rows["open"].tolist() == [bars["open"][0]] and rows["close"].tolist() == [bars["close"][-1]]
+    assert rows["high"].tolist() == [bars["high"].max()] and rows["volume"].tolist() == [bars["volume"].sum()]
 
 
 @pytest.mark.parametrize("history", [PolygonHistory(), FinnhubHistory()], ids=lambda h: h.name)

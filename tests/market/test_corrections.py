@@ -267,3 +267,24 @@ def test_a_proposal_that_changes_nothing_makes_no_revision() -> None:
 
     assert len(revised(known, known)) == 0
     assert revised(candle(DAY.open, 101), known)["revision"].tolist() == [3]
+
+
+def test_a_quiet_minute_behind_an_imported_one_carries_that_ones_price() -> None:
+    known = np.zeros(DAY.minutes, CANDLE)
+    known["instrument"], known["interval"], known["session"] = 3, 60, day_number(DAY.date)
+    known["start"], known["provenance"] = DAY.open + np.arange(DAY.minutes) * MINUTE, Provenance.LIVE
+    for name in ("open", "high", "low", "close"):
+        known[name] = 1_000_000
+    known["volume"], known["trades"], known["completeness"] = 5, 2, 1.0
+    known["provenance"][3], known["trades"][3] = Provenance.IMPORTED, UNKNOWN
+    known["trades"][4], known["volume"][4] = 0, 0
+    repaired = known[2:3].copy()
+    repaired["provenance"], repaired["revision"] = Provenance.REPAIRED, PROPOSED
+    for name in ("open", "high", "low", "close"):
+        repaired[name] = 1_100_000
+
+    [patch], refused = patches(repaired, known, CALENDAR, DAY.close)
+
+    assert refused == 0
+    assert np.flatnonzero(patch.changed[0]).tolist() == [2]
+    assert patch.rows["close"][0, 2:5].tolist() == [1_100_000, 1_000_000, 1_000_000]

@@ -58,8 +58,9 @@ def test_a_whole_daily_candle_settles_its_session_and_only_that() -> None:
     assert (one.counts()["complete"], one.counts()["halted"]) == (1, 1)
 
 
-def test_an_official_candle_says_nothing_about_ours() -> None:
-    one = survey(daily(0, provenance=Provenance.OFFICIAL))
+@pytest.mark.parametrize("provenance", [Provenance.OFFICIAL, Provenance.IMPORTED])
+def test_a_day_that_was_not_made_of_minutes_says_nothing_about_them(provenance: Provenance) -> None:
+    one = survey(daily(0, provenance=provenance))
 
     assert len(list(one.open())) == 2
 
@@ -87,6 +88,13 @@ def test_a_session_without_a_trade_is_halted_and_one_without_rows_not_listed() -
     one = look(minutes(0, trades=0))
 
     assert one.counts() == {"complete": 0, "gap": 0, "halted": 1, "not listed": 1, "holiday": 0}
+    assert one.covered == 1.0
+
+
+def test_imported_minutes_that_are_all_there_make_a_session_complete() -> None:
+    one = look(np.concatenate([minutes(k, provenance=Provenance.IMPORTED, trades=UNKNOWN) for k in (0, 1)]))
+
+    assert one.counts()["complete"] == 2
     assert one.covered == 1.0
 
 
