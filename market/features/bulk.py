@@ -18,6 +18,7 @@ from market.features.series import (
     Ints,
     Series,
     bars,
+    days_of,
     hours_of,
     previous_closes,
     reasons,
@@ -51,7 +52,7 @@ def compute(
     series = series_of(minutes[known], factors.of(known) if factors else None)
     if not len(series):
         return out
-    days = series_of(daily, daily_factors)
+    days = days_of(daily, daily_factors)
     old = stale(series["quiet"][None], series["session"][None].astype(np.float64))[0]
     values = _values(series, days, hours)
     groups = np.full(len(series), market.members.group[minutes["instrument"][0]])
@@ -79,7 +80,7 @@ def sums(
     series = series_of(minutes[known], factors.of(known) if factors else None)
     if not len(series):
         return crowd.merged([])
-    previous = previous_closes(series, series_of(daily, daily_factors))
+    previous = previous_closes(series, days_of(daily, daily_factors))
     moved = crowd.returns(series["close"][None], previous[None])[:, 0]
     groups = np.full(len(series), members.group[minutes["instrument"][0]])
     return crowd.grouped(series["start"], groups, series["close"], moved)

@@ -110,7 +110,7 @@ def members_of(instruments: Iterable[Instrument]) -> Members:
 
 
 def returns(close: Floats, previous: Floats) -> Floats:
-    """(horizons, k, rows) returns of series side by side, (k, rows); `previous`: the close before each one's session."""
+    """(horizons, k, rows) returns of series side by side, (k, rows); `previous`: the close before its session."""
     return np.stack([ratio(close, previous) - 1, *(ratio(close, before(close, h)) - 1 for h in HORIZONS)])
 
 

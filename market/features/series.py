@@ -56,7 +56,7 @@ def hours_of(table: Ints) -> Hours:
 
 def reasons(minutes: Candles, place: Ints) -> npt.NDArray[np.uint8]:
     """What keeps each candle from being known, (n,), but for STALE; `place`: its session, -1 for none."""
-    priced = np.logical_and.reduce([minutes[name] > 0 for name in PRICES])
+    priced = has_prices(minutes)
     gap = minutes["provenance"] == Provenance.GAP
     out = np.where(gap, Unknown.GAP, np.where(priced, Unknown.KNOWN, Unknown.NO_PRICE))
     return np.where(place < 0, Unknown.NO_SESSION, out).astype(np.uint8)
@@ -71,6 +71,17 @@ class Factors(NamedTuple):
     def of(self, rows: npt.NDArray[np.generic]) -> Factors:
         """Those of some of the candles."""
         return Factors(self.price[rows], self.volume[rows])
+
+
+def has_prices(candles: Candles) -> npt.NDArray[np.bool_]:
+    """Which candles, (n,), have all their prices, above 0."""
+    return np.asarray(np.logical_and.reduce([candles[name] > 0 for name in PRICES]))
+
+
+def days_of(daily: Candles, factors: Factors | None = None) -> Series:
+    """The series of daily candles, (k,), without those that have no price."""
+    priced = has_prices(daily)
+    return series_of(daily[priced], factors.of(priced) if factors else None)
 
 
 def series_of(candles: Candles, factors: Factors | None = None) -> Series:

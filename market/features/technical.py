@@ -200,14 +200,14 @@ def stochastic(bars: Bars, smooth: Smooth) -> tuple[Floats, ...]:
 def cci(bars: Bars, smooth: Smooth) -> tuple[Floats, ...]:
     """Commodity channel index of 20: (p - mean p) / (0.015 mean |p - mean p|), p = (high + low + close) / 3.
 
-    Unknown where p did not move. Source: Lambert; TA-Lib CCI.
+    Unknown where p did not move. Made of differences from p, as a mean of prices has more rounding than a quiet window
+    has movement. Source: Lambert; TA-Lib CCI.
     """
-    price = (bars.high + bars.low + bars.close) / 3
-    moved = highest(price, 20) - lowest(price, 20) > TIE * bars.close
-    value = np.empty(price.shape)
-    for k in range(len(price)):
-        value[k] = talib.CCI(bars.high[k], bars.low[k], bars.close[k], 20)
-    return (np.where(moved, value, np.nan),)
+    n, price = 20, (bars.high + bars.low + bars.close) / 3
+    behind = [before(price, k) - price for k in range(n)]
+    middle = sum(behind, np.zeros(price.shape)) / n
+    reach = sum((np.abs(line - middle) for line in behind), np.zeros(price.shape)) / n
+    return (ratio(-middle, np.where(reach > TIE * bars.close, 0.015 * reach, np.nan)),)
 
 
 def mfi(bars: Bars, smooth: Smooth) -> tuple[Floats, ...]:

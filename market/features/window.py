@@ -23,6 +23,7 @@ from market.features.series import (
     Factors,
     Ints,
     Series,
+    has_prices,
     hours_of,
     reasons,
     rolled,
@@ -83,7 +84,7 @@ class Window:
             return
         self._newest = max(self._newest, int(minutes["start"].max()))
         for one, candles in _by_instrument(minutes):
-            self._merge(one, self._told(candles))
+            self._merge(one, self._replacing(candles))
         for name in LONGER:
             bucket = self._bucket(self._newest, name)
             self._open[name] = bucket if bucket is not None and self._newest + MINUTE < bucket[1] else None
@@ -124,7 +125,7 @@ class Window:
         candles = newest_revisions(candles[candles["interval"] == INTERVALS["1m"]])
         late = candles["start"] <= self._newest
         for one, corrections in _by_instrument(candles[late]):
-            self._correct(one, self._told(corrections))
+            self._correct(one, self._replacing(corrections))
         fresh = candles[~late]
         made = [self._minute(fresh[fresh["start"] == start]) for start in np.unique(fresh["start"])]
         return np.concatenate(made) if made else np.zeros(0, rows.FEATURE)
@@ -194,12 +195,12 @@ class Window:
         """A session opens: the daily candles before it count now."""
         self._session = session
         due = self._waiting["session"] < session
-        daily, self._waiting = self._waiting[due], self._waiting[~due]
+        daily, self._waiting = self._waiting[due & has_prices(self._waiting)], self._waiting[~due]
         told = self._told(daily)
         who = daily["instrument"].astype(np.int64)
         days, closes = self._last_day
         for day in np.unique(told["session"]):
-            today = np.flatnonzero((told["session"] == day) & np.isfinite(told["close"]))
+            today = np.flatnonzero(told["session"] == day)
             newer = today[told["session"][today] >= days[who[today]]]
             days[who[newer]], closes[who[newer]] = day, told["close"][newer]
             own = today[self._slot[who[today]] >= 0]
@@ -296,7 +297,7 @@ class Window:
         return np.concatenate([now, trend])
 
     def _told(self, candles: Candles) -> Series:
-        """As series rows, adjusted; those without a price, which take one out, have none."""
+        """As series rows, adjusted."""
         factors = None
         if self._factors:
             factors = Factors(np.ones(len(candles)), np.ones(len(candles)))
@@ -305,7 +306,11 @@ class Window:
                     earlier = (candles["instrument"] == one) & (candles["session"] < before)
                     factors.price[earlier] *= price
                     factors.volume[earlier] *= volume
-        told = series_of(candles, factors)
+        return series_of(candles, factors)
+
+    def _replacing(self, candles: Candles) -> Series:
+        """As series rows that take the place of others; the close of those without a price is NaN."""
+        told = self._told(candles)
         told["close"][reasons(candles, self._hours.place(candles["start"])) != Unknown.KNOWN] = np.nan
         return told
 

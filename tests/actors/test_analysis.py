@@ -236,10 +236,8 @@ def test_a_minute_that_was_published_without_a_partition_stays_so(
 def test_a_gap_and_what_is_corrected_later_leave_live_equal_to_bulk(
     server: RedisServer, bus: Bus, raw: RedisLine, lake: Path, played: list[list[Entry]]
 ) -> None:
-    holed = [with_gap(entry) if k == 4 else entry for k, entry in enumerate(played[0])]
-    mended = Entry(holed[6].id + 1, 0, "", -1, entries.encode(repaired(played[0][4])))
-    cut(raw, [holed[:7], played[1]], [7, len(played[1])])
-    put(raw, "candles", 0, [mended, *holed[7:]])
+    logs_of = [mended(played[0]), played[1]]
+    cut(raw, logs_of, [len(log_of) for log_of in logs_of])
 
     analyse_everything(bus, server.url, lake)
 
@@ -252,6 +250,28 @@ def test_a_gap_and_what_is_corrected_later_leave_live_equal_to_bulk(
     assert worst(live[~later], before[~later]) <= 1e-9
     assert worst(live[later], after[later]) <= 1e-9
     assert worst(before[later], after[later]) > 1e-6
+
+
+@pytest.mark.parametrize("kept", [[5, 5], [8, 7], [9, 7], [8, 9]])
+def test_a_restart_among_gaps_and_corrections_gives_the_same_stream(
+    server: RedisServer, bus: Bus, raw: RedisLine, lake: Path, played: list[list[Entry]], kept: list[int]
+) -> None:
+    logs_of = [mended(played[0]), mended(played[1])]
+    cut(raw, logs_of, [len(log_of) for log_of in logs_of])
+    analyse_everything(bus, server.url, lake)
+    undisturbed = stream(bus)
+    cut(raw, logs_of, kept)
+
+    analysis = Analysis(plan(server.url, lake))
+    one = Running(analysis)
+    one.wait(lambda: len(stream(bus)) >= 2 * min(kept[0] - (kept[0] > 7), kept[1] - (kept[1] > 7)))
+    one.stop()
+    for p in range(PARTITIONS):
+        put(raw, "candles", p, logs_of[p][kept[p] :])
+    analyse_everything(bus, server.url, lake)
+
+    assert len(undisturbed) == 2 * SESSION.minutes
+    assert stream(bus) == undisturbed
 
 
 def test_a_bus_that_went_back_is_followed_again(
@@ -317,6 +337,13 @@ def test_archive_carries_the_features_into_the_lake_each_row_once(
     assert (rows["start"].cast("int64").to_numpy() * 1000 == live["start"][order]).all()
     assert np.array_equal(feature_values(rows, NAMES), live["values"][order], equal_nan=True)
     assert set(rows["set"].to_pylist()) == {SET} and rows["run"].null_count == len(rows) == len(live)
+
+
+def mended(log_of: list[Entry]) -> list[Entry]:
+    """A log in which nobody saw the fifth minute, and which puts it right behind the seventh."""
+    holed = [with_gap(entry) if k == 4 else entry for k, entry in enumerate(log_of)]
+    late = Entry(holed[6].id + 1, holed[6].partition, "", -1, entries.encode(repaired(log_of[4])))
+    return [*holed[:7], late, *holed[7:]]
 
 
 def candles_of(rows: list[Entry]) -> Candles:
