@@ -27,7 +27,7 @@ from market.actions import Actions
 from market.adjustment import factors
 from market.candles import Candles
 from market.errors import BadValue, BourseError
-from market.features import FEATURE, MEMORY, NAMES, SET, Market, Members, Unknown
+from market.features import FEATURE, MEMORY, NAMES, SET, Factors, Market, Members, Unknown
 from market.instruments import Instrument
 from market.records import Record
 from market.sessions import MINUTE, Session, Sessions, day_number
@@ -240,7 +240,7 @@ class Work:
         upto = day_number(sessions[-1].date)
         minutes, daily = minutes[minutes["session"] <= upto], daily[daily["session"] < upto]
         of = factors(known, symbol, sessions[-1].open)
-        given = (of.prices(minutes["session"]), of.prices(daily["session"])) if len(of.days) else (None, None)
+        given = [Factors(of.prices(rows["session"]), of.volumes(rows["session"])) for rows in (minutes, daily)]
         rows = make(minutes, daily, table, *given)
         return rows[rows["start"] >= sessions[0].open]
 
