@@ -7,7 +7,7 @@ same functions: `technical` on each timeframe, `anchored` since the open, `crowd
 from market.features.bulk import compute, sums
 from market.features.crowd import SUMS, Market, Members, market_of, members_of, merged
 from market.features.feature import Feature, Unknown
-from market.features.rows import FEATURE, FEATURES, NAMES, PARTS, SET
+from market.features.rows import FEATURE, FEATURES, NAMES, NO_FEATURES, PARTS, SET, FeatureRows, without_market
 from market.features.series import Factors
 from market.features.window import MEMORY, Window
 
@@ -16,11 +16,13 @@ __all__ = [
     "FEATURES",
     "MEMORY",
     "NAMES",
+    "NO_FEATURES",
     "PARTS",
     "SET",
     "SUMS",
     "Factors",
     "Feature",
+    "FeatureRows",
     "Market",
     "Members",
     "Unknown",
@@ -30,4 +32,5 @@ __all__ = [
     "members_of",
     "merged",
     "sums",
+    "without_market",
 ]

@@ -24,6 +24,8 @@ class Unknown(IntEnum):
     """No trade in the last `STALE` live minutes of the session."""
     NO_SESSION = 4
     """The minute lies in no session that is known."""
+    PARTIAL = 5
+    """Part of the market was not there in time: what compares with it is NaN, and only that."""
 
 
 class Feature(Record):

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from market.features import anchored, crowd, technical
-from market.features.feature import TIMEFRAMES, Feature
+from market.features.feature import TIMEFRAMES, Feature, Unknown
 from market.features.moving import Floats
 
 SET = "f1"
@@ -37,6 +37,9 @@ of the candle that was used, `unknown` an `Unknown`, `values` in the order of `F
 
 FeatureRows = npt.NDArray[np.void]
 
+NO_FEATURES: FeatureRows = np.zeros(0, FEATURE)
+NO_FEATURES.setflags(write=False)
+
 _ENDS = np.cumsum([*(len(technical.features(t)) for t in TIMEFRAMES), len(anchored.FEATURES), len(crowd.FEATURES)])
 
 PARTS: dict[str, slice] = {
@@ -53,6 +56,14 @@ _OWN_RETURNS = [
 def own_returns(values: Floats) -> Floats:
     """(horizons, n) of an instrument's values, (features, n): what is compared with the market's."""
     return np.asarray(values[_OWN_RETURNS])
+
+
+def without_market(made: FeatureRows) -> FeatureRows:
+    """Rows, (n,), of a minute of which the whole market is not known; the reason is told where there is no other."""
+    out = made.copy()
+    out["values"][:, PARTS["market"]] = np.nan
+    out["unknown"][made["unknown"] == Unknown.KNOWN] = Unknown.PARTIAL
+    return out
 
 
 def unknown_rows(candles: npt.NDArray[np.void], reasons: npt.NDArray[np.uint8]) -> FeatureRows:
