@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 
 from market.candles import INTERVALS, Candles, newest_revisions
+from market.errors import BadValue
 from market.features import anchored, crowd, rows, technical
 from market.features.anchored import Day
 from market.features.feature import TIMEFRAMES, Unknown
@@ -42,7 +43,8 @@ def compute(
     `minutes`: its 1 m candles and `daily` its 1 d candles, the newest revision of each counts; `market`: of the same
     minutes; `sessions`: `Sessions.table()`; `factors`, `daily_factors`: one for each of the rows given, by which splits
     and the like are taken out; a constant one changes nothing. Rows that were adjusted and rounded before differ from
-    live ones by the rounding. Of the daily candles a minute sees those of earlier sessions only.
+    live ones by the rounding. Of the daily candles a minute sees those of earlier sessions only. Raises BadValue for
+    candles of several instruments.
     """
     minutes, factors = _in_order(minutes, factors, "1m")
     daily, daily_factors = _in_order(daily, daily_factors, "1d")
@@ -87,7 +89,11 @@ def sums(
 
 
 def _in_order(candles: Candles, factors: Factors | None, interval: str) -> tuple[Candles, Factors | None]:
-    """Those of an interval, each once, by start."""
+    """Those of an interval, each once, by start. Raises BadValue for several instruments or too few factors."""
+    if len(candles) and (candles["instrument"] != candles["instrument"][0]).any():
+        raise BadValue("candles", np.unique(candles["instrument"])[:5].tolist(), "give one instrument at a time")
+    if factors is not None and not len(factors.price) == len(factors.volume) == len(candles):
+        raise BadValue("factors", len(factors.price), f"give one for each of the {len(candles)} candles")
     fits = candles["interval"] == INTERVALS[interval]
     if fits.all() and (len(candles) < 2 or (np.diff(candles["start"]) > 0).all()):
         return candles, factors

@@ -37,13 +37,10 @@ LONGER = ("5m", "15m")
 
 NO_SERIES: Series = np.zeros(0, SERIES)
 
-SESSION = 512
-"""More minutes than a session has, with what breadth needs of the one before."""
-
 MEMORY = {name: technical.memory(name) for name in TIMEFRAMES}
-"""Rows of each timeframe that a window holds. Warmed with as many, its values are those of all history."""
-
-MEMORY["1m"] = max(MEMORY["1m"], SESSION)
+"""Rows of each timeframe that a window holds, and of minutes at least a session with what goes before it. Warmed with
+as many, its values are those of all history.
+"""
 
 
 class Window:
@@ -59,10 +56,12 @@ class Window:
         self._slot = np.full(everyone, -1, np.int64)
         self._slot[self._mine] = np.arange(count)
         self._hours = hours_of(sessions)
-        self._minutes = Ring(count, MEMORY["1m"])
+        longest = int((self._hours.closes - self._hours.opens).max(initial=0)) // MINUTE
+        self._span = longest + crowd.MEMORY
+        self._minutes = Ring(count, max(MEMORY["1m"], self._span))
         self._longer = {name: Ring(count, MEMORY[name]) for name in LONGER}
         self._days = Ring(count, MEMORY["1d"])
-        self._closes = Ring(everyone, SESSION, ("start", "session", "close", "revision"))
+        self._closes = Ring(everyone, self._span, ("start", "session", "close", "revision"))
         self._last_day = np.full(everyone, -1, np.int64), np.full(everyone, np.nan)
         self._waiting = NO_CANDLES
         self._open: dict[str, tuple[int, int] | None] = dict.fromkeys(LONGER)
@@ -73,13 +72,19 @@ class Window:
         self._session = -1
         self.outdated: set[int] = set()
         """Instruments corrected further back than is remembered here: `forget` and `warm` them again."""
+        self.corrected = 0
+        """Rows of minutes that were here before."""
+        self.foreign = 0
+        """Rows of instruments that are not of the universe, left out."""
 
     def warm(self, minutes: Candles, daily: Candles) -> None:
         """Take in history, 1 m and 1 d `CANDLE` rows of all instruments in any order; again for more of it, oldest
         first. Factors are to be told before.
         """
-        self._wait(daily)
+        self._wait(self._ours(daily))
+        minutes = self._ours(minutes)
         minutes = newest_revisions(minutes[minutes["interval"] == INTERVALS["1m"]])
+        minutes = minutes[self._hours.place(minutes["start"]) >= 0]
         if not len(minutes):
             return
         self._newest = max(self._newest, int(minutes["start"].max()))
@@ -87,7 +92,7 @@ class Window:
             self._merge(one, self._replacing(candles))
         for name in LONGER:
             bucket = self._bucket(self._newest, name)
-            self._open[name] = bucket if bucket is not None and self._newest + MINUTE < bucket[1] else None
+            self._open[name] = bucket if self._newest + MINUTE < bucket[1] else None
 
     def adjust(self, instrument: int, price: float, before: int, volume: float | None = None) -> None:
         """Multiply an instrument's prices of sessions before this one, days since 1970-01-01, by `price` and its
@@ -119,16 +124,23 @@ class Window:
         """Take in the `CANDLE` rows of a closed minute, of all instruments; return the `FEATURE` rows of mine, (k,).
 
         Longer intervals are made here and left out, but for 1 d, which counts from the next session on. A row of a
-        minute that was here before is a correction, if its revision is not lower: it changes what comes after it.
+        minute that was here before is a correction, if its revision is not lower: it changes what comes after it. One
+        outside of every session is unknown and changes nothing.
         """
+        candles = self._ours(candles)
         self._wait(candles[candles["interval"] == INTERVALS["1d"]])
         candles = newest_revisions(candles[candles["interval"] == INTERVALS["1m"]])
+        outside = self._hours.place(candles["start"]) < 0
+        mine = candles[outside & (self._slot[candles["instrument"]] >= 0)]
+        made = [rows.unknown_rows(mine, np.full(len(mine), Unknown.NO_SESSION, np.uint8))]
+        candles = candles[~outside]
         late = candles["start"] <= self._newest
+        self.corrected += int(np.count_nonzero(late))
         for one, corrections in _by_instrument(candles[late]):
             self._correct(one, self._replacing(corrections))
         fresh = candles[~late]
-        made = [self._minute(fresh[fresh["start"] == start]) for start in np.unique(fresh["start"])]
-        return np.concatenate(made) if made else np.zeros(0, rows.FEATURE)
+        made += [self._minute(fresh[fresh["start"] == start]) for start in np.unique(fresh["start"])]
+        return np.concatenate(made)
 
     def _minute(self, candles: Candles) -> rows.FeatureRows:
         """The rows of one minute that is newer than all before."""
@@ -136,7 +148,7 @@ class Window:
         place = int(self._hours.place(candles["start"][:1])[0])
         why = reasons(candles, np.full(len(candles), place))
         self._newest = start
-        if place >= 0 and self._session != self._hours.day[place]:
+        if self._session != self._hours.day[place]:
             self._begin(int(self._hours.day[place]))
         told = self._told(candles[why == Unknown.KNOWN])
         who = candles["instrument"][why == Unknown.KNOWN].astype(np.int64)
@@ -164,10 +176,9 @@ class Window:
         self._closes.append(who, told)
         self._minutes.append(self._slot[who[own]], told[own])
         for name, bucket in buckets.items():
-            if bucket is not None:
-                self._open[name] = bucket
-                if start + MINUTE >= bucket[1]:
-                    self._close(name)
+            self._open[name] = bucket
+            if start + MINUTE >= bucket[1]:
+                self._close(name)
 
     def _close(self, name: str) -> None:
         """Make the longer candles of the open bucket, of those instruments that have a minute in it."""
@@ -217,7 +228,7 @@ class Window:
         slot = int(self._slot[one])
         if slot >= 0 and self._minutes.full(slot):
             first = self._bucket(int(self._minutes.tail("start", self._minutes.keep)[slot, 0]), LONGER[-1])
-            held = told["start"] >= (first[1] if first else 0)
+            held = told["start"] >= first[1]
             if not held.all():
                 self.outdated.add(one)
             told = told[held]
@@ -266,17 +277,17 @@ class Window:
 
     def _previous(self) -> Floats:
         """Every instrument's close before this session, (everyone,)."""
-        session = self._closes.tail("session", SESSION)
+        session = self._closes.tail("session", self._span)
         earlier = (session >= 0) & (session < self._session)
-        at = SESSION - 1 - earlier[:, ::-1].argmax(axis=1)
+        at = self._span - 1 - earlier[:, ::-1].argmax(axis=1)
         each = np.arange(len(session))
         day, close = self._last_day
         by_minute = np.where(earlier.any(axis=1), session[each, at], -1)
-        known = np.where(day >= by_minute, close, self._closes.tail("close", SESSION)[each, at])
+        known = np.where(day >= by_minute, close, self._closes.tail("close", self._span)[each, at])
         return np.where((day >= 0) | (by_minute >= 0), known, np.nan)
 
     def _anchored(self, place: int, previous: Floats) -> Floats:
-        session = self._minutes.tail("session", SESSION)
+        session = self._minutes.tail("session", self._span)
         count = (session == self._session).sum(axis=1)
         width = max(int(count.max()), 1)
         start = (self._minutes.tail("start", width) - self._hours.opens[place]).astype(np.float64)
@@ -319,11 +330,15 @@ class Window:
             daily = daily[daily["interval"] == INTERVALS["1d"]]
             self._waiting = newest_revisions(np.concatenate([self._waiting, daily]))
 
-    def _bucket(self, start: int, name: str) -> tuple[int, int] | None:
-        """Begin and end of the longer candle that holds a minute, ns UTC; None outside of sessions."""
+    def _ours(self, candles: Candles) -> Candles:
+        ours = (candles["instrument"] >= 0) & (candles["instrument"] < len(self._slot))
+        self.foreign += int(len(ours) - np.count_nonzero(ours))
+        kept: Candles = candles[ours]
+        return kept
+
+    def _bucket(self, start: int, name: str) -> tuple[int, int]:
+        """Begin and end of the longer candle that holds a minute of a session, ns UTC."""
         place = int(self._hours.place(np.array([start]))[0])
-        if place < 0:
-            return None
         step, opens = TIMEFRAMES[name] * SECOND, int(self._hours.opens[place])
         begin = opens + (start - opens) // step * step
         return begin, min(begin + step, int(self._hours.closes[place]))
