@@ -17,6 +17,7 @@ from adapters.series import SeriesForm
 from adapters.sheets import Sheet, opened, surveyed, zone_named
 from cluster.calendars import calendar
 from cluster.console import progress
+from cluster.cores import cores
 from cluster.settings import Settings
 from market.errors import BadValue
 from market.holidays import INDIA

@@ -12,6 +12,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "repair": ("repair", "--session", SESSION),
     "reconcile": ("reconcile", "--session", SESSION),
     "compact": ("compact", "--session", SESSION),
+    "features": ("features", "--from", SESSION, "--to", SESSION),
     "retain": ("lake", "retain", "--session", SESSION),
 }
 """The words behind `bourse`; SESSION stands for the session the run belongs to."""

@@ -39,7 +39,7 @@ def blocks(language: str) -> list[str]:
 
 
 COMMANDS = sorted({line for block in blocks("sh") for line in block.splitlines() if line.strip()})
-BY_THEMSELVES = "actions|check|compact|coverage|doctor|import|indicators|instruments|lake|login|replay|sessions|sql"
+BY_THEMSELVES = "actions|check|compact|coverage|doctor|features|import|indicators|instruments|lake|login|replay|sessions|sql"
 ALONE = {c for c in COMMANDS if re.match(rf"\.venv/bin/bourse ({BY_THEMSELVES})\b", c)}
 WITH_AN_INSTANCE = "backfill|alerts|status|timetable|watch|down|feed|repair|reconcile"
 RUNNING = {c for c in COMMANDS if re.match(rf"(curl -s |\.venv/bin/bourse ({WITH_AN_INSTANCE})\b)", c)}
@@ -103,7 +103,7 @@ def test_every_command_of_the_docs_is_known_here() -> None:
 
 @pytest.mark.parametrize("command", sorted(c for c in ALONE if "replay" not in c))
 def test_a_command_that_needs_nothing_running_works(command: str, folder: Path) -> None:
-    if re.match(r"\S+ (lake|sql)\b", command):
+    if re.match(r"\S+ (features|lake|sql)\b", command):
         lake_of(folder)
 
     done = run(command, folder)
