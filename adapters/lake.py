@@ -219,7 +219,7 @@ class Lake:
         with self._lock, self._trouble(table):
             version = self._commit(table, cursors, write)
             if table == "candles" and version is not None and version % COMPACTED_COMMITS == 0:
-                self._tidy(self._tables[table], rows)
+                self._tidy(self._tables[table][0], rows)
         return version
 
     def stage(self, table: str, rows: pa.Table) -> Staged:
