@@ -216,9 +216,13 @@ class Analysis:
                 if entry.id > part.read[entry.partition]:
                     part.closings.add(entry.partition, entry.id, rows)
                     part.read[entry.partition] = entry.id
+        made: list[FeatureRows] = []
         for number in self._parts:
             while outputs := self._work(self._parts[number]):
                 self._publish(self._parts[number], outputs, came)
+                made += [rows for _, rows in outputs]
+        if made:
+            self._show(np.concatenate(made))  # when everything is on the bus: nobody waits for it
         if began - self._renewed > self._plan.lease_seconds / 3:
             self._renew()
         if began - self._counted > SHOWN_SECONDS:
@@ -288,8 +292,6 @@ class Analysis:
                 self._working.append((now - came) * 1000)
                 self._close_ms.observe(self._closing[-1], tags=self._tags)
         part.done = outputs[-1][0]
-        if told:
-            self._show(np.concatenate([rows for _, rows in told]))
 
     def _show(self, rows: FeatureRows) -> None:
         """The read model's latest rows; one of an older minute than is shown there stays out."""
