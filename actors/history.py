@@ -12,7 +12,8 @@ from pydantic import Field
 from actors.plans import AnalysisPlan
 from adapters.actions import known
 from adapters.bus import Bus, EntryId
-from adapters.lake import Lake, candle_rows
+from adapters.lake import Lake
+from adapters.past import Past
 from market.adjustment import factors
 from market.candles import NO_CANDLES, Candles
 from market.closings import MINUTES
@@ -136,8 +137,8 @@ class History:
         return [symbol for symbol, one in self._ids.items() if self._home[one] == partition]
 
     def _read(self, basis: Basis, symbols: Collection[str], interval: str, first: date, last: date) -> Candles:
-        table = self._lake.read_candles(symbols, interval, first, last, version=basis.version)
-        return candle_rows(table, self._ids)
+        past = Past(self._lake, basis.version, self._ids, known(self._lake).names)
+        return (past.days if interval == "1d" else past.minutes)(symbols, first, last)
 
     def _basis(self, upto: Mapping[str, int], session: int) -> Basis:
         apps = [self._app(p) for p in self._partitions]

@@ -5,7 +5,7 @@ A day's candle is the exchange's own where there is one, else ours; a minute is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import date
 
 import numpy as np
@@ -22,14 +22,14 @@ class Past:
     def __init__(self, lake: Lake, version: int | None, ids: Mapping[str, int], names: Names) -> None:
         self._lake, self._version, self._ids, self._names = lake, version, ids, names
 
-    def minutes(self, symbols: list[str], first: date, last: date) -> Candles:
+    def minutes(self, symbols: Collection[str], first: date, last: date) -> Candles:
         """The newest revisions of the 1 m candles of sessions `first` to `last`, both inclusive, (n,).
 
         Ordered by instrument and start. Raises LineDown, StoreRefused, BadValue (the version is gone).
         """
         return self._rows(self._lake.read_candles(self._called(symbols), "1m", first, last, version=self._version))
 
-    def days(self, symbols: list[str], first: date, last: date) -> Candles:
+    def days(self, symbols: Collection[str], first: date, last: date) -> Candles:
         """The 1 d candles, (n,), one a session. As `minutes`."""
         called = self._called(symbols)
         official = self._rows(self._lake.read_official(called, first, last, version=self._version))
@@ -41,7 +41,7 @@ class Past:
         rows["interval"] = INTERVALS["1d"]
         return rows
 
-    def _called(self, symbols: list[str]) -> list[str]:
+    def _called(self, symbols: Collection[str]) -> list[str]:
         return sorted({name for symbol in symbols for name in self._names.called(symbol)})
 
     def _rows(self, table: pa.Table) -> Candles:

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from adapters.actions import known
 from adapters.lake import Lake, candle_rows, feature_values
+from adapters.past import Past
 from market.adjustment import Factors as Splits
 from market.adjustment import factors
 from market.candles import INTERVALS, Candles, newest_revisions
@@ -117,8 +118,10 @@ def _candles(lake: Lake, instruments: Sequence[Instrument], sessions: Sequence[S
     table = lake.dataset("candles").to_table(
         filter=(pc.field("session") >= first) & (pc.field("session") <= day) & (pc.field("provenance") != "OFFICIAL")
     )
-    rows = candle_rows(table, {i.symbol: i.id for i in instruments})
-    return rows[np.isin(rows["interval"], (INTERVALS["1m"], INTERVALS["1d"]))]
+    ids = {i.symbol: i.id for i in instruments}
+    rows = candle_rows(table, ids)
+    days = Past(lake, None, ids, known(lake).names).days(list(ids), first, day - timedelta(days=1))
+    return np.concatenate([rows[rows["interval"] == INTERVALS["1m"]], days])
 
 
 def _first_revisions(candles: Candles) -> Candles:
