@@ -84,7 +84,8 @@ def has_prices(candles: Candles) -> npt.NDArray[np.bool_]:
 def days_of(daily: Candles, factors: Factors | None = None) -> Series:
     """Daily candles with prices as series rows, (n,), whose `start` is their session.
 
-    A session has one, whoever made it: one made of minutes counts before the exchange's own, which differs in the closing price and comes later.
+    A session has one, whoever made it: one made of minutes counts before the exchange's own, which differs in the
+    closing price and comes later.
     """
     out = series_of(daily, factors)
     out["start"] = out["session"]
