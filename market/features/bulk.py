@@ -20,7 +20,9 @@ from market.features.series import (
     Series,
     bars,
     days_of,
+    has_prices,
     hours_of,
+    newest_of,
     previous_closes,
     reasons,
     rolled,
@@ -47,14 +49,13 @@ def compute(
     candles of several instruments.
     """
     minutes, factors = _in_order(minutes, factors, "1m")
-    daily, daily_factors = _in_order(daily, daily_factors, "1d")
     hours = hours_of(sessions)
     out = rows.unknown_rows(minutes, reasons(minutes, hours.place(minutes["start"])))
     known = out["unknown"] == Unknown.KNOWN
     series = series_of(minutes[known], factors.of(known) if factors else None)
     if not len(series):
         return out
-    days = days_of(daily, daily_factors)
+    days = _days(daily, daily_factors)
     old = stale(series["quiet"][None], series["session"][None].astype(np.float64))[0]
     values = _values(series, days, hours)
     groups = np.full(len(series), market.members.group[minutes["instrument"][0]])
@@ -77,15 +78,22 @@ def sums(
     of `compute`.
     """
     minutes, factors = _in_order(minutes, factors, "1m")
-    daily, daily_factors = _in_order(daily, daily_factors, "1d")
     known = reasons(minutes, hours_of(sessions).place(minutes["start"])) == Unknown.KNOWN
     series = series_of(minutes[known], factors.of(known) if factors else None)
     if not len(series):
         return crowd.merged([])
-    previous = previous_closes(series, days_of(daily, daily_factors))
+    previous = previous_closes(series, _days(daily, daily_factors))
     moved = crowd.returns(series["close"][None], previous[None])[:, 0]
     groups = np.full(len(series), members.group[minutes["instrument"][0]])
     return crowd.grouped(series["start"], groups, series["close"], moved)
+
+
+def _days(daily: Candles, factors: Factors | None) -> Series:
+    """The daily candles by session, each once."""
+    daily, factors = _in_order(daily, factors, "1d")
+    priced = has_prices(daily)
+    days = days_of(daily[priced], factors.of(priced) if factors else None)
+    return newest_of(days[:0], days)
 
 
 def _in_order(candles: Candles, factors: Factors | None, interval: str) -> tuple[Candles, Factors | None]:

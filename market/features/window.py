@@ -23,8 +23,10 @@ from market.features.series import (
     Factors,
     Ints,
     Series,
+    days_of,
     has_prices,
     hours_of,
+    newest_of,
     reasons,
     rolled,
     series_of,
@@ -62,7 +64,7 @@ class Window:
         self._longer = {name: Ring(count, MEMORY[name]) for name in LONGER}
         self._days = Ring(count, MEMORY["1d"])
         self._closes = Ring(everyone, self._span, ("start", "session", "close", "revision"))
-        self._last_day = np.full(everyone, -1, np.int64), np.full(everyone, np.nan)
+        self._last_day = np.full(everyone, -1, np.int64), np.full(everyone, np.nan), np.zeros(everyone)
         self._waiting = NO_CANDLES
         self._open: dict[str, tuple[int, int] | None] = dict.fromkeys(LONGER)
         self._values: dict[str, Floats] = {}
@@ -207,19 +209,24 @@ class Window:
         self._session = session
         due = self._waiting["session"] < session
         daily, self._waiting = self._waiting[due & has_prices(self._waiting)], self._waiting[~due]
-        told = self._told(daily)
-        who = daily["instrument"].astype(np.int64)
-        days, closes = self._last_day
+        told = days_of(daily, self._factors_of(daily))
+        order = np.lexsort((told["revision"], told["session"], daily["instrument"]))
+        told, who = told[order], daily["instrument"][order].astype(np.int64)
+        once = np.append((np.diff(who) != 0) | (np.diff(told["session"]) != 0), True)[: len(who)]
+        told, who = told[once], who[once]
+        days, closes, revisions = self._last_day
         for day in np.unique(told["session"]):
             today = np.flatnonzero(told["session"] == day)
-            newer = today[told["session"][today] >= days[who[today]]]
-            days[who[newer]], closes[who[newer]] = day, told["close"][newer]
+            at, revision = who[today], told["revision"][today]
+            newer = (days[at] < day) | ((days[at] == day) & (revision >= revisions[at]))
+            days[at[newer]], closes[at[newer]] = day, told["close"][today[newer]]
+            revisions[at[newer]] = revision[newer]
             own = today[self._slot[who[today]] >= 0]
             slots = self._slot[who[own]]
             last = self._days.tail("session", 1)[slots, 0]
             self._days.append(slots[last < day], told[own[last < day]])
             for slot, row in zip(slots[last >= day].tolist(), own[last >= day].tolist(), strict=True):
-                self._days.replace(slot, _newest_of(self._days.series(slot), told[row : row + 1]))
+                self._days.replace(slot, newest_of(self._days.series(slot), told[row : row + 1]))
         self._usual = mean(self._days.tail("volume", 20), 20)[:, -1]
         self._values.pop("1d", None)
 
@@ -237,12 +244,12 @@ class Window:
 
     def _merge(self, one: int, told: Series) -> None:
         """Put rows among those of an instrument, and make its longer candles again."""
-        self._closes.replace(one, _newest_of(self._closes.series(one), told))
+        self._closes.replace(one, newest_of(self._closes.series(one), told))
         slot = int(self._slot[one])
         if slot < 0:
             return
         cut = self._minutes.full(slot)
-        series = _newest_of(self._minutes.series(slot), told)
+        series = newest_of(self._minutes.series(slot), told)
         self._minutes.replace(slot, series)
         if not len(series):
             return
@@ -281,7 +288,7 @@ class Window:
         earlier = (session >= 0) & (session < self._session)
         at = self._span - 1 - earlier[:, ::-1].argmax(axis=1)
         each = np.arange(len(session))
-        day, close = self._last_day
+        day, close, _ = self._last_day
         by_minute = np.where(earlier.any(axis=1), session[each, at], -1)
         known = np.where(day >= by_minute, close, self._closes.tail("close", self._span)[each, at])
         return np.where((day >= 0) | (by_minute >= 0), known, np.nan)
@@ -309,15 +316,18 @@ class Window:
 
     def _told(self, candles: Candles) -> Series:
         """As series rows, adjusted."""
-        factors = None
-        if self._factors:
-            factors = Factors(np.ones(len(candles)), np.ones(len(candles)))
-            for one in np.intersect1d(candles["instrument"], list(self._factors)).tolist():
-                for before, price, volume in self._factors[one]:
-                    earlier = (candles["instrument"] == one) & (candles["session"] < before)
-                    factors.price[earlier] *= price
-                    factors.volume[earlier] *= volume
-        return series_of(candles, factors)
+        return series_of(candles, self._factors_of(candles))
+
+    def _factors_of(self, candles: Candles) -> Factors | None:
+        if not self._factors:
+            return None
+        factors = Factors(np.ones(len(candles)), np.ones(len(candles)))
+        for one in np.intersect1d(candles["instrument"], list(self._factors)).tolist():
+            for before, price, volume in self._factors[one]:
+                earlier = (candles["instrument"] == one) & (candles["session"] < before)
+                factors.price[earlier] *= price
+                factors.volume[earlier] *= volume
+        return factors
 
     def _replacing(self, candles: Candles) -> Series:
         """As series rows that take the place of others; the close of those without a price is NaN."""
@@ -342,16 +352,6 @@ class Window:
         step, opens = TIMEFRAMES[name] * SECOND, int(self._hours.opens[place])
         begin = opens + (start - opens) // step * step
         return begin, min(begin + step, int(self._hours.closes[place]))
-
-
-def _newest_of(held: Series, told: Series) -> Series:
-    """The highest revision of each start, of equals the one told; without those that have no price."""
-    both = np.concatenate([held, told])
-    order = np.lexsort((np.arange(len(both)), both["revision"], both["start"]))
-    both = both[order]
-    both = both[np.append(np.diff(both["start"]) > 0, True)] if len(both) else both
-    newest: Series = both[np.isfinite(both["close"])]
-    return newest
 
 
 def _by_instrument(candles: Candles) -> Iterator[tuple[int, Candles]]:

@@ -378,6 +378,21 @@ def test_the_market_of_a_minute_is_the_same_without_the_minutes_after_it():
     assert np.array_equal(same, cut["values"], equal_nan=True)
 
 
+def test_an_official_daily_candle_counts_where_there_is_none_of_minutes():
+    of = days(17, 3, 61)
+    own = of.daily[of.daily["session"] >= of.minutes["session"][0]].copy()
+    own["start"] += 225 * MINUTE
+    own["provenance"], own["close"] = Provenance.LIVE, own["close"] + 5000
+    both = Days(of.minutes, np.concatenate([own, of.daily]), of.table)
+
+    expected = both.bulk()
+
+    alone = Days(of.minutes, np.concatenate([of.daily[of.daily["session"] < own["session"].min()], own]), of.table)
+    assert_equal(expected, alone.bulk())
+    assert_equal(live(both), expected)
+    assert np.nanmax(np.abs(expected["values"] - of.bulk()["values"])) > 0
+
+
 # What is refused
 
 
