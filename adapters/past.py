@@ -1,6 +1,7 @@
 """Past: the candles that features are made of, as one version of the lake has them, under the shares' present symbols.
 
-A day's candle is the exchange's own where there is one, else ours; a minute is ours or an imported one.
+A day's candle is ours, or an imported one, where there is one, else the exchange's own: that one comes in the evening
+or later, and a day that was used may not become another.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class Past:
         official = self._rows(self._lake.read_official(called, first, last, version=self._version))
         ours = self._rows(self._lake.read_candles(called, "1d", first, last, version=self._version))
         rows = np.concatenate([official, ours])
-        rows = rows[np.lexsort((rows["provenance"] != Provenance.OFFICIAL, rows["session"], rows["instrument"]))]
+        rows = rows[np.lexsort((rows["provenance"] == Provenance.OFFICIAL, rows["session"], rows["instrument"]))]
         new = (np.diff(rows["session"]) != 0) | (np.diff(rows["instrument"]) != 0)
         rows = rows[np.append(True, new)] if len(rows) else rows
         rows["interval"] = INTERVALS["1d"]

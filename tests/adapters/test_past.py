@@ -39,9 +39,9 @@ def put(lake: Lake, number: int, *rows: np.ndarray) -> int | None:
     return lake.append("candles", candle_table(np.concatenate(rows), ["NSE:OLD", "NSE:NEW"]), {"test": number})
 
 
-def test_the_exchanges_candle_of_a_day_counts_before_ours(lake: Lake) -> None:
-    official = candle(1, FIRST, 1_000_000, provenance=Provenance.OFFICIAL)
-    put(lake, 1, official, candle(1, FIRST, 1_010_000), candle(1, SECOND, 1_020_000))
+def test_the_exchanges_candle_of_a_day_counts_where_there_is_none_of_ours(lake: Lake) -> None:
+    official = [candle(1, day, 1_000_000, provenance=Provenance.OFFICIAL) for day in (FIRST, SECOND)]
+    put(lake, 1, *official, candle(1, SECOND, 1_020_000))
 
     rows = Past(lake, None, {"NSE:NEW": 7}, NOBODY).days(["NSE:NEW"], FIRST, SECOND)
 
