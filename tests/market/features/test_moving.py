@@ -12,9 +12,7 @@ SERIES = np.random.default_rng(7).normal(100, 5, (3, 137))
 
 
 @pytest.mark.parametrize("n", [1, 2, 5, 20, 136, 137, 138, 500])
-@pytest.mark.parametrize(
-    "name, plain", [("total", np.sum), ("mean", np.mean), ("highest", np.max), ("lowest", np.min)], ids=str
-)
+@pytest.mark.parametrize("name, plain", [("total", np.sum), ("mean", np.mean), ("highest", np.max), ("lowest", np.min)])
 def test_a_moving_window_is_what_numpy_makes_of_each_window(name, plain, n):
     made = getattr(moving, name)(SERIES, n)
 
