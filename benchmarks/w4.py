@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 
 from benchmarks.contestants_w4 import ASKED, talib_calls
+from benchmarks import closes
 from benchmarks.report import Report
 from market.indicators import COLUMNS, computed, studies
 
@@ -42,8 +43,9 @@ CONTESTANTS = Path(__file__).with_name("contestants_w4.py")
 
 
 def run(out: Report) -> None:
-    """The bulk half."""
+    """In bulk, then live."""
     bulk(out)
+    closes.run(out)
 
 
 def bulk(out: Report) -> None:
