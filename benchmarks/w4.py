@@ -22,8 +22,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as parquet
 
-from benchmarks.contestants_w4 import ASKED, talib_calls
 from benchmarks import closes
+from benchmarks.contestants_w4 import ASKED, talib_calls
 from benchmarks.report import Report
 from market.indicators import COLUMNS, computed, studies
 
