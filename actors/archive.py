@@ -188,7 +188,7 @@ class Archive:
         shelf.committed = dict(shelf.cursors)
 
     def _table(self, topic: str, rows: np.ndarray) -> Any:
-        from adapters.lake import candle_table, feature_table, tick_table
+        from adapters.schemas import candle_table, feature_table, tick_table
 
         match topic:
             case "ticks":

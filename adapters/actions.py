@@ -21,7 +21,8 @@ import pyarrow.compute as pc
 import pyarrow.csv as pcsv
 import pyarrow.parquet as pq
 
-from adapters.lake import ACTIONS, Lake, decimals, units
+from adapters.lake import Lake
+from adapters.schemas import ACTIONS, decimals, units
 from market import declarations
 from market.actions import Action, Actions, Kind, known_by, news
 from market.adjustment import factors

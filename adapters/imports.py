@@ -18,7 +18,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from adapters import sheets
-from adapters.lake import INSTANT, QUARANTINE, Lake, candle_rows, candle_table
+from adapters.lake import Lake
+from adapters.schemas import INSTANT, QUARANTINE, candle_rows, candle_table
 from adapters.sheets import Piece, Sheet
 from market.candles import CANDLE, INTERVAL_NAMES, Candles, Provenance
 from market.imports import FAULTS, Fault, Form, Judged, additions, judged, shaped

@@ -12,7 +12,8 @@ from datetime import date
 import numpy as np
 import pyarrow as pa
 
-from adapters.lake import Lake, candle_rows
+from adapters.lake import Lake
+from adapters.schemas import candle_rows
 from market.candles import INTERVALS, Candles, Provenance
 from market.names import Names
 

@@ -12,7 +12,8 @@ import pyarrow.dataset as ds
 
 from adapters import sheets
 from adapters.imports import Refused
-from adapters.lake import INSTANT, SERIES, Lake
+from adapters.lake import Lake
+from adapters.schemas import INSTANT, SERIES
 from adapters.sheets import Piece
 from market.imports import Fault, Form
 from market.money import UNKNOWN

@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from adapters.lake import Lake, candle_rows
+from adapters.lake import Lake
+from adapters.schemas import candle_rows
 from market.agreement import Agreement, agreement
 from market.candles import Candles, Provenance
 from market.coverage import Else, Survey

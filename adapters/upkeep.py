@@ -20,7 +20,8 @@ from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from adapters.deltalog import LOG, DeltaLog
-from adapters.lake import GROWING, PARQUET, SCHEMAS, WHOLE, Lake
+from adapters.lake import PARQUET, Lake
+from adapters.schemas import GROWING, SCHEMAS, WHOLE
 from adapters.staging import folder
 from market.candles import Provenance
 from market.errors import BadValue

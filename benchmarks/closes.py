@@ -21,9 +21,10 @@ import numpy as np
 from actors.plans import AnalysisPlan, CandlesPlan
 from adapters import entries, logs
 from adapters.bus import Bus
-from adapters.lake import Lake, candle_table
+from adapters.lake import Lake
 from adapters.readmodel import ReadModel
 from adapters.redis_server import RedisServer
+from adapters.schemas import candle_table
 from benchmarks.report import Report
 from benchmarks.spine import instruments, percentiles, run_candles
 from market.candles import CANDLE, Candles, Provenance

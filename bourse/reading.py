@@ -19,8 +19,9 @@ import pyarrow as pa
 
 from adapters.actions import known
 from adapters.deltalog import DeltaLog
-from adapters.lake import PRICE, Lake
+from adapters.lake import Lake
 from adapters.queries import answered
+from adapters.schemas import PRICE
 from market.adjustment import PRICES, VOLUMES, adjusted_columns, factors
 from market.candles import INTERVALS
 from market.errors import BadValue, StoreRefused

@@ -16,8 +16,9 @@ import numpy as np
 import pyarrow.compute as pc
 
 from adapters.actions import known
-from adapters.lake import Lake, candle_rows, feature_values
+from adapters.lake import Lake
 from adapters.past import Past
+from adapters.schemas import candle_rows, feature_values
 from market.adjustment import Factors as Splits
 from market.adjustment import factors
 from market.candles import INTERVALS, Candles, newest_revisions

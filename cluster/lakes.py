@@ -127,7 +127,8 @@ def compact(
     config: Config = Path("cluster.yaml"),
 ) -> None:
     """Join the small files of a session in the lake; its rows stay as they are."""
-    from adapters.lake import WHOLE, Lake
+    from adapters.lake import Lake
+    from adapters.schemas import WHOLE
 
     if everything and session is not None:
         refuse("--all and --session: one of them")

@@ -15,8 +15,9 @@ import numpy as np
 
 from adapters import recordings
 from adapters.bus import Bus
-from adapters.lake import Lake, candle_rows
+from adapters.lake import Lake
 from adapters.notices import Notices
+from adapters.schemas import candle_rows
 from cluster.equality import Equality, equality
 from cluster.instance import Instance, free_base
 from cluster.ports import Ports

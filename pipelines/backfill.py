@@ -20,7 +20,8 @@ import pyarrow.dataset as ds
 from adapters.budget import Budget, Turns
 from adapters.history import History
 from adapters.imports import WRITER, Intake, Part, Tally, refused_of
-from adapters.lake import ASKED, INSTANT, Lake
+from adapters.lake import Lake
+from adapters.schemas import ASKED, INSTANT
 from market.backfill import Missing, Span, days_of, missing, spans, taken, whole
 from market.candles import Candles, Provenance
 from market.codecs import Account

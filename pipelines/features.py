@@ -19,8 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from adapters import actions as told_actions
-from adapters.lake import Lake, feature_table
+from adapters.lake import Lake
 from adapters.past import Past
+from adapters.schemas import feature_table
 from adapters.staging import Staged
 from market import features
 from market.actions import Actions

@@ -8,8 +8,9 @@ import numpy as np
 
 from adapters import entries
 from adapters.bus import Bus
-from adapters.lake import Lake, candle_rows
+from adapters.lake import Lake
 from adapters.proposals import propose
+from adapters.schemas import candle_rows
 from adapters.surveys import compare
 from market.agreement import Agreement
 from market.errors import BadValue

@@ -16,8 +16,9 @@ from adapters.alerts import Alerts
 from adapters.budget import Budget
 from adapters.bus import Bus
 from adapters.history import History
-from adapters.lake import Lake, candle_rows, lacking_table
+from adapters.lake import Lake
 from adapters.proposals import propose
+from adapters.schemas import candle_rows, lacking_table
 from adapters.surveys import survey
 from market.alerts import still_open
 from market.candles import Candles

@@ -13,8 +13,9 @@ from pydantic import Field
 
 from adapters.bus import Bus
 from adapters.entries import decode
-from adapters.lake import Lake, feature_values
+from adapters.lake import Lake
 from adapters.readmodel import ReadModel
+from adapters.schemas import feature_values
 from market.errors import BadPayload, BadValue, LineDown
 from market.features import FEATURE, NAMES, SET, Unknown
 from market.instruments import Instrument, Universe, partition_of

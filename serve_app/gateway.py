@@ -22,8 +22,9 @@ from starlette.websockets import WebSocket
 
 from adapters import logs
 from adapters.bus import Bus
-from adapters.lake import Lake, candle_rows
+from adapters.lake import Lake
 from adapters.readmodel import ReadModel
+from adapters.schemas import candle_rows
 from adapters.switches import Switches
 from market.candles import NO_CANDLES, Candles, interval, newest_revisions
 from market.errors import BadValue, LineDown

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Protocol
 from fastapi import FastAPI, Query, Request
 from fastapi.responses import JSONResponse
 
-from adapters.lake import Lake, candle_rows
+from adapters.lake import Lake
+from adapters.schemas import candle_rows
 from adapters.surveys import compare, survey
 from market.coverage import LONGEST_DAYS
 from market.errors import BadValue

@@ -18,7 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
 
-from adapters.lake import Lake, candle_table
+from adapters.lake import Lake
+from adapters.schemas import candle_table
 from cluster.instance import free_base
 from market.candles import CANDLE, Provenance
 from market.money import UNKNOWN

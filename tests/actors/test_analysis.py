@@ -19,10 +19,11 @@ from actors.plans import AnalysisPlan, ArchivePlan, BusPlan
 from adapters import entries
 from adapters.actions import add
 from adapters.bus import Bus, Entry
-from adapters.lake import Lake, candle_table, feature_values
+from adapters.lake import Lake
 from adapters.readmodel import ReadModel
 from adapters.redis_line import RedisLine
 from adapters.redis_server import RedisServer
+from adapters.schemas import candle_table, feature_values
 from market.actions import Action
 from market.actions import Kind as ActionKind
 from market.candles import CANDLE, Candles, Provenance

@@ -15,9 +15,9 @@ from deltalake import DeltaTable
 from actors.archive import Archive
 from actors.plans import ArchivePlan
 from adapters.bus import Bus, Entry
-from adapters.lake import candle_table, tick_table
 from adapters.redis_line import RedisLine
 from adapters.redis_server import RedisServer
+from adapters.schemas import candle_table, tick_table
 from market.errors import LeaseLost
 from tests.actors.day import SESSION, Running, candles_on, fold_everything, instruments, log, play, ticks
 

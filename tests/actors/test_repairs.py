@@ -14,10 +14,11 @@ from actors.archive import Archive
 from actors.exchange import market_time
 from actors.plans import ArchivePlan
 from adapters.bus import Bus, Entry
-from adapters.lake import Lake, candle_rows
+from adapters.lake import Lake
 from adapters.proposals import propose
 from adapters.redis_line import RedisLine
 from adapters.redis_server import RedisServer
+from adapters.schemas import candle_rows
 from market.candles import CANDLE, Candles, Provenance, newest_revisions
 from market.corrections import PROPOSED
 from market.money import UNKNOWN

@@ -13,7 +13,8 @@ import pyarrow.parquet as parquet
 import pytest
 
 from adapters.actions import add, audit, daily, known, opened, with_factors
-from adapters.lake import Lake, candle_table
+from adapters.lake import Lake
+from adapters.schemas import candle_table
 from benchmarks import actions as recorded
 from market.actions import Actions
 from market.adjustment import factors

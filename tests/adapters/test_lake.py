@@ -18,7 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from adapters.lake import CANDLES, TICKS, Lake, candle_rows, candle_table, decimals, lacking_table, tick_table, units
+from adapters.lake import Lake
+from adapters.schemas import CANDLES, TICKS, candle_rows, candle_table, decimals, lacking_table, tick_table, units
 from market.candles import CANDLE, Provenance
 from market.errors import BadValue, LeaseLost, LineDown, StoreRefused
 from market.money import UNKNOWN

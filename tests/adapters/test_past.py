@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adapters.lake import Lake, candle_table
+from adapters.lake import Lake
 from adapters.past import Past
+from adapters.schemas import candle_table
 from market.candles import CANDLE, Provenance
 from market.names import Names, Renamed
 from market.sessions import day_number

@@ -15,7 +15,8 @@ import pytest
 from deltalake import DeltaTable
 
 from adapters.deltalog import DeltaLog
-from adapters.lake import CANDLES, FEATURES, Lake, candle_table, feature_table, feature_values
+from adapters.lake import Lake
+from adapters.schemas import CANDLES, FEATURES, candle_table, feature_table, feature_values
 from adapters.staging import Staged, folder
 from market.errors import BadValue, LeaseLost, StoreRefused
 from market.money import UNKNOWN

@@ -13,7 +13,8 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
-from adapters.lake import Lake, candle_table
+from adapters.lake import Lake
+from adapters.schemas import candle_table
 from adapters.upkeep import Upkeep
 from market.candles import Provenance
 from market.errors import BadValue, LineDown, StoreRefused

@@ -16,7 +16,8 @@ import pytest
 
 import bourse
 from adapters.actions import add
-from adapters.lake import Lake, candle_table, feature_table
+from adapters.lake import Lake
+from adapters.schemas import candle_table, feature_table
 from market.actions import Action, Kind
 from market.errors import BadQuery, BadValue, StoreRefused
 from market.features import FEATURE, NAMES, SET, Unknown

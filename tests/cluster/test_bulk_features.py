@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from adapters.lake import Lake, candle_table
+from adapters.lake import Lake
+from adapters.schemas import candle_table
 from cluster.main import app
 from market.features import NAMES, SET
 from pipelines.features import GROUP

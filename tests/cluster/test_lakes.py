@@ -14,7 +14,8 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from adapters.lake import Lake, candle_table, feature_table, tick_table
+from adapters.lake import Lake
+from adapters.schemas import candle_table, feature_table, tick_table
 from cluster.jobs import COMMANDS, TIMETABLE
 from cluster.main import app
 from cluster.settings import read

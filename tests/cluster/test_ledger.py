@@ -12,8 +12,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from adapters.bus import Bus
-from adapters.lake import Lake, candle_table
+from adapters.lake import Lake
 from adapters.redis_server import RedisServer
+from adapters.schemas import candle_table
 from cluster.main import app
 from market.candles import CANDLE, INTERVALS, Provenance
 from market.sessions import day_number, session

@@ -11,7 +11,8 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from adapters.lake import Lake, candle_table
+from adapters.lake import Lake
+from adapters.schemas import candle_table
 from cluster.instance import free_base
 from cluster.main import app
 from cluster.running import speed_of, tables

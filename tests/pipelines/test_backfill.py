@@ -16,8 +16,9 @@ from aiohttp import web
 from pydantic import SecretStr
 
 from adapters.exchange import Exchange
-from adapters.lake import Lake, candle_rows
+from adapters.lake import Lake
 from adapters.redis_server import RedisServer
+from adapters.schemas import candle_rows
 from market.candles import Provenance
 from market.codecs import Account
 from market.errors import AuthRequired, BadValue

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from adapters import actions
-from adapters.lake import Lake, candle_table
+from adapters.lake import Lake
+from adapters.schemas import candle_table
 from market import features
 from market.actions import Action, Kind
 from market.candles import CANDLE, Candles, Provenance

@@ -17,7 +17,8 @@ import pyarrow.parquet as parquet
 import pytest
 
 from adapters.imports import Tally
-from adapters.lake import Lake, candle_rows, candle_table
+from adapters.lake import Lake
+from adapters.schemas import candle_rows, candle_table
 from adapters.series import SeriesForm, read_series
 from market.candles import CANDLE, Provenance
 from market.errors import LeaseLost

@@ -18,8 +18,9 @@ from actors.plans import ArchivePlan
 from adapters.alerts import Alerts
 from adapters.bus import Bus
 from adapters.exchange import Exchange
-from adapters.lake import Lake, candle_rows
+from adapters.lake import Lake
 from adapters.redis_server import RedisServer
+from adapters.schemas import candle_rows
 from adapters.surveys import survey
 from market.alerts import still_open
 from market.candles import Provenance

@@ -15,9 +15,10 @@ from starlette.testclient import TestClient
 from adapters.alerts import Alerts
 from adapters.bus import Bus
 from adapters.entries import encode
-from adapters.lake import Lake, candle_table
+from adapters.lake import Lake
 from adapters.readmodel import ReadModel
 from adapters.redis_server import RedisServer
+from adapters.schemas import candle_table
 from market.alerts import OperatorAlert
 from market.candles import CANDLE, Candles, Provenance
 from market.instruments import Instrument, partition_of

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from adapters.entries import encode
-from adapters.lake import feature_table
+from adapters.schemas import feature_table
 from market.features import FEATURE, NAMES, SET, FeatureRows, Unknown
 from market.instruments import partition_of
 from market.sessions import MINUTE, day_number
