@@ -131,7 +131,11 @@ class History:
         return Recent(rows[over], after, {p: found for p, found in later.items() if len(found)})
 
     def _days(self, basis: Basis, until: date) -> list[date]:
-        return [] if basis.version is None else [day for day in self._lake.sessions(TABLE) if day <= until]
+        """The sessions of the version, not of the table as it is now: it grows while it is read."""
+        if basis.version is None:
+            return []
+        parts = self._lake.opened(TABLE, basis.version).partitions()
+        return sorted(day for part in parts if (day := date.fromisoformat(part["session"])) <= until)
 
     def _symbols(self, partition: int) -> list[str]:
         return [symbol for symbol, one in self._ids.items() if self._home[one] == partition]
