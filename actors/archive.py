@@ -21,7 +21,6 @@ from adapters.bus import Bus, Entry, EntryId
 from adapters.lines import Backoff
 from market.candles import CANDLE
 from market.errors import BadPayload, LineDown, LogWentBack
-from market.features import FEATURE, NAMES, NO_FEATURES, SET, Unknown
 from market.sessions import Sessions, ahead
 from market.ticks import Kind
 
@@ -157,6 +156,8 @@ class Archive:
             return rows[rows["kind"] == Kind.TICK]
         if shelf.topic == "candles":
             return entries.decode(entry.payload, CANDLE)
+        from market.features import FEATURE, NO_FEATURES
+
         try:
             return entries.decode(entry.payload, FEATURE)
         except BadPayload as e:  # of another set of features, before an upgrade: a run in bulk makes them again
@@ -196,4 +197,6 @@ class Archive:
             case "candles":
                 return candle_table(rows, self._symbols)
             case _:
+                from market.features import NAMES, SET, Unknown
+
                 return feature_table(rows, self._symbols, SET, NAMES, [reason.name for reason in Unknown])

@@ -22,7 +22,7 @@ import struct
 import threading
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 from zlib import crc32
 
 import msgpack
@@ -32,7 +32,6 @@ import zstandard
 
 from market.candles import CANDLE
 from market.errors import BadPayload, BadValue
-from market.features import FEATURE, NAMES, SET
 from market.ticks import TICK
 
 VERSION = 1
@@ -42,9 +41,8 @@ RECORDS_BYTES = 64 << 20
 HEADER = struct.Struct("<cBBBI")
 MAGIC = b"B"
 RECORDS = 0
-KINDS = {1: TICK, 2: CANDLE, 3: FEATURE}
-SETS = {3: struct.pack("<I", crc32("\n".join((SET, *NAMES)).encode()))}
-"""What stands between header and columns, by kind."""
+FEATURES = 3
+KINDS = {1: TICK, 2: CANDLE}
 LEVEL = 1
 
 # A code is the width in bytes, and what was done to the column.
@@ -67,8 +65,9 @@ Rows = npt.NDArray[np.void]
 
 def encode(rows: Rows) -> bytes:
     """A (n,) array of a dtype in `KINDS` as one entry. Raises BadValue for another dtype."""
-    kind = next((k for k, dtype in KINDS.items() if dtype == rows.dtype), None)
-    if kind is None:
+    kind = next((k for k, dtype in KINDS.items() if dtype == rows.dtype), FEATURES)
+    named = b"" if kind in KINDS else _set().named
+    if kind == FEATURES and rows.dtype != _set().dtype:
         raise BadValue("rows", rows.dtype, "TICK, CANDLE or FEATURE")
     parts = [b""]
     if len(rows):
@@ -78,14 +77,14 @@ def encode(rows: Rows) -> bytes:
         rising: list[bool] = np.all(values[:, 1:] >= values[:, :-1], axis=1).tolist()
         packed = [_packed(*column) for column in zip(values, lows, highs, rising, strict=True)]
         parts = [bytes(code for code, _ in packed), struct.pack(f"<{len(lows)}Q", *lows), *(data for _, data in packed)]
-    head = HEADER.pack(MAGIC, VERSION, kind, 0, len(rows)) + SETS.get(kind, b"")
+    head = HEADER.pack(MAGIC, VERSION, kind, 0, len(rows)) + named
     return head + _compressor().compress(b"".join(parts))
 
 
 def decode(payload: bytes, dtype: np.dtype[Any]) -> Rows:
     """The (n,) rows of an entry of this dtype, writable. Raises BadPayload."""
     kind, count, body = _opened(payload)
-    if KINDS.get(kind) != dtype:
+    if (_set().dtype if kind == FEATURES else KINDS.get(kind)) != dtype:
         raise BadPayload("entries", payload, f"holds kind {kind}, not the rows asked for")
     if count > ROWS_LIMIT:
         raise BadPayload("entries", payload, f"claims {count} rows")
@@ -173,15 +172,30 @@ def _split_words(dtype: np.dtype[Any]) -> tuple[int, ...]:
     return tuple(sorted({offset // 8 for offset in offsets if offset % 8 == 4}))
 
 
+class _Set(NamedTuple):
+    """`named`: what stands between header and columns."""
+
+    name: str
+    named: bytes
+    dtype: np.dtype[Any]
+
+
+@cache
+def _set() -> _Set:
+    from market.features import FEATURE, NAMES, SET  # here: whoever carries ticks must not load TA-Lib and pandas
+
+    return _Set(SET, struct.pack("<I", crc32("\n".join((SET, *NAMES)).encode())), FEATURE)
+
+
 def _opened(payload: bytes) -> tuple[int, int, memoryview]:
     if len(payload) < HEADER.size:
         raise BadPayload("entries", payload, "shorter than its header")
     magic, version, kind, _, count = HEADER.unpack_from(payload)
     if magic != MAGIC or version not in _READERS:
         raise BadPayload("entries", payload, f"format {magic!r} version {version} is not known here")
-    named = SETS.get(kind, b"")
+    named = _set().named if kind == FEATURES else b""
     if payload[HEADER.size : HEADER.size + len(named)] != named:
-        raise BadPayload("entries", payload, f"holds features of another set than {SET}")
+        raise BadPayload("entries", payload, f"holds features of another set than {_set().name}")
     return kind, count, memoryview(payload)[HEADER.size + len(named) :]
 
 

@@ -25,7 +25,6 @@ import orjson
 
 from adapters.redis_line import Call, RedisLine, Word
 from market.candles import Candles
-from market.features import NAMES, SET, FeatureRows, Unknown
 from market.money import SCALE, UNKNOWN, to_floats
 from market.quotes import Quotes, change
 from market.ticks import Ticks
@@ -88,8 +87,10 @@ class ReadModel:
         if calls:
             self._line.calls(calls)
 
-    def features(self, symbols: Sequence[str], rows: FeatureRows) -> None:
+    def features(self, symbols: Sequence[str], rows: npt.NDArray[np.void]) -> None:
         """Write the newest features: `FEATURE` rows, (n,), and their symbols, (n,)."""
+        from market.features import NAMES, SET, Unknown  # here: few need TA-Lib and pandas
+
         calls: list[Call] = []
         for symbol, row in zip(symbols, rows, strict=True):
             record = {

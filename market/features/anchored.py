@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import talib
 
+from market import indicators
 from market.features.feature import Feature
 from market.features.moving import Floats, ratio
 from market.features.technical import Bars
@@ -93,6 +93,8 @@ def supertrend(high: Floats, low: Floats, close: Floats, lead: int) -> Floats:
     One series, (lead + n,): the session's rows behind up to `SUPERTREND` rows before its open, with which the true
     range begins. Source: Seban 2008; TA-Lib SUPERTREND.
     """
-    line, direction = talib.SUPERTREND(high, low, close, SUPERTREND, FACTOR)
-    line, close = line[lead:], close[lead:]
-    return np.stack([np.where(np.isnan(line), np.nan, direction[lead:]), line / close - 1])
+    unknown = int(np.count_nonzero(np.isnan(close[:lead])))  # before the first row there is
+    high, low, close, lead = high[unknown:], low[unknown:], close[unknown:], lead - unknown
+    session = np.arange(len(close)) >= lead
+    line, direction = indicators.supertrend(high, low, close, SUPERTREND, FACTOR, session)
+    return np.stack([direction[lead:], line[lead:] / close[lead:] - 1])
