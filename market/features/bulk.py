@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 
 from market.candles import INTERVALS, Candles, newest_revisions
+from market.errors import BadValue
 from market.features import anchored, crowd, rows, technical
 from market.features.anchored import Day
 from market.features.feature import TIMEFRAMES, Unknown
@@ -19,7 +20,9 @@ from market.features.series import (
     Series,
     bars,
     days_of,
+    has_prices,
     hours_of,
+    newest_of,
     previous_closes,
     reasons,
     rolled,
@@ -42,17 +45,17 @@ def compute(
     `minutes`: its 1 m candles and `daily` its 1 d candles, the newest revision of each counts; `market`: of the same
     minutes; `sessions`: `Sessions.table()`; `factors`, `daily_factors`: one for each of the rows given, by which splits
     and the like are taken out; a constant one changes nothing. Rows that were adjusted and rounded before differ from
-    live ones by the rounding. Of the daily candles a minute sees those of earlier sessions only.
+    live ones by the rounding. Of the daily candles a minute sees those of earlier sessions only. Raises BadValue for
+    candles of several instruments.
     """
     minutes, factors = _in_order(minutes, factors, "1m")
-    daily, daily_factors = _in_order(daily, daily_factors, "1d")
     hours = hours_of(sessions)
     out = rows.unknown_rows(minutes, reasons(minutes, hours.place(minutes["start"])))
     known = out["unknown"] == Unknown.KNOWN
     series = series_of(minutes[known], factors.of(known) if factors else None)
     if not len(series):
         return out
-    days = days_of(daily, daily_factors)
+    days = _days(daily, daily_factors)
     old = stale(series["quiet"][None], series["session"][None].astype(np.float64))[0]
     values = _values(series, days, hours)
     groups = np.full(len(series), market.members.group[minutes["instrument"][0]])
@@ -75,19 +78,30 @@ def sums(
     of `compute`.
     """
     minutes, factors = _in_order(minutes, factors, "1m")
-    daily, daily_factors = _in_order(daily, daily_factors, "1d")
     known = reasons(minutes, hours_of(sessions).place(minutes["start"])) == Unknown.KNOWN
     series = series_of(minutes[known], factors.of(known) if factors else None)
     if not len(series):
         return crowd.merged([])
-    previous = previous_closes(series, days_of(daily, daily_factors))
+    previous = previous_closes(series, _days(daily, daily_factors))
     moved = crowd.returns(series["close"][None], previous[None])[:, 0]
     groups = np.full(len(series), members.group[minutes["instrument"][0]])
     return crowd.grouped(series["start"], groups, series["close"], moved)
 
 
+def _days(daily: Candles, factors: Factors | None) -> Series:
+    """The daily candles by session, each once."""
+    daily, factors = _in_order(daily, factors, "1d")
+    priced = has_prices(daily)
+    days = days_of(daily[priced], factors.of(priced) if factors else None)
+    return newest_of(days[:0], days)
+
+
 def _in_order(candles: Candles, factors: Factors | None, interval: str) -> tuple[Candles, Factors | None]:
-    """Those of an interval, each once, by start."""
+    """Those of an interval, each once, by start. Raises BadValue for several instruments or too few factors."""
+    if len(candles) and (candles["instrument"] != candles["instrument"][0]).any():
+        raise BadValue("candles", np.unique(candles["instrument"])[:5].tolist(), "give one instrument at a time")
+    if factors is not None and not len(factors.price) == len(factors.volume) == len(candles):
+        raise BadValue("factors", len(factors.price), f"give one for each of the {len(candles)} candles")
     fits = candles["interval"] == INTERVALS[interval]
     if fits.all() and (len(candles) < 2 or (np.diff(candles["start"]) > 0).all()):
         return candles, factors

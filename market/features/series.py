@@ -26,6 +26,9 @@ STALE = 30
 """Live minutes without a trade, one after another, after which a price is too old."""
 
 PRICES = ("open", "high", "low", "close")
+_BELOW = 1 << 30
+"""More than any revision."""
+
 COLUMNS = (*PRICES, "volume")
 
 SERIES = np.dtype([("start", "<i8"), ("session", "<i8"), *((name, "<f8") for name in (*COLUMNS, "quiet", "revision"))])
@@ -79,9 +82,24 @@ def has_prices(candles: Candles) -> npt.NDArray[np.bool_]:
 
 
 def days_of(daily: Candles, factors: Factors | None = None) -> Series:
-    """The series of daily candles, (k,), without those that have no price."""
-    priced = has_prices(daily)
-    return series_of(daily[priced], factors.of(priced) if factors else None)
+    """Daily candles with prices as series rows, (n,), whose `start` is their session.
+
+    A session has one, whoever made it: one made of minutes counts before the exchange's own, which differs in the
+    closing price and comes later.
+    """
+    out = series_of(daily, factors)
+    out["start"] = out["session"]
+    out["revision"] -= np.where(daily["provenance"] == Provenance.OFFICIAL, _BELOW, 0)
+    return out
+
+
+def newest_of(held: Series, told: Series) -> Series:
+    """The highest revision of each start, of equals the one told; without those that have no price."""
+    both = np.concatenate([held, told])
+    both = both[np.lexsort((np.arange(len(both)), both["revision"], both["start"]))]
+    both = both[np.append(np.diff(both["start"]) > 0, True)] if len(both) else both
+    newest: Series = both[np.isfinite(both["close"])]
+    return newest
 
 
 def series_of(candles: Candles, factors: Factors | None = None) -> Series:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -56,8 +57,6 @@ ADX_MEMORY = WILDER_MEMORY + 4
 Smooth = Callable[[Floats, Filter], Floats]
 """How a filter goes over series: all columns, or the newest alone."""
 
-_FILTERS: dict[tuple[str, int], Filter] = {}
-
 
 class Bars(NamedTuple):
     """Candles side by side: (k, rows) each, prices in one unit, NaN before an instrument's first row."""
@@ -85,14 +84,16 @@ class Group:
     features: tuple[Feature, ...]
 
 
+@cache
 def ema(n: int) -> Filter:
     """TA-Lib's exponential average of n: weight 2 / (n + 1), begun with the mean of the first n."""
-    return _FILTERS.setdefault(("EMA", n), lambda x: np.asarray(talib.EMA(x, n)))
+    return lambda x: np.asarray(talib.EMA(x, n))
 
 
+@cache
 def rma(n: int) -> Filter:
     """TA-Lib's RMA, Wilder's average of n: weight 1 / n, begun with the mean of the first n."""
-    return _FILTERS.setdefault(("RMA", n), lambda x: np.asarray(talib.RMA(x, n)))
+    return lambda x: np.asarray(talib.RMA(x, n))
 
 
 def macd_line(x: Floats) -> Floats:

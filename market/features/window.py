@@ -23,8 +23,10 @@ from market.features.series import (
     Factors,
     Ints,
     Series,
+    days_of,
     has_prices,
     hours_of,
+    newest_of,
     reasons,
     rolled,
     series_of,
@@ -37,13 +39,10 @@ LONGER = ("5m", "15m")
 
 NO_SERIES: Series = np.zeros(0, SERIES)
 
-SESSION = 512
-"""More minutes than a session has, with what breadth needs of the one before."""
-
 MEMORY = {name: technical.memory(name) for name in TIMEFRAMES}
-"""Rows of each timeframe that a window holds. Warmed with as many, its values are those of all history."""
-
-MEMORY["1m"] = max(MEMORY["1m"], SESSION)
+"""Rows of each timeframe that a window holds, and of minutes at least a session with what goes before it. Warmed with
+as many, its values are those of all history.
+"""
 
 
 class Window:
@@ -59,11 +58,13 @@ class Window:
         self._slot = np.full(everyone, -1, np.int64)
         self._slot[self._mine] = np.arange(count)
         self._hours = hours_of(sessions)
-        self._minutes = Ring(count, MEMORY["1m"])
+        longest = int((self._hours.closes - self._hours.opens).max(initial=0)) // MINUTE
+        self._span = longest + crowd.MEMORY
+        self._minutes = Ring(count, max(MEMORY["1m"], self._span))
         self._longer = {name: Ring(count, MEMORY[name]) for name in LONGER}
         self._days = Ring(count, MEMORY["1d"])
-        self._closes = Ring(everyone, SESSION, ("start", "session", "close", "revision"))
-        self._last_day = np.full(everyone, -1, np.int64), np.full(everyone, np.nan)
+        self._closes = Ring(everyone, self._span, ("start", "session", "close", "revision"))
+        self._last_day = np.full(everyone, -1, np.int64), np.full(everyone, np.nan), np.zeros(everyone)
         self._waiting = NO_CANDLES
         self._open: dict[str, tuple[int, int] | None] = dict.fromkeys(LONGER)
         self._values: dict[str, Floats] = {}
@@ -73,13 +74,19 @@ class Window:
         self._session = -1
         self.outdated: set[int] = set()
         """Instruments corrected further back than is remembered here: `forget` and `warm` them again."""
+        self.corrected = 0
+        """Rows of minutes that were here before."""
+        self.foreign = 0
+        """Rows of instruments that are not of the universe, left out."""
 
     def warm(self, minutes: Candles, daily: Candles) -> None:
         """Take in history, 1 m and 1 d `CANDLE` rows of all instruments in any order; again for more of it, oldest
         first. Factors are to be told before.
         """
-        self._wait(daily)
+        self._wait(self._ours(daily))
+        minutes = self._ours(minutes)
         minutes = newest_revisions(minutes[minutes["interval"] == INTERVALS["1m"]])
+        minutes = minutes[self._hours.place(minutes["start"]) >= 0]
         if not len(minutes):
             return
         self._newest = max(self._newest, int(minutes["start"].max()))
@@ -87,7 +94,7 @@ class Window:
             self._merge(one, self._replacing(candles))
         for name in LONGER:
             bucket = self._bucket(self._newest, name)
-            self._open[name] = bucket if bucket is not None and self._newest + MINUTE < bucket[1] else None
+            self._open[name] = bucket if self._newest + MINUTE < bucket[1] else None
 
     def adjust(self, instrument: int, price: float, before: int, volume: float | None = None) -> None:
         """Multiply an instrument's prices of sessions before this one, days since 1970-01-01, by `price` and its
@@ -119,16 +126,23 @@ class Window:
         """Take in the `CANDLE` rows of a closed minute, of all instruments; return the `FEATURE` rows of mine, (k,).
 
         Longer intervals are made here and left out, but for 1 d, which counts from the next session on. A row of a
-        minute that was here before is a correction, if its revision is not lower: it changes what comes after it.
+        minute that was here before is a correction, if its revision is not lower: it changes what comes after it. One
+        outside of every session is unknown and changes nothing.
         """
+        candles = self._ours(candles)
         self._wait(candles[candles["interval"] == INTERVALS["1d"]])
         candles = newest_revisions(candles[candles["interval"] == INTERVALS["1m"]])
+        outside = self._hours.place(candles["start"]) < 0
+        mine = candles[outside & (self._slot[candles["instrument"]] >= 0)]
+        made = [rows.unknown_rows(mine, np.full(len(mine), Unknown.NO_SESSION, np.uint8))]
+        candles = candles[~outside]
         late = candles["start"] <= self._newest
+        self.corrected += int(np.count_nonzero(late))
         for one, corrections in _by_instrument(candles[late]):
             self._correct(one, self._replacing(corrections))
         fresh = candles[~late]
-        made = [self._minute(fresh[fresh["start"] == start]) for start in np.unique(fresh["start"])]
-        return np.concatenate(made) if made else np.zeros(0, rows.FEATURE)
+        made += [self._minute(fresh[fresh["start"] == start]) for start in np.unique(fresh["start"])]
+        return np.concatenate(made)
 
     def _minute(self, candles: Candles) -> rows.FeatureRows:
         """The rows of one minute that is newer than all before."""
@@ -136,7 +150,7 @@ class Window:
         place = int(self._hours.place(candles["start"][:1])[0])
         why = reasons(candles, np.full(len(candles), place))
         self._newest = start
-        if place >= 0 and self._session != self._hours.day[place]:
+        if self._session != self._hours.day[place]:
             self._begin(int(self._hours.day[place]))
         told = self._told(candles[why == Unknown.KNOWN])
         who = candles["instrument"][why == Unknown.KNOWN].astype(np.int64)
@@ -164,10 +178,9 @@ class Window:
         self._closes.append(who, told)
         self._minutes.append(self._slot[who[own]], told[own])
         for name, bucket in buckets.items():
-            if bucket is not None:
-                self._open[name] = bucket
-                if start + MINUTE >= bucket[1]:
-                    self._close(name)
+            self._open[name] = bucket
+            if start + MINUTE >= bucket[1]:
+                self._close(name)
 
     def _close(self, name: str) -> None:
         """Make the longer candles of the open bucket, of those instruments that have a minute in it."""
@@ -196,19 +209,24 @@ class Window:
         self._session = session
         due = self._waiting["session"] < session
         daily, self._waiting = self._waiting[due & has_prices(self._waiting)], self._waiting[~due]
-        told = self._told(daily)
-        who = daily["instrument"].astype(np.int64)
-        days, closes = self._last_day
+        told = days_of(daily, self._factors_of(daily))
+        order = np.lexsort((told["revision"], told["session"], daily["instrument"]))
+        told, who = told[order], daily["instrument"][order].astype(np.int64)
+        once = np.append((np.diff(who) != 0) | (np.diff(told["session"]) != 0), True)[: len(who)]
+        told, who = told[once], who[once]
+        days, closes, revisions = self._last_day
         for day in np.unique(told["session"]):
             today = np.flatnonzero(told["session"] == day)
-            newer = today[told["session"][today] >= days[who[today]]]
-            days[who[newer]], closes[who[newer]] = day, told["close"][newer]
+            at, revision = who[today], told["revision"][today]
+            newer = (days[at] < day) | ((days[at] == day) & (revision >= revisions[at]))
+            days[at[newer]], closes[at[newer]] = day, told["close"][today[newer]]
+            revisions[at[newer]] = revision[newer]
             own = today[self._slot[who[today]] >= 0]
             slots = self._slot[who[own]]
             last = self._days.tail("session", 1)[slots, 0]
             self._days.append(slots[last < day], told[own[last < day]])
             for slot, row in zip(slots[last >= day].tolist(), own[last >= day].tolist(), strict=True):
-                self._days.replace(slot, _newest_of(self._days.series(slot), told[row : row + 1]))
+                self._days.replace(slot, newest_of(self._days.series(slot), told[row : row + 1]))
         self._usual = mean(self._days.tail("volume", 20), 20)[:, -1]
         self._values.pop("1d", None)
 
@@ -217,7 +235,7 @@ class Window:
         slot = int(self._slot[one])
         if slot >= 0 and self._minutes.full(slot):
             first = self._bucket(int(self._minutes.tail("start", self._minutes.keep)[slot, 0]), LONGER[-1])
-            held = told["start"] >= (first[1] if first else 0)
+            held = told["start"] >= first[1]
             if not held.all():
                 self.outdated.add(one)
             told = told[held]
@@ -226,12 +244,12 @@ class Window:
 
     def _merge(self, one: int, told: Series) -> None:
         """Put rows among those of an instrument, and make its longer candles again."""
-        self._closes.replace(one, _newest_of(self._closes.series(one), told))
+        self._closes.replace(one, newest_of(self._closes.series(one), told))
         slot = int(self._slot[one])
         if slot < 0:
             return
         cut = self._minutes.full(slot)
-        series = _newest_of(self._minutes.series(slot), told)
+        series = newest_of(self._minutes.series(slot), told)
         self._minutes.replace(slot, series)
         if not len(series):
             return
@@ -266,17 +284,17 @@ class Window:
 
     def _previous(self) -> Floats:
         """Every instrument's close before this session, (everyone,)."""
-        session = self._closes.tail("session", SESSION)
+        session = self._closes.tail("session", self._span)
         earlier = (session >= 0) & (session < self._session)
-        at = SESSION - 1 - earlier[:, ::-1].argmax(axis=1)
+        at = self._span - 1 - earlier[:, ::-1].argmax(axis=1)
         each = np.arange(len(session))
-        day, close = self._last_day
+        day, close, _ = self._last_day
         by_minute = np.where(earlier.any(axis=1), session[each, at], -1)
-        known = np.where(day >= by_minute, close, self._closes.tail("close", SESSION)[each, at])
+        known = np.where(day >= by_minute, close, self._closes.tail("close", self._span)[each, at])
         return np.where((day >= 0) | (by_minute >= 0), known, np.nan)
 
     def _anchored(self, place: int, previous: Floats) -> Floats:
-        session = self._minutes.tail("session", SESSION)
+        session = self._minutes.tail("session", self._span)
         count = (session == self._session).sum(axis=1)
         width = max(int(count.max()), 1)
         start = (self._minutes.tail("start", width) - self._hours.opens[place]).astype(np.float64)
@@ -298,15 +316,18 @@ class Window:
 
     def _told(self, candles: Candles) -> Series:
         """As series rows, adjusted."""
-        factors = None
-        if self._factors:
-            factors = Factors(np.ones(len(candles)), np.ones(len(candles)))
-            for one in np.intersect1d(candles["instrument"], list(self._factors)).tolist():
-                for before, price, volume in self._factors[one]:
-                    earlier = (candles["instrument"] == one) & (candles["session"] < before)
-                    factors.price[earlier] *= price
-                    factors.volume[earlier] *= volume
-        return series_of(candles, factors)
+        return series_of(candles, self._factors_of(candles))
+
+    def _factors_of(self, candles: Candles) -> Factors | None:
+        if not self._factors:
+            return None
+        factors = Factors(np.ones(len(candles)), np.ones(len(candles)))
+        for one in np.intersect1d(candles["instrument"], list(self._factors)).tolist():
+            for before, price, volume in self._factors[one]:
+                earlier = (candles["instrument"] == one) & (candles["session"] < before)
+                factors.price[earlier] *= price
+                factors.volume[earlier] *= volume
+        return factors
 
     def _replacing(self, candles: Candles) -> Series:
         """As series rows that take the place of others; the close of those without a price is NaN."""
@@ -319,24 +340,18 @@ class Window:
             daily = daily[daily["interval"] == INTERVALS["1d"]]
             self._waiting = newest_revisions(np.concatenate([self._waiting, daily]))
 
-    def _bucket(self, start: int, name: str) -> tuple[int, int] | None:
-        """Begin and end of the longer candle that holds a minute, ns UTC; None outside of sessions."""
+    def _ours(self, candles: Candles) -> Candles:
+        ours = (candles["instrument"] >= 0) & (candles["instrument"] < len(self._slot))
+        self.foreign += int(len(ours) - np.count_nonzero(ours))
+        kept: Candles = candles[ours]
+        return kept
+
+    def _bucket(self, start: int, name: str) -> tuple[int, int]:
+        """Begin and end of the longer candle that holds a minute of a session, ns UTC."""
         place = int(self._hours.place(np.array([start]))[0])
-        if place < 0:
-            return None
         step, opens = TIMEFRAMES[name] * SECOND, int(self._hours.opens[place])
         begin = opens + (start - opens) // step * step
         return begin, min(begin + step, int(self._hours.closes[place]))
-
-
-def _newest_of(held: Series, told: Series) -> Series:
-    """The highest revision of each start, of equals the one told; without those that have no price."""
-    both = np.concatenate([held, told])
-    order = np.lexsort((np.arange(len(both)), both["revision"], both["start"]))
-    both = both[order]
-    both = both[np.append(np.diff(both["start"]) > 0, True)] if len(both) else both
-    newest: Series = both[np.isfinite(both["close"])]
-    return newest
 
 
 def _by_instrument(candles: Candles) -> Iterator[tuple[int, Candles]]:

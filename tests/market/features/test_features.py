@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from market.candles import CANDLE, INTERVALS, Provenance, newest_revisions
+from market.errors import BadValue
 from market.features import FEATURE, NAMES, Factors, Unknown, Window, compute, market_of, members_of, sums
 from market.features.audit import agreement, leaks
 from market.instruments import Instrument, Kind
@@ -139,7 +140,7 @@ def test_each_live_row_equals_that_of_bulk(seed, length, gaps, quiet, missing):
 
 
 def test_a_longer_series_than_the_window_holds_gives_the_same_values():
-    of = days(1, 12, 101, 0.01, 0.1, 0.01, 900)
+    of = days(1, 8, 101, 0.01, 0.1, 0.01, 900)
 
     made = live(of)
 
@@ -375,3 +376,60 @@ def test_the_market_of_a_minute_is_the_same_without_the_minutes_after_it():
 
     same = whole[whole["start"] <= starts[150]]["values"]
     assert np.array_equal(same, cut["values"], equal_nan=True)
+
+
+def test_an_official_daily_candle_counts_where_there_is_none_of_minutes():
+    of = days(17, 3, 61)
+    own = of.daily[of.daily["session"] >= of.minutes["session"][0]].copy()
+    own["start"] += 225 * MINUTE
+    own["provenance"], own["close"] = Provenance.LIVE, own["close"] + 5000
+    both = Days(of.minutes, np.concatenate([own, of.daily]), of.table)
+
+    expected = both.bulk()
+
+    alone = Days(of.minutes, np.concatenate([of.daily[of.daily["session"] < own["session"].min()], own]), of.table)
+    assert_equal(expected, alone.bulk())
+    assert_equal(live(both), expected)
+    assert np.nanmax(np.abs(expected["values"] - of.bulk()["values"])) > 0
+
+
+# What is refused
+
+
+def test_candles_of_several_instruments_are_refused():
+    of = days(15, 1, 61)
+
+    with pytest.raises(BadValue, match="one instrument at a time"):
+        compute(of.minutes, of.daily, market_of([], MEMBERS), of.table)
+
+
+def test_no_candles_make_no_rows():
+    of = days(15, 1, 61)
+
+    assert len(compute(of.minutes[:0], of.daily[:0], market_of([], MEMBERS), of.table)) == 0
+    assert len(Window([0], MEMBERS, of.table).step(of.minutes[:0])) == 0
+
+
+def test_rows_of_other_universes_are_counted_and_left_out():
+    of = days(15, 1, 61)
+    window = Window([0, 1], MEMBERS, of.table)
+    foreign = of.minutes[:3].copy()
+    foreign["instrument"] = 77
+
+    made = window.step(np.concatenate([foreign, of.minutes[of.minutes["start"] == of.minutes["start"][0]]]))
+
+    assert window.foreign == 3
+    assert set(made["instrument"]) <= {0, 1}
+
+
+def test_a_row_outside_of_every_session_keeps_later_minutes_from_nothing():
+    of = days(16, 1, 61)
+    stray = of.minutes[:1].copy()
+    stray["start"] += 1000 * 86_400_000_000_000
+    window = Window([i.id for i in INSTRUMENTS], MEMBERS, of.table)
+    window.warm(of.minutes[:0], of.daily)
+
+    told = window.step(stray)
+
+    assert told["unknown"].tolist() == [Unknown.NO_SESSION]
+    assert_equal(live(of, None, window), of.bulk())
