@@ -146,7 +146,14 @@ def test_the_status_record_is_shown_as_tables() -> None:
         "part": "candles", "actor": "candles-0", "name": "0-1", "up": False, "pid": 12, "restarts": 4,
         "resident": 300 << 20, "lag_seconds": 1.5, "trouble": "connection refused", "partitions": {"0": fold},
     }  # fmt: skip
-    made = {"cursor": 1, "market_time": 1472097600000000000, "minutes": 375, "rows": 18750, "unknown": 12, "given_up": 1}
+    made = {
+        "cursor": 1,
+        "market_time": 1472097600000000000,
+        "minutes": 375,
+        "rows": 18750,
+        "unknown": 12,
+        "given_up": 1,
+    }
     analysis = {
         "part": "analysis", "actor": "analysis-0", "name": "0-1", "up": True, "pid": 13, "restarts": 0, "trouble": "",
         "closing_ms": {"count": 375, "p50": 41.5, "p99": 180.25}, "partitions": {"1": made},
