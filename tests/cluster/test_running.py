@@ -147,15 +147,28 @@ def test_the_status_record_is_shown_as_tables() -> None:
         "part": "candles", "actor": "candles-0", "name": "0-1", "up": False, "pid": 12, "restarts": 4,
         "resident": 300 << 20, "lag_seconds": 1.5, "trouble": "connection refused", "partitions": {"0": fold},
     }  # fmt: skip
+    made = {
+        "cursor": 1,
+        "market_time": 1472097600000000000,
+        "minutes": 375,
+        "rows": 18750,
+        "unknown": 12,
+        "given_up": 1,
+    }
+    analysis = {
+        "part": "analysis", "actor": "analysis-0", "name": "0-1", "up": True, "pid": 13, "restarts": 0, "trouble": "",
+        "closing_ms": {"count": 375, "p50": 41.5, "p99": 180.25}, "partitions": {"1": made},
+    }  # fmt: skip
     bus = {"used": 64 << 20, "limit": 512 << 20, "pressure": "ok"}
     console = Console(width=200, record=True, file=None, quiet=False)
 
     with console.capture() as shown:
-        console.print(tables({"parts": [feed, candles], "bus": bus, "candles_today": 9876}))
+        console.print(tables({"parts": [feed, candles, analysis], "bus": bus, "candles_today": 9876}))
 
     lines = COLOUR.sub("", shown.get()).splitlines()
     assert any(re.search(r"sim +LIVE +2016-08-25 09:30:01 +1,234 +56,789 +2 +1.25", line) for line in lines)
     assert any(re.search(r"0 +2016-08-25 09:30:00 +12,345 +7 +3 +45", line) for line in lines)
+    assert any(re.search(r"1 +2016-08-25 09:30:00 +375 +18,750 +12 +1 +41.5 +180.25", line) for line in lines)
     assert any(re.search(r"candles-0 +away +12 +4 +1.5 s +300 MiB +connection refused", line) for line in lines)
     assert any(re.search(r"feed-sim +LIVE +11 +0 +50 MiB", line) for line in lines)
     assert lines[-1].strip() == "bus 64 MiB of 512 MiB (ok), candles today 9,876"
