@@ -16,7 +16,7 @@ from kiteconnect import KiteConnect, KiteTicker
 from kiteconnect.exceptions import KiteException
 
 KEY, SECRET = "demo", "demo-secret"
-BEFORE, AFTER = 5, 40
+BEFORE, AFTER = 5, 80
 MORNING = ("2026-08-25 09:15:00", "2026-08-25 09:40:00")
 
 

@@ -99,7 +99,7 @@ def assert_streamed(stream: dict[str, Any], traded: np.ndarray, tape: Tape) -> N
         assert len(tick["depth"]["buy"]) == len(tick["depth"]["sell"]) == 5
     assert {t["mode"] for t in index} == {"quote"}
     assert {round(t["last_price"] * 10_000) for t in index} <= levels
-    assert RELIANCE.tokens["kite"] not in [t for tokens in stream["after"][5:] for t in tokens]
+    assert RELIANCE.tokens["kite"] not in [t for tokens in stream["after"][40:] for t in tokens]
     clocks = [t["data"]["bourse"]["clock"] for t in stream["texts"]]
     assert clocks == list(range(clocks[0], clocks[-1] + 1, SECOND))
 
