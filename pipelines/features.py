@@ -127,21 +127,22 @@ def run(plan: FeaturesPlan, progress: Progress) -> Report:
         todo = [part for part in found if (part.first, part.last) in band and part.name not in known]
         if not todo:
             continue
-        markets = {}
-        wanted = {(part.first, part.last) for part in todo}
-        for span, sums in _market(plan, work, sorted(wanted)):
-            markets[span] = ray.put(features.merged(sums))
+        markets, missing = {}, {}
+        for span, sums, failed in _market(plan, work, sorted({(part.first, part.last) for part in todo})):
+            markets[span], missing[span] = ray.put(sums), failed
+            failures += failed
         for made in _computed(work, todo, markets):
+            part = made.part
             failures += made.failures
             seen |= set(made.seen)
             counts["rows"] += made.staged.rows
             counts["unknown"] += made.unknown
-            lake.commit(TABLE, [made.staged], {_name_of(made.part, made.failures, plan): 1}, base)
+            without = [*missing[part.first, part.last], *made.failures]
+            lake.commit(TABLE, [made.staged], {_name_of(part, without, plan): 1}, base)
             counts["done"] += 1
             done = counts["done"] + len(known)
             progress(done / len(found), f"{done} of {len(found)} parts, {counts['rows']:,} rows")
-    if not failures:
-        lake.commit(TABLE, [], {f"{name}:done": base["candles"] + 1})
+    lake.commit(TABLE, [], {f"{name}:done": base["candles"] + 1})
     return Report(
         parts=len(found),
         known=len(known),
@@ -150,7 +151,7 @@ def run(plan: FeaturesPlan, progress: Progress) -> Report:
         base=base,
         resumed=resumed,
         empty=() if known else tuple(s for s in plan.symbols if s not in seen | {f.symbol for f in failures}),
-        failures=tuple(failures),
+        failures=tuple(dict.fromkeys(failures)),
     )
 
 
@@ -179,9 +180,15 @@ class Work:
         strangers = np.full(len(extra), -1, np.int32)
         self.members = Members(np.concatenate([members.group, strangers]), members.sectors)
 
-    def sums(self, symbols: Sequence[str], first: date, last: date) -> npt.NDArray[np.void]:
-        """What these instruments add to the market in these sessions: `SUMS` rows."""
-        return features.merged([sums for _, sums in self._each(symbols, first, last, self._sums)])
+    def sums(self, symbols: Sequence[str], first: date, last: date) -> tuple[npt.NDArray[np.void], list[Failure]]:
+        """What these instruments add to the market in these sessions, `SUMS` rows, and which of them could not."""
+        found, failures = [], []
+        for symbol, sums in self._each(symbols, first, last, self._sums):
+            if isinstance(sums, Exception):
+                failures.append(_failure(symbol, first, last, sums))
+            else:
+                found.append(sums)
+        return features.merged(found), failures
 
     def rows(self, part: Part, market: Market) -> tuple[npt.NDArray[np.void], list[Failure], list[str]]:
         """The `FEATURE` rows of a part, what failed, and which instruments there was something of."""
@@ -192,8 +199,7 @@ class Work:
 
         for symbol, rows in self._each(part.symbols, part.first, part.last, made):
             if isinstance(rows, Exception):
-                reason = f"{type(rows).__name__}: {rows}"
-                failures.append(Failure(symbol=symbol, first=part.first, last=part.last, reason=reason))
+                failures.append(_failure(symbol, part.first, part.last, rows))
             elif len(rows):
                 found.append(rows)
                 seen.append(symbol)
@@ -248,9 +254,8 @@ class Work:
 
 def _begun(plan: FeaturesPlan, lake: Lake) -> tuple[str, dict[str, int], bool]:
     """The run's name, the versions it reads, and whether it goes on with one that was ended."""
-    told = "\n".join(
-        [*plan.symbols, plan.first.isoformat(), plan.last.isoformat(), *(i.symbol for i in plan.instruments)]
-    )
+    words = [*plan.symbols, "", *(i.symbol for i in plan.instruments), plan.first, plan.last, plan.group, plan.span]
+    told = "\n".join(map(str, words))
     name = f"{TABLE}:{SET}:{hashlib.sha256(told.encode()).hexdigest()[:16]}"
     apps = {table: f"{name}:{table}" for table in ("candles", "actions")}
     done = f"{name}:done"
@@ -259,10 +264,19 @@ def _begun(plan: FeaturesPlan, lake: Lake) -> tuple[str, dict[str, int], bool]:
         base = {"candles": plan.version} | _version(lake, "actions")
         return f"{name}:v", base, False
     if kept[apps["candles"]] > kept[done]:
-        return name, {table: kept[app] - 1 for table, app in apps.items() if kept[app]}, True
+        base = {table: kept[app] - 1 for table, app in apps.items() if kept[app]}
+        if _there(lake, base):
+            return name, base, True
     base = {"candles": lake.version("candles")} | _version(lake, "actions")
     lake.commit(TABLE, [], {apps[table]: version + 1 for table, version in base.items()}, base)
     return name, base, False
+
+
+def _there(lake: Lake, base: Mapping[str, int]) -> bool:
+    try:
+        return all(bool(lake.dataset(table, version)) for table, version in base.items())
+    except BadValue:  # retention took it: what is left of the run is begun anew
+        return False
 
 
 def _version(lake: Lake, table: str) -> dict[str, int]:
@@ -277,31 +291,39 @@ def _known(lake: Lake, found: Sequence[Part]) -> set[str]:
     return {name for name, cursor in cursors.items() if cursor}
 
 
+def _failure(symbol: str, first: date, last: date, error: Exception) -> Failure:
+    return Failure(symbol=symbol, first=first, last=last, reason=f"{type(error).__name__}: {error}")
+
+
 def _name_of(part: Part, failures: Sequence[Failure], plan: FeaturesPlan) -> str:
     """Another one where instruments failed, so that the part is tried again, and the same failure changes nothing."""
     name = part.name if not plan.again else f"{part.name}:{plan.now}"
     if not failures:
         return name
-    return f"{name}:without:{hashlib.sha256(repr([f.symbol for f in failures]).encode()).hexdigest()[:16]}"
+    return f"{name}:without:{hashlib.sha256(repr(sorted({f.symbol for f in failures})).encode()).hexdigest()[:16]}"
 
 
 Span = tuple[date, date]
 
 
-def _market(plan: FeaturesPlan, work: Work, spans: Sequence[Span]) -> Iterator[tuple[Span, list[npt.NDArray[np.void]]]]:
-    """The sums of the whole universe over each span."""
+def _market(
+    plan: FeaturesPlan, work: Work, spans: Sequence[Span]
+) -> Iterator[tuple[Span, npt.NDArray[np.void], list[Failure]]]:
+    """The sums of the whole universe over each span, and which instruments are not in them."""
     symbols = [i.symbol for i in plan.instruments]
     groups = [symbols[k : k + plan.group] for k in range(0, len(symbols), plan.group)]
     todo = [(k, group) for k in range(len(spans)) for group in groups]
 
-    def sums(k: int) -> tuple[int, npt.NDArray[np.void]]:
+    def sums(k: int) -> tuple[int, npt.NDArray[np.void], list[Failure]]:
         span, group = todo[k]
-        return span, work.sums(group, *spans[span])
+        return span, *work.sums(group, *spans[span])
 
     found: dict[int, list[npt.NDArray[np.void]]] = defaultdict(list)
-    for span, made in _mapped(len(todo), sums):
+    failures: dict[int, list[Failure]] = defaultdict(list)
+    for span, made, failed in _mapped(len(todo), sums):
         found[span].append(made)
-    return ((span, found[k]) for k, span in enumerate(spans))
+        failures[span] += failed
+    return ((span, features.merged(found[k]), failures[k]) for k, span in enumerate(spans))
 
 
 class Made(NamedTuple):

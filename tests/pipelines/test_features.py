@@ -80,7 +80,7 @@ def computed(work: Work, of: list[Part]) -> np.ndarray:
     """The rows of parts, by instrument and start."""
     spans = {(part.first, part.last) for part in of}
     symbols = [i.symbol for i in work.plan.instruments]
-    markets = {span: Market(work.sums(symbols, *span), work.members) for span in spans}
+    markets = {span: Market(work.sums(symbols, *span)[0], work.members) for span in spans}
     rows = np.concatenate([work.rows(part, markets[part.first, part.last])[0] for part in of])
     return rows[np.lexsort((rows["start"], rows["instrument"]))]
 
@@ -155,7 +155,7 @@ def test_an_instrument_that_fails_is_told_and_the_others_go_on(lake: Lake) -> No
     base = bases(lake)
     work = Work(plan(lake), base, compute)
     part = parts(plan(lake), "run", base)[0]
-    market = Market(work.sums([s.symbol for s in SHARES], part.first, part.last), work.members)
+    market = Market(work.sums([s.symbol for s in SHARES], part.first, part.last)[0], work.members)
 
     rows, failures, seen = work.rows(part, market)
 
