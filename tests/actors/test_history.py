@@ -10,7 +10,8 @@ import numpy as np
 from actors.history import Basis, History
 from actors.plans import AnalysisPlan
 from adapters.bus import Bus
-from adapters.lake import Lake, candle_table
+from adapters.lake import Lake
+from adapters.schemas import candle_table
 from adapters.redis_server import RedisServer
 from market.candles import CANDLE, Candles, Provenance
 from market.instruments import partition_of
