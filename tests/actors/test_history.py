@@ -11,8 +11,8 @@ from actors.history import Basis, History
 from actors.plans import AnalysisPlan
 from adapters.bus import Bus
 from adapters.lake import Lake
-from adapters.schemas import candle_table
 from adapters.redis_server import RedisServer
+from adapters.schemas import candle_table
 from market.candles import CANDLE, Candles, Provenance
 from market.instruments import partition_of
 from market.sessions import MINUTE, Session, day_number, session
