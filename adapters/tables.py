@@ -83,9 +83,9 @@ def write(sheet: pa.Table, path: Path) -> None:
         if kind == ".csv":
             csv.write_csv(sheet, part, csv.WriteOptions(quoting_style="needed"))
         else:
-            # Indicators hardly repeat: a dictionary of them costs more than it saves.
-            repeated = [field.name for field in sheet.schema if not pa.types.is_floating(field.type)]
-            parquet.write_table(sheet, part, compression="lz4", use_dictionary=repeated)
+            # Indicators hardly repeat, and nobody looks for a row by one: that would cost more than it saves.
+            keys = [field.name for field in sheet.schema if not pa.types.is_floating(field.type)]
+            parquet.write_table(sheet, part, compression="lz4", use_dictionary=keys, write_statistics=keys)
         part.replace(path)
     except (pa.ArrowException, OSError) as e:
         part.unlink(missing_ok=True)
@@ -107,8 +107,17 @@ def studied(sheet: pa.Table, studies: Sequence[Study], anew: Anew = Anew.AUTO, t
     if clash:
         raise BadValue("set", clash[0], "the file has a column of this name")
     for column, values in _computed(inputs, studies, rows, labels).items():
-        sheet = sheet.append_column(column, pa.array(values, from_pandas=True))
+        sheet = sheet.append_column(column, _nullable(values))
     return sheet
+
+
+def _nullable(values: Column) -> pa.Array:
+    """Null where NaN; the values are not copied."""
+    known = ~np.isnan(values)
+    if known.all():
+        return pa.array(values)
+    valid = pa.py_buffer(np.packbits(known, bitorder="little").tobytes())
+    return pa.Array.from_buffers(pa.float64(), len(values), [valid, pa.py_buffer(np.ascontiguousarray(values))])
 
 
 def _computed(
