@@ -175,15 +175,13 @@ def daily(lake: Lake, actions: Actions, symbols: Collection[str] | None, span: t
     for place, name in ((2, "open"), (3, "close")):
         rows = rows.set_column(place, name, pa.array(to_floats(units(rows[name]))))
     rows = rows.sort_by([("symbol", "ascending"), ("session", "ascending"), ("rank", "ascending")])
-    first = rows.group_by(["symbol", "session"], use_threads=False).aggregate([("open", "first"), ("close", "first")])
-    found = pa.table(
-        {
-            "symbol": first["symbol"],
-            "session": first["session"],
-            "open": first["open_first"],
-            "close": first["close_first"],
-        }
+    coded, days = (
+        rows["symbol"].combine_chunks().dictionary_encode().indices.to_numpy(),
+        rows["session"].cast(pa.int32()),
     )
+    # Not by grouping: what comes of that is in no order.
+    first = np.append(True, (np.diff(coded) != 0) | (np.diff(days.to_numpy()) != 0)) if len(rows) else []
+    found = rows.filter(pa.array(first, pa.bool_())).drop_columns(["rank"])
     if symbols is None:
         return found
     return found.filter(pc.is_in(found["symbol"], pa.array(list(symbols), pa.string())))

@@ -70,6 +70,8 @@ def _plan(settings: Settings, first: date, last: date, symbols: str, version: in
     universe = settings.instruments()
     wanted = [name.strip() for name in symbols.split(",") if name.strip()]
     exchange = next(iter(universe)).exchange
+    if symbols and not wanted:
+        raise BadValue("--symbols", symbols, "names with commas between")
     named = [name if ":" in name else f"{exchange}:{name}" for name in wanted] or [i.symbol for i in universe]
     sessions = tuple(calendar(settings, max(first - BEFORE, FIRST), last))
     if not any(first <= s.date <= last for s in sessions):

@@ -1,7 +1,7 @@
 """Breaks: days on which a share opened so far from its last close that only a corporate action explains it.
 
 After adjustment there is none, or the actions are wrong: one is missing, a part of one is, its day is not the right
-one, or a price is bad. No model is trained across such a day.
+one, or a price is bad. Whoever trains asks `refuse_breaks` first.
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ from adapters.schemas import feature_table
 from adapters.staging import Staged
 from market import features
 from market.actions import Actions
+from market.adjustment import Factors as Splits
 from market.adjustment import factors
 from market.candles import Candles
 from market.errors import BadValue, BourseError
@@ -384,12 +385,22 @@ def _back(sessions: Sequence[Session], first: date, minutes: int) -> date:
 
 
 def _knowing(known: Actions, symbol: str, sessions: Sequence[Session]) -> Iterable[Sequence[Session]]:
-    """The sessions, cut where a corporate action became known after its ex-date had opened."""
+    """The sessions, cut where what was known of an ex-date became another after that had opened."""
     opens = [s.open for s in sessions]
-    late = {
-        int(np.searchsorted(opens, a.known))
-        for a in known.of(symbol, sessions[-1].open)
-        if a.factor is not None and a.known > next((s.open for s in sessions if s.date >= a.ex_date), a.known)
-    }
-    cuts = sorted({0, len(sessions), *(k for k in late if 0 < k < len(sessions))})
-    return [sessions[a:b] for a, b in pairwise(cuts)]
+    told = {r.known for r in known.records if known.names.present(r.symbol, r.ex_date) == symbol}
+    places = {int(np.searchsorted(opens, moment)) for moment in told}
+    cuts = [k for k in sorted(places) if 0 < k < len(sessions) and _turned(known, symbol, sessions[k - 1], sessions[k])]
+    return [sessions[a:b] for a, b in pairwise([0, *cuts, len(sessions)])]
+
+
+def _turned(known: Actions, symbol: str, before: Session, after: Session) -> bool:
+    """Whether of the ex-dates that had begun at one open the next one knew something else."""
+    upto = day_number(before.date)
+    was, now = (_steps(factors(known, symbol, session.open), upto) for session in (before, after))
+    return not (was.shape == now.shape and (was == now).all())
+
+
+def _steps(of: Splits, upto: int) -> npt.NDArray[np.float64]:
+    begun = of.days <= upto
+    steps = np.stack([of.days, of.price[:-1] / of.price[1:], of.volume[:-1] / of.volume[1:]])
+    return np.asarray(steps[:, begun])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +115,19 @@ def test_the_audit_takes_the_exchanges_candle_before_ours_and_old_names_as_the_p
     assert [b.session for b in audit(rows, actions, NOW)] == [day]
     assert audit(rows, Actions([*actions.records, BONUS]), NOW) == []
     assert audit(daily(lake, actions, None, (day, day)), actions, NOW) == []
+
+
+def test_days_of_many_shares_come_in_order(lake: Lake) -> None:
+    days = [date(2016, 1, 1) + timedelta(days=k) for k in range(300)]
+    names = [f"NSE:S{k:02}" for k in range(60)]
+    rows = [candles(n, [(d, 100 + k, 100) for d in days], Provenance.OFFICIAL) for k, n in enumerate(names)]
+    lake.append("candles", pa.concat_tables(rows), {"a": 1})
+
+    found = daily(lake, Actions([]), None, (days[0], days[-1]))
+
+    assert found["symbol"].to_pylist() == [name for name in names for _ in days]
+    assert found["session"].to_pylist() == days * len(names)
+    assert set(found.slice(300, 300)["open"].to_pylist()) == {101.0}
 
 
 def test_every_form_of_a_file_is_told_by_what_stands_in_it(tmp_path: Path) -> None:

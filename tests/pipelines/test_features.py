@@ -15,7 +15,7 @@ from adapters.schemas import candle_table
 from market import features
 from market.actions import Action, Kind
 from market.candles import CANDLE, Candles, Provenance
-from market.features import FEATURES, Market
+from market.features import FEATURES, Market, Members
 from market.holidays import sessions_of
 from market.instruments import Instrument
 from market.instruments import Kind as Sort
@@ -146,6 +146,20 @@ def test_a_split_that_became_known_late_counts_from_the_next_open_on(lake: Lake)
     assert abs(at[SESSIONS[9].date]) < 0.2  # both sides are in the same shares
 
 
+def test_a_split_that_was_withdrawn_counts_until_then(lake: Lake) -> None:
+    ex, withdrawn = SESSIONS[6], SESSIONS[8]
+    told = split(ex_date=ex.date, known=ex.open - 1)
+    actions.add(lake, [told])
+    before = computed(Work(plan(lake), bases(lake)), parts(plan(lake), "run", bases(lake)))
+
+    actions.add(lake, [told.model_copy(update={"void": True, "factor": None, "known": withdrawn.open - 1})])
+    after = computed(Work(plan(lake), bases(lake)), parts(plan(lake), "run", bases(lake)))
+
+    early = before["session"] < day_number(withdrawn.date)
+    assert same(after[early], before[early])
+    assert not same(after[~early], before[~early])
+
+
 def test_an_instrument_that_fails_is_told_and_the_others_go_on(lake: Lake) -> None:
     def compute(minutes: Candles, *given: object) -> np.ndarray:
         if (minutes["instrument"] == 1).any():
@@ -162,6 +176,19 @@ def test_an_instrument_that_fails_is_told_and_the_others_go_on(lake: Lake) -> No
     assert [(f.symbol, f.reason) for f in failures] == [("NSE:B", "ArithmeticError: no such number")]
     assert sorted(seen) == ["NSE:A", "NSE:C", "NSE:NIFTY 50"]
     assert set(rows["instrument"].tolist()) == {0, 2, 3}
+
+
+def test_an_instrument_that_cannot_be_summed_is_left_out_of_the_market_and_told(lake: Lake) -> None:
+    work = Work(plan(lake), bases(lake))
+    broken = Work(plan(lake), bases(lake))
+    broken.members = Members(work.members.group[:2], work.members.sectors)
+
+    sums, failures = broken.sums([s.symbol for s in SHARES], SESSIONS[5].date, LAST)
+    fewer, none = work.sums(["NSE:A", "NSE:B"], SESSIONS[5].date, LAST)
+
+    assert [f.symbol for f in failures] == ["NSE:C", "NSE:NIFTY 50"]
+    assert none == []
+    assert (sums == fewer).all()
 
 
 def bases(lake: Lake) -> dict[str, int]:
