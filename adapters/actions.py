@@ -175,13 +175,11 @@ def daily(lake: Lake, actions: Actions, symbols: Collection[str] | None, span: t
     for place, name in ((2, "open"), (3, "close")):
         rows = rows.set_column(place, name, pa.array(to_floats(units(rows[name]))))
     rows = rows.sort_by([("symbol", "ascending"), ("session", "ascending"), ("rank", "ascending")])
-    coded, days = (
-        rows["symbol"].combine_chunks().dictionary_encode().indices.to_numpy(),
-        rows["session"].cast(pa.int32()),
-    )
-    # Not by grouping: what comes of that is in no order.
-    first = np.append(True, (np.diff(coded) != 0) | (np.diff(days.to_numpy()) != 0)) if len(rows) else []
-    found = rows.filter(pa.array(first, pa.bool_())).drop_columns(["rank"])
+    coded = rows["symbol"].combine_chunks().dictionary_encode().indices.to_numpy()
+    days = rows["session"].cast(pa.int32()).to_numpy()
+    first = np.ones(len(rows), np.bool_)  # not by grouping: what comes of that is in no order
+    first[1:] = (coded[1:] != coded[:-1]) | (days[1:] != days[:-1])
+    found = rows.filter(pa.array(first)).drop_columns(["rank"])
     if symbols is None:
         return found
     return found.filter(pc.is_in(found["symbol"], pa.array(list(symbols), pa.string())))

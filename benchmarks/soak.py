@@ -62,7 +62,8 @@ def run(out: Report) -> None:
                 seen[key].append((time.monotonic() - began, value))
         ended, took = time.time(), time.monotonic() - began
         used = {name: (after - before.get(name, 0.0)) / took for name, after in _cpu(spine).items()}
-        spine.wait(lambda: spine.behind_ms() <= 0, 120)  # a frame in flight when the feed itself cut its line is lost
+        # What was in flight when the feed itself cut its line is lost, and counted: so not until all are folded.
+        spine.wait(lambda: spine.folded_until() > ended, 120)
         screens.stop()
         lost = sent["ticks"] - spine.folded()
         _wait_archived(spine)

@@ -245,6 +245,10 @@ class Spine:
         read = self.out["candles"]["partitions"]
         return max((ends[int(p)] >> 20) - (state["cursor"] >> 20) for p, state in read.items())
 
+    def folded_until(self) -> float:
+        """Up to which second of the bus's clock Candles has folded all there is."""
+        return min(p["cursor"] >> 20 for p in self.out["candles"]["partitions"].values()) / 1000
+
     def last(self, topic: str, partition: int) -> int:
         """The newest entry of a topic's partition."""
         return self._bus.last(topic, partition)
