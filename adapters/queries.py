@@ -38,13 +38,14 @@ BATCH_ROWS = 65_536
 
 @contextmanager
 def answered(
-    lake: Lake, query: str, versions: Mapping[str, int | None] | None = None
+    lake: Lake, query: str, versions: Mapping[str, int | None] | None = None, most: int | None = None
 ) -> Iterator[pa.RecordBatchReader]:
     """The answer to one SELECT (or EXPLAIN, DESCRIBE, SHOW), to be read within the context, batch by batch.
 
     Tables have their names, and `newest_candles` and `newest_features` have of several revisions or runs the one that
     counts. `versions`: the tables that are there, and of which version, None for the newest; without it all of them.
-    Instants come in UTC. Raises BadQuery, LineDown, StoreRefused, BadValue for a version that is not there.
+    `most`: rows of the answer that are wanted, the first ones; the database need not work out the rest. Instants come
+    in UTC. Raises BadQuery, LineDown, StoreRefused, BadValue for a version that is not there.
     """
     with duckdb.connect(":memory:", config=dict(LOCKED)) as database, _told(query):
         statements = duckdb.extract_statements(query)
@@ -56,7 +57,8 @@ def answered(
                 database.execute(_newest(table))
         database.execute("SET TimeZone = 'UTC'")
         database.execute("SET lock_configuration = true")
-        yield database.sql(query).to_arrow_reader(BATCH_ROWS)
+        answer = database.sql(query)
+        yield (answer if most is None else answer.limit(most)).to_arrow_reader(BATCH_ROWS)
 
 
 def _newest(table: str) -> str:

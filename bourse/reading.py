@@ -8,23 +8,28 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date, datetime
+from difflib import get_close_matches
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.dataset as ds
 
 from adapters.actions import known
 from adapters.deltalog import DeltaLog
 from adapters.lake import Lake
+from adapters.past import called, under_present
 from adapters.queries import answered
-from adapters.schemas import PRICE
+from adapters.schemas import FEATURES, PRICE
+from market.actions import Actions
 from market.adjustment import PRICES, VOLUMES, adjusted_columns, factors
 from market.candles import INTERVALS
 from market.errors import BadValue, StoreRefused
+from market.names import Names
 
 HOME = "data/lake"
 NAMED = "BOURSE_LAKE"
@@ -44,18 +49,19 @@ def read(
     interval: str = "1m",
     as_of: AsOf = None,
     adjusted: bool = False,
-    names: Sequence[str] | None = None,
+    names: str | Sequence[str] | None = None,
     of: str | None = None,
     lake: str | Path | None = None,
     kind: Literal["pandas", "pyarrow"] = "pandas",
 ) -> Any:
     """Rows of the sessions `start` to `end`, both included, ordered by symbol and start; one row a minute and symbol.
 
-    `symbols`: `RELIANCE` (NSE's) or `NSE:RELIANCE`, one or several, None for all. `start`, `end`: dates of sessions, or
+    `symbols`: `RELIANCE` (NSE's) or `NSE:RELIANCE`, one or several, None for all; a share that was renamed is found by
+    any symbol it had, and its rows come under the present one, whatever `as_of`. `start`, `end`: dates of sessions, or
     `2016-08-25`. `interval`: of candles, 1m, 5m, 15m, 1h or 1d. `as_of`: a version of the table, or an aware instant,
     which means the newest version committed by then; the same version gives the same rows. `adjusted`: prices and
     volumes of candles in the shares of `as_of` (of now, without it), by the corporate actions known then, as floats.
-    `names`: the features wanted, and `of` their set; all of the current set without them.
+    `names`: the features wanted, one or several, and `of` their set; all of the current set without them.
 
     pandas has prices as floats, pyarrow as exact decimals; instants are in UTC. Raises BadValue for an argument that is
     not allowed, StoreRefused where there is no lake, LineDown when it does not answer.
@@ -66,18 +72,25 @@ def read(
     first, last = _day("start", start), _day("end", end)
     if last < first:
         raise BadValue("end", end, f"a date not before start, {first}")
-    wanted, found = _symbols(symbols), _lake(lake)
+    given, found = _symbols(symbols), _lake(lake)
     version = _version(found, table, as_of)
     if table == "features":
         if interval != "1m" or adjusted:
             raise BadValue("features", "adjusted" if adjusted else interval, "features are of 1m, and free of scale")
-        return _as(found.read_features(wanted, first, last, of or _set(), names=names, version=version), kind)
+        asked, those = _features(found, of, names, version)
+        shares = known(found).names
+        wanted, stored = _shares(given, shares)
+        rows = found.read_features(stored, first, last, asked, names=those, version=version)
+        return _as(under_present(rows, wanted, shares), kind)
     if names is not None or of is not None:
         raise BadValue("names and of", names or of, "they go with features")
     if interval not in INTERVALS:
         raise BadValue("interval", interval, f"one of {', '.join(INTERVALS)}")
-    rows = found.read_candles(wanted, interval, first, last, version=version)
-    return _as(_adjusted(found, rows, _instant(found, version, as_of)) if adjusted else rows, kind)
+    actions = known(found)
+    wanted, stored = _shares(given, actions.names)
+    rows = found.read_candles(stored, interval, first, last, version=version)
+    rows = under_present(rows, wanted, actions.names)
+    return _as(_adjusted(actions, rows, _instant(found, version, as_of)) if adjusted else rows, kind)
 
 
 def sql(
@@ -107,10 +120,36 @@ def _lake(named: str | Path | None) -> Lake:
     return lake
 
 
-def _set() -> str:
-    from market.features import SET  # here: it brings TA-Lib, which who reads candles need not load
+def _features(
+    lake: Lake, of: str | None, names: str | Sequence[str] | None, version: int | None
+) -> tuple[str, list[str]]:
+    """The set and the features that are asked for; of another set than the current one what the table has."""
+    from market.features import NAMES, SET  # here: it brings TA-Lib, which who reads candles need not load
 
-    return SET
+    has: Sequence[str] = NAMES
+    if of is not None and of != SET:
+        rows = lake.dataset("features", version)
+        if not isinstance(of, str) or not len(rows.head(1, columns=["set"], filter=ds.field("set") == of)):
+            raise BadValue("of", of, f"{SET}, the current set, or another that the table features holds")
+        has = [name for name in rows.schema.names if name not in FEATURES.names]
+    if names is None:
+        return of or SET, list(has)
+    if not isinstance(names, Iterable):
+        raise BadValue("names", names, "features, one or several, or None for all")
+    wanted = list(dict.fromkeys([names] if isinstance(names, str) else names))
+    for name in wanted:
+        if name not in has:
+            near = get_close_matches(str(name), has, n=3, cutoff=0.0)
+            raise BadValue("names", name, f"features of {of or SET}, say {', '.join(near)}")
+    return of or SET, wanted
+
+
+def _shares(given: list[str] | None, names: Names) -> tuple[list[str] | None, list[str] | None]:
+    """The present symbols of the shares that are asked for, and every symbol that they may be stored under."""
+    if given is None:
+        return None, None
+    present = [names.latest(symbol) for symbol in given]
+    return present, called(present, names)
 
 
 def _check_kind(kind: str) -> None:
@@ -135,10 +174,13 @@ def _day(name: str, given: Day) -> date:
 def _symbols(given: str | Collection[str] | None) -> list[str] | None:
     if given is None:
         return None
+    allowed = "RELIANCE, NSE:RELIANCE, a list of such, or None for all"
+    if not isinstance(given, Iterable):
+        raise BadValue("symbols", given, allowed)
     listed = [given] if isinstance(given, str) else list(given)
     for symbol in listed:
         if not isinstance(symbol, str) or not symbol.strip():
-            raise BadValue("symbols", symbol, "RELIANCE, NSE:RELIANCE, a list of such, or None for all")
+            raise BadValue("symbols", symbol, allowed)
     upper = [symbol.strip().upper() for symbol in listed]
     return [symbol if ":" in symbol else f"NSE:{symbol}" for symbol in upper]
 
@@ -182,12 +224,11 @@ def _instant(lake: Lake, version: int | None, as_of: AsOf) -> int:
     return time.time_ns()
 
 
-def _adjusted(lake: Lake, rows: pa.Table, at: int) -> pa.Table:
+def _adjusted(actions: Actions, rows: pa.Table, at: int) -> pa.Table:
     columns = {n: rows[n].cast(pa.float64()).to_numpy(zero_copy_only=False).copy() for n in (*PRICES, *VOLUMES)}
     days = rows["session"].cast(pa.int32()).to_numpy()
     symbols = rows["symbol"].combine_chunks().dictionary_encode() if len(rows) else None
     codes = symbols.indices.to_numpy() if symbols is not None else np.zeros(0, np.int32)
-    actions = known(lake)
     for first, last in pairwise([0, *(np.flatnonzero(np.diff(codes)) + 1).tolist(), len(codes)]):
         if symbols is not None and last > first:
             share = factors(actions, symbols.dictionary[int(codes[first])].as_py(), at)

@@ -63,10 +63,12 @@ def sql(
         refuse("--format table: it goes to the screen; csv, json or parquet go to --out")
     if form is Format.PARQUET and out is None:
         refuse("--format parquet: it needs --out FILE")
+    if out is not None and not out.parent.is_dir():
+        refuse(f"--out {out}: there is no folder {out.parent}")
     with told():
         if not (asked := Lake(settings.lake)).tables():
             refuse(f"{settings.lake}: nothing was written to this lake yet")
-    with told(), answered(asked, query) as found:
+    with told(), answered(asked, query, most=rows + 1 if form is Format.TABLE else None) as found:
         if form is Format.TABLE:
             _show(found, rows)
         else:
@@ -265,8 +267,8 @@ def _show(found: Any, most: int) -> None:
             table.add_row(*("" if value is None else escape(str(_plain(value))) for value in row.values()))
         count += batch.num_rows
     screen.print(table, soft_wrap=True)
-    if count > most:
-        screen.print(f"and {count - most} rows more; --rows shows them, --out keeps them")
+    if count > most:  # one more was asked for
+        screen.print("and more; --rows shows more of them, --out keeps all")
 
 
 def _csv(found: Any, sink: IO[bytes]) -> int:

@@ -7,6 +7,7 @@
     │   ├── BadQuery        ... a query that cannot be answered
     │   └── UnknownSymbol   ... a symbol nobody listed
     ├── LineDown        try again later
+    │   ├── NotYet          ... nothing is broken: what is asked for comes by itself
     │   └── OutcomeUnknown  ... but look first whether the request was carried out
     ├── Rejected        a vendor will not do what we asked; asking again does not help
     ├── AuthRequired    a person must log in; trying again does not help
@@ -84,6 +85,10 @@ class LineDown(BourseError):
 
     def __str__(self) -> str:
         return f"{self.line}: {self.reason}"
+
+
+class NotYet(LineDown):
+    """What is asked for is not there yet, and comes by itself."""
 
 
 class OutcomeUnknown(LineDown):

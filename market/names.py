@@ -44,6 +44,10 @@ class Names:
     def __len__(self) -> int:
         return len(self._renames)
 
+    def __contains__(self, symbol: str) -> bool:
+        """Whether any share ever got or left this symbol."""
+        return symbol in self._by_old or symbol in self._by_new
+
     def present(self, symbol: str, day: date) -> str:
         """What the share that traded as `symbol` on this day, or the day before, is called now.
 

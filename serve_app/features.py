@@ -8,6 +8,7 @@ from typing import Annotated, Any, Protocol
 
 import numpy as np
 import orjson
+import pyarrow as pa
 from fastapi import FastAPI, Query, Request, Response
 from pydantic import Field
 
@@ -16,7 +17,7 @@ from adapters.entries import decode
 from adapters.lake import Lake
 from adapters.readmodel import ReadModel
 from adapters.schemas import feature_values
-from market.errors import BadPayload, BadValue, LineDown
+from market.errors import BadPayload, BadValue, NotYet
 from market.features import FEATURE, NAMES, SET, Unknown
 from market.instruments import Instrument, Universe, partition_of
 from market.records import Record
@@ -28,6 +29,8 @@ TOPIC = "analysis"
 ROWS = 375
 MOST_ROWS = 5000
 LONGEST_DAYS = 366
+LAST = int(np.iinfo(np.int64).max)
+"""Later than every minute, ns UTC."""
 
 
 class FeatureRow(Record):
@@ -104,7 +107,7 @@ def install(app: FastAPI, desk: Held, only: Any, moment: Any) -> None:
             raise BadValue("to" if until else "from", until or since, "a range whose `to` is later than its `from`")
         if ends - begins > LONGEST_DAYS * DAY:
             raise BadValue("from", since, f"a range of at most {LONGEST_DAYS} days")
-        rows = _history(desk, bus, one, begins, ends)
+        rows = _history(desk, bus, one, (begins, ends), limit + 1)
         return _answer(desk, one, rows[-limit:], (begins, ends), truncated=len(rows) > limit)
 
 
@@ -112,36 +115,40 @@ def _latest(desk: Held, bus: Bus, one: Instrument) -> dict[str, Any]:
     found = desk.model.feature(one.symbol)
     if found is not None and found["set"] == SET:
         return {**found, "values": list(found["values"].values())}
-    rows = _newest(bus, one, desk.plan.partitions, 0, 1)
+    rows = _newest(bus, one, desk.plan.partitions, (0, LAST), 1)
     if not rows:
-        raise LineDown("features", f"none of {one.symbol} yet: the first minute has to close")
+        raise NotYet("features", f"none of {one.symbol} yet: the first minute has to close")
     return rows[-1]
 
 
-def _history(desk: Held, bus: Bus, one: Instrument, first: int, last: int) -> list[dict[str, Any]]:
-    """Rows of [first, last), oldest first."""
+def _history(desk: Held, bus: Bus, one: Instrument, span: tuple[int, int], most: int) -> list[dict[str, Any]]:
+    """The newest `most` rows of [first, last), oldest first."""
+    first, last = span
     days = [datetime.fromtimestamp(t / SECOND, desk.sessions.zone).date() for t in (first, last)]
     table = desk.lake.read_features([one.symbol], days[0], days[1], SET, names=NAMES)
     starts = table["start"].cast("int64").to_numpy() * 1000
+    since = _newest(bus, one, desk.plan.partitions, (max(int(starts.max(initial=0)) + 1, first), last), most)
     inside = np.flatnonzero((starts >= first) & (starts < last))
-    values = _known(feature_values(table, NAMES)[inside])
+    inside = inside[max(0, len(inside) + len(since) - most) :]
+    table, starts = table.take(pa.array(inside)), starts[inside]
+    values = _known(feature_values(table, NAMES))
     sessions, revisions, reasons = (table[name].to_pylist() for name in ("session", "revision", "unknown"))
     held = [
         {
-            "start": int(starts[k]),
+            "start": int(start),
             "session": sessions[k].isoformat(),
             "revision": revisions[k],
             "unknown": reasons[k],
             "values": row,
         }
-        for k, row in zip(inside.tolist(), values, strict=True)
+        for k, (start, row) in enumerate(zip(starts, values, strict=True))
     ]
-    newest = int(starts.max(initial=0))
-    return [*held, *(r for r in _newest(bus, one, desk.plan.partitions, max(newest + 1, first)) if r["start"] < last)]
+    return [*held, *since]
 
 
-def _newest(bus: Bus, one: Instrument, partitions: int, first: int, most: int = MOST_ROWS) -> list[dict[str, Any]]:
-    """What the bus holds of an instrument from `first` on, at most the newest `most`, oldest first."""
+def _newest(bus: Bus, one: Instrument, partitions: int, span: tuple[int, int], most: int) -> list[dict[str, Any]]:
+    """What the bus holds of an instrument in [first, last), at most the newest `most`, oldest first."""
+    first, last = span
     found: list[dict[str, Any]] = []
     for entry in bus.backwards(TOPIC, partition_of(one, partitions)):
         try:
@@ -149,7 +156,7 @@ def _newest(bus: Bus, one: Instrument, partitions: int, first: int, most: int = 
         except BadPayload:  # of another set of features
             break
         mine = rows[(rows["instrument"] == one.id) & (rows["start"] >= first)]
-        found += [_row(row) for row in mine[::-1]]
+        found += [_row(row) for row in mine[mine["start"] < last][::-1][: most - len(found)]]
         if not len(mine) or len(found) >= most:
             break
     return found[::-1]

@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from market.errors import BadValue, BourseError, LineDown, StoreRefused, UnknownSymbol
+from market.errors import BadValue, BourseError, LineDown, NotYet, StoreRefused, UnknownSymbol
 from market.records import Record
 
 MEDIA_TYPE = "application/problem+json"
@@ -55,6 +55,8 @@ def of(error: Exception, instance: str) -> Problem:
             return problem("unknown-symbol", "Unknown symbol", 404, _said(error), instance, error.allowed)
         case BadValue():
             return problem("bad-value", "Value not allowed", 422, _said(error), instance, error.allowed)
+        case NotYet():
+            return problem("not-yet", "Not there yet", 503, error.reason, instance, "try again")
         case LineDown() | StoreRefused():
             return problem("store-down", "A store cannot be read now", 503, type(error).__name__, instance, "try again")
         case RequestValidationError():
@@ -82,7 +84,7 @@ def install(app: FastAPI) -> None:
     """Let an app refuse in this way whatever its handlers raise."""
 
     async def refuse(request: Request, error: Exception) -> Response:
-        if isinstance(error, LineDown | StoreRefused):
+        if isinstance(error, LineDown | StoreRefused) and not isinstance(error, NotYet):
             structlog.get_logger().warning("store_down", reason=str(error))
         return answer(of(error, request.url.path))
 

@@ -114,12 +114,58 @@ def test_features_come_one_row_a_minute_by_the_newest_run(root, lake):
     written(lake, 1.0, 1_000_000, 2)
 
     frame = bourse.read("features", "RELIANCE", DAY, DAY, lake=root)
-    some = bourse.read("features", None, DAY, DAY, names=[NAMES[3], "not_yet"], lake=root)
+    some = bourse.read("features", None, DAY, DAY, names=[NAMES[3], NAMES[1]], lake=root)
+    one = bourse.read("features", None, DAY, DAY, names="rsi_14_1m", lake=root)
 
     assert list(frame.columns[7:]) == list(NAMES) and len(frame) == 1
     assert set(frame[NAMES[0]]) == {1.0}
-    assert some[NAMES[3]].tolist() == [1.0] and some["not_yet"].isna().all()
-    assert len(bourse.read("features", None, DAY, DAY, of="another", lake=root)) == 0
+    assert list(some.columns[7:]) == [NAMES[3], NAMES[1]] and some[NAMES[3]].tolist() == [1.0]
+    assert list(one.columns[7:]) == ["rsi_14_1m"]
+
+
+def test_another_set_is_read_as_long_as_the_table_holds_it(root, lake):
+    row = np.zeros(1, FEATURE)
+    row["session"], row["start"], row["values"] = day_number(DAY), minute(0)["start"], 5.0
+    reasons = [u.name for u in Unknown]
+    older = feature_table(row, SYMBOLS, "f0", NAMES, reasons).rename_columns({NAMES[0]: "moon_phase"})
+    lake.append("features", older, {"f": 1})
+
+    frame = bourse.read("features", None, DAY, DAY, of="f0", names="moon_phase", lake=root)
+
+    assert frame["moon_phase"].tolist() == [5.0] and frame["set"].tolist() == ["f0"]
+    assert list(bourse.read("features", None, DAY, DAY, lake=root).columns[7:]) == list(NAMES)
+    with pytest.raises(BadValue, match="features of f0, say moon_phase"):
+        bourse.read("features", None, DAY, DAY, of="f0", names=["moon_fase"], lake=root)
+
+
+def test_features_have_their_columns_before_there_are_any(root):
+    frame = bourse.read("features", None, DAY, DAY, lake=root)
+
+    assert len(frame) == 0 and list(frame.columns[7:]) == list(NAMES)
+
+
+@pytest.mark.parametrize("asked", [None, "TCS", "INFY", ["INFY", "TCS"]])
+def test_a_renamed_share_is_one_series_under_its_present_symbol(root, lake, asked):
+    renamed = Action(
+        symbol="NSE:RELIANCE", kind=Kind.RENAME, ex_date=LATER, to="NSE:INFY", source="test",
+        known=at(LATER, time(0)), recorded=at(LATER, time(0)),
+    )  # fmt: skip
+    add(lake, [renamed])
+    later = candle_table(np.concatenate([minute(n, day=LATER) for n in (0, 1)]), ["NSE:INFY", "NSE:TCS"])
+    lake.append("candles", later, {"a": 3})
+    written(lake, 1.0, None, 1)
+
+    frame = bourse.read("candles", asked, DAY, LATER, lake=root)
+    rows = list(zip(frame["symbol"], frame["session"], frame["volume"], strict=True))
+
+    infy = [("NSE:INFY", DAY, 100), ("NSE:INFY", DAY, 101), ("NSE:INFY", DAY, 102)]
+    infy += [("NSE:INFY", LATER, 100), ("NSE:INFY", LATER, 101)]
+    tcs = [("NSE:TCS", DAY, 100), ("NSE:TCS", DAY, 101), ("NSE:TCS", DAY, 102)]
+    assert rows == {None: infy + tcs, "TCS": tcs, "INFY": infy}.get(asked if isinstance(asked, str) else None)
+    if asked != "TCS":
+        old = bourse.read("candles", "RELIANCE", DAY, LATER, lake=root)
+        assert old["symbol"].tolist() == ["NSE:INFY"] * 5
+        assert bourse.read("features", asked, DAY, DAY, lake=root)["symbol"].tolist() == ["NSE:INFY"]
 
 
 @pytest.mark.parametrize(
@@ -131,6 +177,7 @@ def test_features_come_one_row_a_minute_by_the_newest_run(root, lake):
         (("candles", None, datetime(2016, 8, 25, 9), DAY), {}, "sessions have no hours"),
         (("candles", None, LATER, DAY), {}, "a date not before start, 2016-08-26"),
         (("candles", [7], DAY, DAY), {}, "symbols: 7 is not allowed"),
+        (("candles", 5, DAY, DAY), {}, "symbols: 5 is not allowed; RELIANCE, NSE:RELIANCE"),
         (("candles", "", DAY, DAY), {}, "symbols: '' is not allowed"),
         (("candles", None, DAY, DAY), {"interval": "2m"}, "interval: '2m' is not allowed; one of 1m"),
         (("candles", None, DAY, DAY), {"kind": "polars"}, "kind: 'polars' is not allowed; one of pandas, pyarrow"),
@@ -142,6 +189,11 @@ def test_features_come_one_row_a_minute_by_the_newest_run(root, lake):
         (("candles", None, DAY, DAY), {"names": ["a"]}, "they go with features"),
         (("features", None, DAY, DAY), {"adjusted": True}, "free of scale"),
         (("features", None, DAY, DAY), {"interval": "5m"}, "features are of 1m"),
+        (("features", None, DAY, DAY), {"names": ["rsi_14_1"]}, "names: 'rsi_14_1' is not allowed; features of"),
+        (("features", None, DAY, DAY), {"names": ["rsi_14_1"]}, "rsi_14_1m"),
+        (("features", None, DAY, DAY), {"names": ["nope"]}, "names: 'nope' is not allowed"),
+        (("features", None, DAY, DAY), {"names": 5}, "names: 5 is not allowed"),
+        (("features", None, DAY, DAY), {"of": "f99"}, f"of: 'f99' is not allowed; {SET}, the current set, or another"),
         (("features", None, DAY, DAY), {"as_of": 0}, None),
     ],
 )

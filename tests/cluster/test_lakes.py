@@ -67,7 +67,17 @@ def test_an_answer_is_a_table_on_the_screen(folder, lake):
     assert lines[:3] == [
         ["symbol", "close", "revision"], ["NSE:RELIANCE", "2850.5025", "1"], ["NSE:RELIANCE", "2850.5025", "0"],
     ]  # fmt: skip
-    assert "and 1 rows more" in done.stdout
+    assert len(lines) == 4 and "and more; --rows shows more of them, --out keeps all" in done.stdout
+
+
+def test_no_more_of_a_table_is_worked_out_than_is_shown(folder, lake):
+    query = "SELECT CASE WHEN n < 100000 THEN n ELSE error('too far') END AS n FROM range(10000000) r(n)"
+
+    some = bourse(folder, "sql", query, "--rows", "3")
+    everything = bourse(folder, "sql", "SELECT 7 AS a, 8 AS a", "--rows", "1")
+
+    assert (some.exit_code, some.stdout.split()[:4]) == (0, ["n", "0", "1", "2"]), some.output
+    assert everything.stdout.split()[2:] == ["7", "8"]
 
 
 def test_an_answer_as_json_is_a_list_of_rows(folder, lake):
@@ -88,10 +98,10 @@ def test_an_answer_as_json_is_a_list_of_rows(folder, lake):
 
 def test_an_answer_goes_to_a_file_by_its_name(folder, lake):
     for name in ("answer.csv", "answer.parquet", "answer.json"):
-        done = bourse(folder, "sql", "SELECT * FROM candles", "--out", str(folder / name))
+        done = bourse(folder, "sql", "SELECT * FROM candles ORDER BY start, revision", "--out", str(folder / name))
         assert (done.exit_code, done.stdout.split()[0]) == (0, "4"), done.output
 
-    assert pcsv.read_csv(folder / "answer.csv")["volume"].to_pylist() == [101, 102, 102, 100]
+    assert pcsv.read_csv(folder / "answer.csv")["volume"].to_pylist() == [100, 101, 102, 102]
     assert pq.read_table(folder / "answer.parquet")["close"].to_pylist() == [Decimal("2850.5025")] * 4
     assert len(json.loads((folder / "answer.json").read_text())) == 4
     assert sorted(p.name for p in folder.iterdir() if "answer" in p.name) == [
@@ -107,7 +117,8 @@ def test_an_answer_goes_to_a_file_by_its_name(folder, lake):
         (("sql", "SELEC 1"), "query: Parser Error: syntax error"),
         (("sql", "COPY candles TO 'x'"), "query: one statement that reads"),
         (("sql", "SELECT 1", "--out", "answer.txt"), "a name that ends in .csv, .json or .parquet"),
-        (("sql", "SELECT 1", "--out", "nowhere/answer.csv"), "No such file or directory"),
+        (("sql", "SELECT 1", "--out", "nowhere/answer.csv"), "nowhere/answer.csv: there is no folder nowhere"),
+        (("sql", "SELEC 1", "--out", "nowhere/answer.csv"), "there is no folder nowhere"),
         (("sql", "SELECT 1", "--format", "parquet"), "it needs --out FILE"),
         (("sql", "SELECT 1", "--format", "table", "--out", "answer.csv"), "it goes to the screen"),
         (("lake", "keep", "99", "--for", "m"), "version: 99 is not allowed"),

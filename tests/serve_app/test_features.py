@@ -105,6 +105,20 @@ def test_a_limit_keeps_the_newest_and_says_so(house: House) -> None:
     assert body["truncated"] is True
 
 
+@pytest.mark.parametrize(
+    ("limit", "minutes"), [(1, [7.0]), (3, [5.0, 6.0, 7.0]), (4, [4.0, 5.0, 6.0, 7.0]), (8, list(range(8)))]
+)
+def test_a_limit_counts_over_the_lake_and_the_bus(house: House, limit: int, minutes: list[float]) -> None:
+    keep(house, rows(RELIANCE, TODAY, 0, 5))
+    publish(house, rows(RELIANCE, TODAY, 5, 10))
+
+    body = house.get(PATH, **{"from": "2016-08-25", "to": "2016-08-25T09:23:00+05:30", "limit": limit})
+
+    assert [r["values"][0] for r in body["rows"]] == minutes
+    assert [r["session"] for r in body["rows"]] == ["2016-08-25"] * limit
+    assert body["truncated"] is (limit < 8)
+
+
 def test_a_range_without_features_is_empty(house: House) -> None:
     body = house.get(PATH, **{"from": "2016-08-24", "to": "2016-08-24"})
 
@@ -116,7 +130,8 @@ def test_before_the_first_row_the_answer_is_to_try_again(house: House) -> None:
 
     assert answer.status_code == 503
     assert answer.headers["Retry-After"] == "1"
-    assert answer.json()["type"] == "urn:bourse:problem:store-down"
+    assert answer.json()["type"] == "urn:bourse:problem:not-yet"
+    assert answer.json()["detail"] == "none of NSE:RELIANCE yet: the first minute has to close"
 
 
 def test_a_symbol_nobody_listed_is_answered_with_what_there_is(house: House) -> None:
