@@ -13,6 +13,8 @@ from typing import Any
 
 import pyarrow.fs as fs
 
+from market.errors import StoreRefused
+
 LOG = "_delta_log"
 COMMIT = re.compile(r"(\d{20})\.json")
 CHECKPOINT = re.compile(r"(\d{20})\.checkpoint(\..+)?\.parquet")
@@ -35,11 +37,31 @@ class DeltaLog:
 
     def said(self, version: int) -> dict[str, Any]:
         """What a commit says of itself: `timestamp` in ms UTC, `operation`, and what its writer added."""
-        with self._store.open_input_stream(f"{LOG}/{version:020}.json") as file:
-            for line in file.read().splitlines():
-                if "commitInfo" in (action := json.loads(line)):
-                    return dict(action["commitInfo"])
-        return {}
+        return next((dict(action["commitInfo"]) for action in self._actions(version) if "commitInfo" in action), {})
+
+    def corrupt(self) -> list[str]:
+        """The commits that cannot be read, by the names of their files, oldest first."""
+        found = []
+        for version in self.versions:
+            try:
+                self._actions(version)
+            except FileNotFoundError:
+                continue  # forgotten meanwhile
+            except StoreRefused as e:
+                found.append(e.store)
+        return found
+
+    def _actions(self, version: int) -> list[dict[str, Any]]:
+        name = f"{LOG}/{version:020}.json"
+        with self._store.open_input_stream(name) as file:
+            lines = file.read().splitlines()
+        try:
+            actions = [json.loads(line) for line in lines if line.strip()]
+        except ValueError as e:
+            raise StoreRefused(name, f"a corrupt entry of the log: {e}") from e
+        if not actions or not all(isinstance(action, dict) for action in actions):
+            raise StoreRefused(name, "a corrupt entry of the log: it holds no actions")
+        return actions
 
     def committed(self, version: int) -> int:
         """When, ms UTC; 0 where the commit does not say."""

@@ -6,6 +6,7 @@ are numbered from 1 behind the header, lines that could not be taken apart among
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -66,7 +67,11 @@ def opened(path: Path) -> Sheet:
         if path.suffix in PARQUET:
             columns = parquet.read_schema(path).names
         else:
-            with csv.open_csv(path, csv.ReadOptions(use_threads=False, block_size=1 << 20), _parsing([])) as reader:
+            with path.open("rb") as file:
+                if b"\0" in file.read(1 << 20):
+                    raise pa.ArrowInvalid("it is no text in UTF-8")
+            reading = csv.ReadOptions(use_threads=False, block_size=1 << 20)
+            with _text(path) as text, csv.open_csv(text, reading, _parsing([])) as reader:
                 columns = reader.schema.names
         with path.open("rb") as file:
             digest = blake2b(digest_size=16)
@@ -255,7 +260,7 @@ def _csv(sheet: Sheet, columns: Sequence[str], rows: int) -> Iterator[Piece]:
     reading = csv.ReadOptions(use_threads=False, block_size=_BLOCK)
     held: list[pa.RecordBatch] = []
     number = seen = told = 0
-    with csv.open_csv(sheet.path, reading, _parsing(torn), convert) as reader:
+    with _text(sheet.path) as text, csv.open_csv(text, reading, _parsing(torn), convert) as reader:
         for batch in reader:
             held.append(batch)
             while sum(map(len, held)) >= rows:
@@ -277,6 +282,16 @@ def _numbered(number: int, table: pa.Table, seen: int, torn: Sequence[tuple[int,
         numbers += numbers >= line
     highest = int(numbers[-1]) if len(numbers) else 0
     return Piece(number, table, numbers, tuple(one for one in torn[told:] if one[0] <= highest))
+
+
+def _text(path: Path) -> pa.NativeFile:
+    """A file as UTF-8, bytes that are none replaced: the reader cannot hand on a torn line that holds such."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def mended(block: pa.Buffer) -> bytes:
+        return decoder.decode(bytes(block), final=not len(block)).encode()
+
+    return pa.TransformInputStream(pa.OSFile(str(path)), mended)
 
 
 def _parsing(torn: list[tuple[int, str]]) -> csv.ParseOptions:

@@ -24,7 +24,7 @@ from adapters.lake import PARQUET, Lake
 from adapters.schemas import GROWING, SCHEMAS, WHOLE
 from adapters.staging import folder
 from market.candles import Provenance
-from market.errors import BadValue
+from market.errors import BadValue, LineDown, StoreRefused
 from market.records import Record
 from market.retention import Keep, forgettable, holdable, keeper
 
@@ -106,7 +106,7 @@ class Upkeep:
             if not (others or holdable(superseded, now, versions)):
                 raise BadValue("version", version, f"one of {table} that is kept, or was the newest until of late")
             if missing := _missing(self.lake.opened(table, version), self.lake.files(table)):
-                raise BadValue("version", version, f"one of {table} whose files are there; {missing[0]} is gone")
+                raise BadValue("version", version, f"one of {table} whose files are there; {missing[0]}")
         except BadValue:
             self.release(name, table, version)
             raise
@@ -139,10 +139,18 @@ class Upkeep:
         the log says; the columns are ours; no row is there twice; revisions have no holes; a GAP row has no prices and
         any other has all four, in order. Raises LineDown, StoreRefused.
         """
-        handle, store = self.lake.opened(table), self.lake.files(table)
+        store = self.lake.files(table)
+        corrupt = DeltaLog(store).corrupt()
+        yield from (f"{name}: a corrupt entry of the log" for name in corrupt)
+        try:
+            handle = self.lake.opened(table)
+        except (LineDown, StoreRefused):
+            if corrupt:
+                return
+            raise
         yield from _columns(table, handle)
         gone = _missing(handle, store)
-        yield from (f"{path}: in the log, not there as the log says" for path in gone)
+        yield from gone
         if not gone:
             actions = pa.table(handle.get_add_actions(flatten=True))
             yield from _counts(actions, store)
@@ -179,7 +187,7 @@ class Upkeep:
         except BadValue:
             yield f"{what}: can no longer be read"
         else:
-            yield from (f"{what}: {path} is not there" for path in _missing(handle, self.lake.files(keep.table)))
+            yield from (f"{what}: {fault}" for fault in _missing(handle, self.lake.files(keep.table)))
 
     def _expire(self, table: str, oldest: date) -> int:
         rows = 0
@@ -278,9 +286,14 @@ def _there(store: fs.FileSystem) -> dict[str, int]:
 
 
 def _missing(handle: DeltaTable, store: fs.FileSystem) -> list[str]:
+    """Files that the log names and that are gone or of another size, a sentence each."""
     there, named = _there(store), pa.table(handle.get_add_actions())
     files = zip(named["path"].to_pylist(), named["size_bytes"].to_pylist(), strict=True)
-    return sorted(path for path, size in files if there.get(path) != size)
+    return sorted(
+        f"{path}: {there[path]} bytes, the log says {size}" if path in there else f"{path}: in the log, not there"
+        for path, size in files
+        if there.get(path) != size
+    )
 
 
 def _columns(table: str, handle: DeltaTable) -> Iterator[str]:

@@ -27,6 +27,9 @@ from market.errors import BourseError, UnknownSymbol
 from market.sessions import IST, instant
 
 FAILED = 1
+USUAL = Fraction(20)
+"""A price factor above it, or below one over it, is as a rule a slip of the pen."""
+
 SHOWN = 10
 """Rows that could not be read, named on the screen."""
 
@@ -166,6 +169,12 @@ def overrule(
     share = after.names.present(action.symbol, action.ex_date)
     for name, actions in (("was", before), ("is", after)):
         screen.print(f"{name:>4}: {_of_day(actions, share, action.ex_date, now)}", markup=False, soft_wrap=True)
+    if action.factor is not None and not 1 / USUAL <= action.factor <= USUAL:
+        screen.print(
+            f"      a factor of {action.factor} is outside 1/{USUAL} to {USUAL}: if that is a slip, set it again",
+            markup=False,
+            soft_wrap=True,
+        )
     lost = [a for a in _on(before, share, action.ex_date, now) if a.kind in SHARES and a.source != OPERATOR]
     if new and action.kind in SHARES and len(lost) > 0 and not action.void:
         gone = " and ".join(f"{a.words()} of {a.source}" for a in lost)

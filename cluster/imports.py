@@ -31,6 +31,7 @@ SPREAD_BYTES = 256 << 20
 """From here on reading is shared by the cores: starting Ray takes as long as reading so much."""
 
 AHEAD = timedelta(days=45)
+LETTERS = "of letters, digits, & - _ . and blanks between"
 
 
 def candles(settings: Settings, files: Sequence[Path], asked: Asked, again: bool) -> Tally:
@@ -75,8 +76,11 @@ def asked_of(**words: Any) -> Asked:
     if words["symbol"]:
         found = symbol_of(words["symbol"], words["exchange"], {})
         if found is None:
-            raise BadValue("--symbol", words["symbol"], "EXCHANGE:NAME, or a name alone")
+            raise BadValue("--symbol", words["symbol"], f"EXCHANGE:NAME, or a name alone, {LETTERS}")
         words["symbol"] = found
+    for theirs, ours in words.get("renames", {}).items():
+        if symbol_of(ours, words["exchange"], {}) is None:
+            raise BadValue("--rename", f"{theirs}={ours}", f"FILE'S=OURS, ours {LETTERS}")
     return Asked(**words)
 
 

@@ -55,9 +55,8 @@ LARGEST = 1e9
 """Currency units; no price is so high."""
 
 MOST_VOLUME = 1e15
-NOISE = 1e-9
-NEAR = 1e-6
-"""Relative: what a float of 32 bits is away from the price that was meant."""
+NOISE = 1.01e-6
+"""Currency units that a float may be away from the price that was meant: what text of six decimals rounds by, too."""
 
 CENT = SCALE // 100
 
@@ -65,7 +64,8 @@ NARROW, WIDE = 0.2, 5.0
 CONFIRMING = 3
 """A close outside of this band around the one before is a jump, which so many rows at most must confirm."""
 
-SYMBOL = re.compile(r"[A-Z]+:[^\s:]+( [^\s:]+)*")
+SYMBOL = re.compile(r"[A-Z]+:(?=[A-Z0-9])[A-Z0-9&._-]+( [A-Z0-9&._-]+)*", re.ASCII)
+"""Narrower than an `Instrument`'s: what a stranger's file calls one must be no path, list or piece of a query."""
 
 
 class Fault(StrEnum):
@@ -253,7 +253,10 @@ def symbol_of(name: str, exchange: str, renames: Mapping[str, str]) -> str | Non
     ('NSE:RELIANCE', 'NSE:NIFTY 50', None)
     """
     said = name.strip()
-    said = renames.get(said, said).upper()
+    said = renames.get(said, said)
+    if not said.isascii():
+        return None
+    said = said.upper()
     full = said if ":" in said else f"{exchange}:{said}"
     return full if SYMBOL.fullmatch(full) else None
 
@@ -291,18 +294,16 @@ def shaped(raw: Raw, form: Form) -> tuple[Candles, Faults]:
 
 
 def exact(floats: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """Currency floats, (n,), as money, and which of them are none: nearer than a millionth to no price in question.
+    """Currency floats, (n,), as money, and which of them are none: a millionth or less away from no whole 1/10,000.
 
-    A float that is not a whole 1/10,000 but nearly a whole cent, as those of 32 bits are, is that cent.
+    A float of 32 bits is the whole cent, else the whole 1/10,000, that it is the nearest such float to.
     """
-    scaled = np.where(np.isfinite(floats) & (np.abs(floats) < LARGEST), floats, 0.0) * SCALE
-    unit, cent = np.rint(scaled), np.rint(scaled / CENT) * CENT
-    size = np.maximum(np.abs(scaled), 1.0)
-    is_unit = np.abs(scaled - unit) <= NOISE * size
-    is_cent = np.abs(scaled - cent) <= NEAR * size
-    near = np.abs(scaled - unit) <= NEAR * size
-    amounts = np.where(is_unit | ~is_cent, unit, cent).astype(np.int64)
-    return amounts, ~(is_unit | is_cent | near)
+    known = np.where(np.isfinite(floats) & (np.abs(floats) < LARGEST), floats, 0.0)
+    unit, cent = np.rint(known * SCALE), np.rint(known * SCALE / CENT) * CENT
+    is_unit = np.abs(known - unit / SCALE) <= NOISE
+    short_cent, short_unit = (np.abs(known - (amount / SCALE).astype(np.float32)) <= NOISE for amount in (cent, unit))
+    amounts = np.where(is_unit | ~short_cent, unit, cent).astype(np.int64)
+    return amounts, ~(is_unit | short_cent | short_unit)
 
 
 def judged(

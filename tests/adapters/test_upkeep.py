@@ -301,8 +301,8 @@ def test_the_check_finds_wrong_rows_and_names_the_first(lake, upkeep, rows, said
 @pytest.mark.parametrize(
     ("harm", "said"),
     [
-        (lambda path: path.unlink(), "in the log, not there as the log says"),
-        (lambda path: os.truncate(path, 100), "in the log, not there as the log says"),
+        (lambda path: path.unlink(), "in the log, not there"),
+        (lambda path: os.truncate(path, 100), "100 bytes, the log says "),
         (lambda path: path.write_bytes(b"x" * path.stat().st_size), "cannot be read"),
     ],
 )
@@ -356,7 +356,32 @@ def test_the_check_tells_of_kept_versions_that_lost_files(lake, upkeep):
 
     (fault,) = upkeep.check("candles")
 
-    assert fault == f"version 1, kept for model-1: session={DAY}/{Path(gone).name} is not there"
+    assert fault == f"version 1, kept for model-1: session={DAY}/{Path(gone).name}: in the log, not there"
+
+
+def test_the_check_tells_a_kept_file_of_another_size_from_one_that_is_gone(lake, upkeep):
+    lake.append("candles", entry(1), {"a": 1})
+    upkeep.keep("candles", 1, "model-1", now(), WEEK)
+    lake.append("candles", entry(2), {"a": 2})
+    lake.compact("candles", DAY)
+    cut = Path(DeltaTable(str(folder(lake)), version=1).file_uris()[0])
+    size = cut.stat().st_size
+    os.truncate(cut, 100)
+
+    (fault,) = upkeep.check("candles")
+
+    assert fault == f"version 1, kept for model-1: session={DAY}/{cut.name}: 100 bytes, the log says {size}"
+
+
+def test_the_check_names_the_entry_of_the_log_that_is_corrupt(lake, upkeep):
+    for number in (1, 2):
+        lake.append("candles", entry(number), {"a": number})
+    entry_of_log = folder(lake) / "_delta_log" / f"{1:020}.json"
+    entry_of_log.write_bytes(b"{not json")
+
+    found = list(upkeep.check("candles"))
+
+    assert found == [f"_delta_log/{entry_of_log.name}: a corrupt entry of the log"]
 
 
 def test_the_check_tells_how_far_it_is(lake, upkeep):

@@ -87,6 +87,19 @@ def test_an_operator_who_says_half_is_told_what_it_stands_in_place_of(folder: Pa
     assert "nothing new" in same.stdout
 
 
+@pytest.mark.parametrize(
+    ("value", "odd"), [("100/100000", "1/1000"), ("1/20", ""), ("1/21", "1/21"), ("20", ""), ("21", "21")]
+)
+def test_an_operator_is_told_of_a_factor_that_is_hardly_meant(folder: Path, value: str, odd: str) -> None:
+    prices(folder)
+
+    done = bourse(folder, "set", "BAJFINANCE", "demerger", "2016-09-08", value, *WHY)
+
+    assert done.exit_code == 0
+    assert (f"a factor of {odd} is outside 1/20 to 20" in done.stdout) == bool(odd)
+    assert ("is outside" in done.stdout) == bool(odd)
+
+
 def test_a_bad_file_is_one_line_and_the_others_are_taken(folder: Path) -> None:
     (folder / "bad.csv").write_text("symbol,kind,ex_date,value\nINFY,SPLIT,2018-09-04,0\n")
 

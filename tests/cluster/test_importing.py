@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -47,6 +51,8 @@ def take(folder: Path, *words: str, file: str = "bars.csv") -> Result:
         ((*NAMED, "--exchange", "LSE"), "one of NSE, BSE, NASDAQ, NYSE"),
         (("--columns", "time=nope"), "a column of the file: sym, when, o, h, l, c, v"),
         (("--columns", "nope=when"), "one of time, symbol"),
+        ((*NAMED, "--symbol", "../../etc"), "--symbol: '../../etc' is not allowed"),
+        ((*NAMED, "--rename", "A=REL/X"), "--rename: 'A=REL/X' is not allowed"),
         (("--series", "A=o"), "together with --known RULE"),
         (("--series", "A=o", "--known", "soon", "--columns", "time=when"), "same day HH:MM"),
         (("--series", "A=zz", "--known", "same day 19:00", "--columns", "time=when"), "--series: 'zz'"),
@@ -138,3 +144,20 @@ def test_a_backfill_that_cannot_be_is_one_line(folder: Path, words: tuple[str, .
     assert done.exit_code == 2, done.output
     assert said in done.stderr
     assert "Traceback" not in done.output
+
+
+@pytest.mark.parametrize(
+    "content", [np.random.default_rng(7).bytes(4000), b"a,b\nS\xe9\n" * 500], ids=["binary", "torn"]
+)
+def test_a_file_that_is_no_text_is_one_line(folder: Path, content: bytes) -> None:
+    (folder / "r.csv").write_bytes(content)
+    run = "from cluster.main import app; app()"
+    words = ["import", "r.csv", "--zone", "Asia/Kolkata", "--label", "end", "--config", "cluster.yaml"]
+    repo = str(Path(__file__).resolve().parents[2])
+
+    done = subprocess.run(
+        [sys.executable, "-c", run, *words], cwd=folder, env={**os.environ, "PYTHONPATH": repo},
+        capture_output=True, stdin=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+
+    assert (done.returncode, done.stderr.count("\n"), done.stdout) == (2, 1, ""), done.stderr

@@ -33,6 +33,7 @@ from market.imports import (
 )
 from market.money import UNKNOWN
 from market.sessions import MINUTE, at, day_number
+from market.universes import LISTINGS
 
 DAY = date(2016, 8, 25)
 OPEN = at(DAY, time(9, 15))
@@ -202,7 +203,12 @@ def test_an_index_needs_no_volume_and_a_share_without_a_column_of_it_has_an_unkn
         (float(np.float32(2850.5)), 28_505_000),
         (0.1 + 0.2, 3_000),
         (50_000.0123, 500_000_123),
-        (1234.56789, 12_345_679),
+        (39.950001, 399_500),  # a float of 32 bits, as text of six decimals
+        (float(np.float32(130_000.05)), 1_300_000_500),
+        (1026.00001, None),
+        (130_000.00001, None),
+        (100.05001, None),
+        (1234.56789, None),
         (12.345678, None),
     ],
 )
@@ -300,3 +306,39 @@ def test_symbols_get_their_exchange_and_their_new_name() -> None:
     assert symbol_of("m&m", "BSE", {}) == "BSE:M&M"
     assert symbol_of("NIFTY", "NSE", {"NIFTY": "NSE:NIFTY 50"}) == "NSE:NIFTY 50"
     assert symbol_of("a  b", "NSE", {}) is None
+
+
+@pytest.mark.parametrize(
+    "name", ["M&M", "BAJAJ-AUTO", "NIFTY 50", "INDIA VIX", "MCDOWELL-N", "BRK.B", "GET&D", "J&KBANK"]
+)
+def test_a_symbol_is_of_letters_digits_and_a_few_marks(name: str) -> None:
+    assert symbol_of(name, "NSE", {}) == f"NSE:{name}"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../../etc",
+        "REL,X",
+        "A/B",
+        "A\\B",
+        "A'B",
+        'A"B',
+        "A\0B",
+        "A\x1bB",
+        "A\nB",
+        "A%",
+        "..",
+        "-A",
+        "Ä",
+        "\u017f",
+        "\ufffd",
+    ],
+)
+def test_what_could_be_a_path_or_a_list_is_no_symbol(name: str) -> None:
+    assert symbol_of(name, "NSE", {}) is None
+    assert symbol_of("A", "NSE", {"A": name}) is None
+
+
+def test_every_listed_symbol_can_be_imported() -> None:
+    assert [one.instrument.symbol for one in LISTINGS if symbol_of(one.instrument.symbol, "NSE", {}) is None] == []

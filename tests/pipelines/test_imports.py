@@ -119,6 +119,28 @@ def test_what_is_refused_lies_in_quarantine_with_its_row_and_reason(tmp_path: Pa
     assert '"volume": -2' in row["content"]
 
 
+def test_a_symbol_that_cannot_be_lies_in_quarantine(tmp_path: Path) -> None:
+    symbols = ["../../etc"] * 4 + ["REL,X"] * 4 + ["M&M"] * 4
+    file, lake = bars(tmp_path / "bars.parquet", symbol=symbols), tmp_path / "lake"
+
+    found = take(lake, file)
+
+    assert (found.added, found.refused) == (4, {Fault.NO_SYMBOL.value: 8})
+    assert set(stored(lake)["symbol"].to_pylist()) == {"NSE:M&M"}
+    rows = Lake(str(lake)).dataset("quarantine").to_table().to_pylist()
+    assert {json.loads(row["content"])["symbol"] for row in rows} == {"../../etc", "REL,X"}
+
+
+def test_a_torn_line_of_bytes_that_are_no_text_is_refused_and_the_rest_goes_on(tmp_path: Path) -> None:
+    file, lake = tmp_path / "bars.csv", tmp_path / "lake"
+    head, row = b"symbol,ts,open,high,low,close,volume", b"S9,2016-08-25T09:15:00+05:30,1,1,1,1,5"
+    file.write_bytes(b"\n".join([head, row, b"S\xe9,torn", b"S\xff" + row[2:], b""]))
+
+    found = take(lake, file)
+
+    assert (found.added, found.refused) == (1, {Fault.TORN.value: 1, Fault.NO_SYMBOL.value: 1})
+
+
 def test_another_file_of_the_same_candles_adds_those_that_are_new(tmp_path: Path) -> None:
     lake = tmp_path / "lake"
     take(lake, bars(tmp_path / "a.parquet", minutes=2))
