@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from adapters.bus import Bus
 from adapters.redis_server import RedisServer
 from benchmarks import storm
 from market.instruments import Instrument
-from market.sessions import MINUTE, SECOND, Session, session
+from market.sessions import IST, MINUTE, SECOND, Session, instant, session
 from market.ticks import blank
 from market.universes import nifty50
 from serve_app.follow import GatewayPlan
@@ -47,7 +47,7 @@ def session_now() -> Session:
     now = time.time_ns()
     opens = now - now % MINUTE
     return Session(
-        date=datetime.fromtimestamp(now / 1e9, UTC).date(), preopen=opens - MINUTE, open=opens, close=opens + 8 * HOUR
+        date=instant(now).astimezone(IST).date(), preopen=opens - MINUTE, open=opens, close=opens + 8 * HOUR
     )
 
 

@@ -34,7 +34,7 @@ from market.codecs import Account
 from market.instruments import Instrument
 from market.listings import Listed, Listing
 from market.money import Money
-from market.sessions import MINUTE, SECOND, Session, session
+from market.sessions import IST, MINUTE, SECOND, Session, instant, session
 from market.tape import from_bars
 from market.ticks import TICK, FeedState, Kind, Ticks
 from market.wishes import Wish
@@ -67,6 +67,11 @@ def reshuffled(seed: int) -> tuple[Instrument, ...]:
     return tuple(i.model_copy(update={"tokens": {"kite": t}}) for i, t in zip(OF, tokens, strict=True))
 
 
+def today_in_india() -> date:
+    """The day by which a session and a list are named; here it may be another."""
+    return instant(time.time_ns()).astimezone(IST).date()
+
+
 def listing(of: tuple[Instrument, ...], day: date) -> Listing:
     rows = tuple(Listed(id=i.id, symbol=i.symbol, token=i.tokens["kite"], tick_size=Money(500), lot=1) for i in of)
     return Listing(vendor="kite", session=day, listed=rows)
@@ -85,7 +90,7 @@ async def live(url: str, folder: Path, **more: Any) -> AsyncIterator[tuple[Rough
     address = await vendor.start()
     opened = time.time_ns() - 5 * MINUTE
     today = Session(
-        date=date.today(), preopen=opened - MINUTE, open=opened // MINUTE * MINUTE, close=opened + 600 * MINUTE
+        date=today_in_india(), preopen=opened - MINUTE, open=opened // MINUTE * MINUTE, close=opened + 600 * MINUTE
     )
     told = {"tape": False, "hold": False, "sessions": (today,), "access_token": SecretStr("t0"), "account": NAME}
     feed = Feed(feed_plan(url, folder, address, OF, 1, **{**told, **more}))
@@ -177,7 +182,7 @@ def test_a_new_list_is_taken_without_a_restart_and_old_tokens_mean_nothing(
         async with live(server.url, tmp_path) as (vendor, feed, _):
             await reaches(feed, "LIVE")
             vendor.of = reshuffled(7)
-            await asyncio.to_thread(Listings(server.url).keep, listing(vendor.of, date.today()))
+            await asyncio.to_thread(Listings(server.url).keep, listing(vendor.of, today_in_india()))
             await until(lambda: vendor.logins == 2)
             await reaches(feed, "LIVE")
             before = len(ticks(bus, 0))
@@ -189,7 +194,7 @@ def test_a_new_list_is_taken_without_a_restart_and_old_tokens_mean_nothing(
     rows = ticks(bus, 0)
     expected = RoughVendor(OF).prices()
     assert health["unknown"] == 0
-    assert health["listing"] == str(date.today())
+    assert health["listing"] == str(today_in_india())
     assert {(int(r["instrument"]), int(r["price"])) for r in rows} == set(expected.items())
 
 
@@ -366,7 +371,7 @@ def test_a_feed_that_knows_no_tokens_waits_for_its_list(server: RedisServer, bus
         async with live(server.url, tmp_path, instruments=strangers) as (vendor, feed, run):
             await until(lambda: bus.last("ticks", 0), run)
             before = vendor.logins
-            await asyncio.to_thread(Listings(server.url).keep, listing(OF, date.today()))
+            await asyncio.to_thread(Listings(server.url).keep, listing(OF, today_in_india()))
             await reaches(feed, "LIVE")
             return before
 
