@@ -137,8 +137,10 @@ class Upkeep:
 
         The log can be read and names no version that is not there; each file is there with the size and the rows that
         the log says; the columns are ours; no row is there twice; revisions have no holes; a GAP row has no prices and
-        any other has all four, in order. Raises LineDown, StoreRefused.
+        any other has all four, in order. Raises LineDown, StoreRefused, BadValue.
         """
+        if table not in self.lake.tables():
+            raise BadValue("table", table, "one that something was written to")
         store = self.lake.files(table)
         corrupt = DeltaLog(store).corrupt()
         yield from (f"{name}: a corrupt entry of the log" for name in corrupt)
