@@ -46,9 +46,7 @@ def session_now() -> Session:
     """A session that opened with this minute, whatever day it is."""
     now = time.time_ns()
     opens = now - now % MINUTE
-    return Session(
-        date=instant(now).astimezone(IST).date(), preopen=opens - MINUTE, open=opens, close=opens + 8 * HOUR
-    )
+    return Session(date=instant(now).astimezone(IST).date(), preopen=opens - MINUTE, open=opens, close=opens + 8 * HOUR)
 
 
 def run_feed(plan: FeedPlan, out: Any) -> None:
