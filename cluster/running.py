@@ -158,86 +158,59 @@ def speed_of(text: str) -> float | None:
 
 def tables(record: dict[str, Any]) -> Group:
     """The status record for people."""
-    parts = Table(
-        "part", "state", "pid", "restarts", "lag", "memory", "trouble", title="parts", title_justify="left", box=None
-    )
-    for p in record.get("parts", []):
+    parts = record.get("parts", [])
+    bus, today = record.get("bus", {}), record.get("candles_today")
+    line = f"bus {_mib(bus.get('used'))} of {_mib(bus.get('limit'))} ({bus.get('pressure', 'unknown')})"
+    line = line if today is None else f"{line}, candles today {today:,}"
+    open_alerts = [f"{a['severity']}: {a['text']} (since {clock(a['at'])})" for a in record.get("alerts", [])]
+    return Group(_feeds(parts), _folds(parts), _features(parts), _parts(parts), line, *map(escape, open_alerts))
+
+
+Parts = list[dict[str, Any]]
+
+
+def _table(title: str, *columns: str) -> Table:
+    return Table(*columns, title=title, title_justify="left", box=None)
+
+
+def _feeds(parts: Parts) -> Table:
+    table = _table("feeds", "feed", "state", "market time", "frames", "ticks", "bad", "bus ms")
+    active = next((p.get("active") for p in parts if p["part"] == "switch"), None)
+    for p in (p for p in parts if p["part"] == "feed"):
+        name = f"{p['name']} (active)" if p["name"] == active else p["name"]
+        counts = (f"{p[k]:,}" for k in ("frames", "ticks", "bad", "lag_ms"))
+        table.add_row(name, p["state"], _clock(p["market_time"]), *counts)
+    return table
+
+
+def _folds(parts: Parts) -> Table:
+    table = _table("partitions", "partition", "market time", "ticks", "late", "duplicate", "candles")
+    for p in (p for p in parts if p["part"] == "candles"):
+        for number, of in p.get("partitions", {}).items():
+            counts = (f"{of[k]:,}" for k in ("ticks", "late", "duplicate", "candles"))
+            table.add_row(number, _clock(of["market_time"]), *counts)
+    return table
+
+
+def _features(parts: Parts) -> Table:
+    columns = ("partition", "market time", "minutes", "rows", "unknown", "not waited for", "p50 ms", "p99 ms")
+    table = _table("features", *columns)
+    for p in (p for p in parts if p["part"] == "analysis"):
+        closing = [f"{p['closing_ms'][k]:,}" for k in ("p50", "p99")]
+        for number, of in p.get("partitions", {}).items():
+            counts = (f"{of[k]:,}" for k in ("minutes", "rows", "unknown", "given_up"))
+            table.add_row(number, _clock(of["market_time"]), *counts, *closing)
+    return table
+
+
+def _parts(parts: Parts) -> Table:
+    table = _table("parts", "part", "state", "pid", "restarts", "lag", "memory", "trouble")
+    for p in parts:
         state = p.get("state") or ("up" if p.get("up") else "away")
         lag = f"{p['lag_seconds']:.1f} s" if "lag_seconds" in p else ""
-        parts.add_row(
-            p["actor"],
-            state,
-            str(p.get("pid", "")),
-            str(p.get("restarts", 0)),
-            lag,
-            _mib(p.get("resident")),
-            p.get("trouble") or "",
-        )
-    folds = Table(
-        "partition",
-        "market time",
-        "ticks",
-        "late",
-        "duplicate",
-        "candles",
-        title="partitions",
-        title_justify="left",
-        box=None,
-    )
-    for p in record.get("parts", []):
-        for number, counts in p.get("partitions", {}).items() if p["part"] == "candles" else ():
-            folds.add_row(
-                number,
-                _clock(counts["market_time"]),
-                *(f"{counts[k]:,}" for k in ("ticks", "late", "duplicate", "candles")),
-            )
-    made = Table(
-        "partition",
-        "market time",
-        "minutes",
-        "rows",
-        "unknown",
-        "not waited for",
-        "p50 ms",
-        "p99 ms",
-        title="features",
-        title_justify="left",
-        box=None,
-    )
-    for p in (p for p in record.get("parts", []) if p["part"] == "analysis"):
-        for number, counts in p.get("partitions", {}).items():
-            made.add_row(
-                number,
-                _clock(counts["market_time"]),
-                *(f"{counts[k]:,}" for k in ("minutes", "rows", "unknown", "given_up")),
-                *(f"{p['closing_ms'][k]:,}" for k in ("p50", "p99")),
-            )
-    feeds = Table(
-        "feed",
-        "state",
-        "market time",
-        "frames",
-        "ticks",
-        "bad",
-        "bus ms",
-        title="feeds",
-        title_justify="left",
-        box=None,
-    )
-    active = next((p.get("active") for p in record.get("parts", []) if p["part"] == "switch"), None)
-    for p in (p for p in record.get("parts", []) if p["part"] == "feed"):
-        feeds.add_row(
-            f"{p['name']} (active)" if p["name"] == active else p["name"],
-            p["state"],
-            _clock(p["market_time"]),
-            *(f"{p[k]:,}" for k in ("frames", "ticks", "bad", "lag_ms")),
-        )
-    bus = record.get("bus", {})
-    today = record.get("candles_today")
-    line = f"bus {_mib(bus.get('used'))} of {_mib(bus.get('limit'))} ({bus.get('pressure', 'unknown')})"
-    open_alerts = [f"{a['severity']}: {a['text']} (since {clock(a['at'])})" for a in record.get("alerts", [])]
-    line = line if today is None else f"{line}, candles today {today:,}"
-    return Group(feeds, folds, made, parts, line, *map(escape, open_alerts))
+        what = (str(p.get("pid", "")), str(p.get("restarts", 0)), lag, _mib(p.get("resident")), p.get("trouble") or "")
+        table.add_row(p["actor"], state, *what)
+    return table
 
 
 async def _follow(port: int, symbols: list[str], seconds: float) -> None:
