@@ -274,19 +274,18 @@ def _show(found: Any, most: int) -> None:
 def _csv(found: Any, sink: IO[bytes]) -> int:
     import pyarrow.csv as pcsv
 
-    count = 0
-    with pcsv.CSVWriter(sink, found.schema) as writer:
-        for batch in found:
-            writer.write_batch(batch)
-            count += batch.num_rows
-    return count
+    return _batches(found, pcsv.CSVWriter(sink, found.schema))
 
 
 def _parquet(found: Any, sink: IO[bytes]) -> int:
     import pyarrow.parquet as pq
 
+    return _batches(found, pq.ParquetWriter(sink, found.schema, compression="zstd"))
+
+
+def _batches(found: Any, writer: Any) -> int:
     count = 0
-    with pq.ParquetWriter(sink, found.schema, compression="zstd") as writer:
+    with writer:
         for batch in found:
             writer.write_batch(batch)
             count += batch.num_rows

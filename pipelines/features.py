@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import structlog
 
 from adapters import actions as told_actions
 from adapters.lake import Lake
@@ -223,7 +224,7 @@ class Work:
         minutes = past.minutes(list(symbols), begin, last)
         day = whole[max(_place(whole, first) - int(MEMORY["1d"] * SPARE), 0)].date
         daily = past.days(list(symbols), day, last)
-        table = sessions.table()
+        table, log = sessions.table(), structlog.get_logger()
         for symbol in symbols:
             mine, days = (rows[rows["instrument"] == self.ids[symbol]] for rows in (minutes, daily))
             try:
@@ -232,6 +233,7 @@ class Work:
                 ]
                 yield symbol, np.concatenate(made)
             except Exception as e:  # one instrument's trouble is told, and not the others'
+                log.exception("instrument_failed", symbol=symbol)
                 yield symbol, e
 
     def _cut(
