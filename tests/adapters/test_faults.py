@@ -26,6 +26,8 @@ from tests.adapters.test_exchange import (
 )
 
 FRAMES = [b"%05d" % k for k in range(10_000)]
+SOON = 20
+"""Steps of the tape within which an order is carried out."""
 
 
 def spoiled(seed: str = "1", **rates: Any) -> tuple[list[Any], Counter[str]]:
@@ -106,7 +108,7 @@ def test_a_mute_line_hears_only_the_heartbeat_until_it_is_over() -> None:
             heartbeat = await line.receive_bytes(timeout=10)
             step = exchange.step
             await order(web, url, mute=False)
-            _, texts = await play(line, None)
+            _, texts = await play(line, None, step + SOON)
             return heartbeat, texts[0]["frame"] - step
 
     heartbeat, behind = run(story())
