@@ -1,0 +1,101 @@
+"""Examples: what a model sees at a decision, of many instruments or many minutes at once, as columns.
+
+A decision is the end of a closed minute (of a session, for models of days). Beside the features of that moment stands
+the last half hour as a sequence, free of the price's scale, made by one function live and in bulk.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from market.candles import Candles, Provenance
+from market.money import to_floats
+from market.sessions import MINUTE
+
+LENGTH = 32
+"""Rows of a sequence, the newest last."""
+
+CHANNELS = ("return", "range", "position", "volume", "quiet")
+"""Of each row: log return from the row before; log of high over low; where the close stands between low and high, -1 to
+1; log of 1 + the volume over its mean in the sequence; 1 where nothing was traded.
+"""
+
+Floats32 = npt.NDArray[np.float32]
+Ints32 = npt.NDArray[np.int32]
+Ints64 = npt.NDArray[np.int64]
+
+
+class Examples(NamedTuple):
+    """(n,) decisions.
+
+    `names`: of the features' columns; `features` (n, len(names)), NaN where unknown; `sequence` (n, LENGTH,
+    len(CHANNELS)), all NaN where there is none; `instrument`: the place in the universe; `at`: ns UTC of the decision;
+    `session`: days since 1970-01-01.
+    """
+
+    names: tuple[str, ...]
+    features: Floats32
+    sequence: Floats32
+    instrument: Ints32
+    at: Ints64
+    session: Ints32
+
+    @property
+    def rows(self) -> int:
+        """How many."""
+        return len(self.at)
+
+    def take(self, rows: npt.NDArray[np.intp] | npt.NDArray[np.bool_] | slice) -> Examples:
+        """Some of them."""
+        return Examples(
+            self.names,
+            self.features[rows],
+            self.sequence[rows],
+            self.instrument[rows],
+            self.at[rows],
+            self.session[rows],
+        )
+
+
+def sequences(candles: Candles) -> Floats32:
+    """The sequence at the end of each of one instrument's candles: (n,) adjusted ones of one interval, oldest first, to
+    (n, LENGTH, len(CHANNELS)). NaN in the first LENGTH, whose past is not whole, and at a GAP; one before it is left
+    out.
+    """
+    live = candles["provenance"] != Provenance.GAP
+    live &= (candles["close"] > 0) & (candles["low"] > 0)
+    rows = candles[live]
+    out = np.full((len(candles), LENGTH, len(CHANNELS)), np.nan, np.float32)
+    if len(rows) <= LENGTH:
+        return out
+    high, low, close = (to_floats(rows[name]) for name in ("high", "low", "close"))
+    volume = rows["volume"].astype(np.float64)
+    span = high - low
+    steps = np.stack(
+        [
+            np.diff(np.log(close), prepend=np.nan),
+            np.log(high / low),
+            np.divide(2.0 * close - high - low, span, out=np.zeros_like(span), where=span > 0),
+            volume,
+            (rows["trades"] == 0).astype(np.float64),
+        ],
+        axis=1,
+    )
+    windows = np.lib.stride_tricks.sliding_window_view(steps, LENGTH, axis=0)[1:].transpose(0, 2, 1)
+    found = windows.astype(np.float32)
+    volumes = CHANNELS.index("volume")
+    mean = found[:, :, volumes].mean(axis=1, keepdims=True)
+    found[:, :, volumes] = np.log1p(
+        np.divide(found[:, :, volumes], mean, out=np.zeros_like(mean * found[:, :, volumes]), where=mean > 0)
+    )
+    out[np.flatnonzero(live)[LENGTH:]] = found
+    return out
+
+
+def decisions(candles: Candles) -> Ints64:
+    """ns UTC of the ends of one-minute candles, (n,)."""
+    ends: Ints64 = candles["start"] + MINUTE
+    return ends

@@ -1,0 +1,44 @@
+"""What a member of the ensemble can do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from market.labels import Labels
+from market.models.examples import Examples
+
+Probabilities = npt.NDArray[np.float32]
+"""(n, 3): of DOWN, FLAT and UP, each row sums to 1; NaN where a model cannot tell, and why is the ensemble's to say."""
+
+
+Targets = Mapping[str, Labels]
+"""The labels of examples by horizon, each (n,), `UNKNOWN_LABEL` where there is none."""
+
+
+class Model(Protocol):
+    """One kind of model for one horizon. Fitting is deterministic: same examples, same seed, same model."""
+
+    kind: str
+    """Its name among the members: heuristic, linear, xgboost, lstm, transformer, gnn."""
+
+    horizon: str
+
+    def fit(self, examples: Examples, targets: Targets, held: Examples, held_targets: Targets, seed: int) -> None:
+        """Learn from `examples`; stop early by `held`, which lies behind them in time.
+
+        Raises BadValue: there is nothing to learn from.
+        """
+
+    def predict(self, examples: Examples) -> Probabilities:
+        """Of each example. Raises BadValue: the examples lack a feature it was fitted on."""
+
+    def save(self) -> bytes:
+        """What `load` takes: parameters, and no code."""
+
+    @classmethod
+    def load(cls, data: bytes) -> Self:
+        """The model that `save` was asked of. Raises BadPayload."""
