@@ -126,7 +126,11 @@ def rollback(
 
 def versions_table(versions: list[Version]) -> Table:
     """The versions for people."""
-    table = Table("model", "", "verdict", "score", "best baseline", "lake", "code", "trained", box=None)
+    table = Table(box=None)
+    for column in ("model", "", "verdict", "score", "best baseline"):
+        table.add_column(column, no_wrap=True)
+    for column in ("lake", "code", "trained"):
+        table.add_column(column, overflow="fold")
     for one in versions:
         about = one.about
         best = max(about.baselines.items(), key=lambda item: item[1], default=None)
@@ -139,7 +143,7 @@ def versions_table(versions: list[Version]) -> Table:
             f"{best[0]} {best[1]:.4g}" if best else "none",
             lake,
             about.revision[:12],
-            f"{about.trained_at:%Y-%m-%d %H:%M} UTC",
+            f"{about.trained_at:%Y-%m-%d}",
         )
     return table
 

@@ -48,7 +48,7 @@ def up(settings: Settings, say: Say, tape: Tape | None = None, ready: Callable[[
         say("Ray is up")
         wiring = _wiring(instance, tape, say)
         parts = wiring.parts()
-        instance.supervise(wiring.supervisor(), parts)
+        instance.supervise(wiring.supervisor(database=True), parts)
         size = settings.gateway
         instance.gateway(application(wiring.gateway(), size.replicas, size.max_ongoing_requests, size.num_cpus))
         instance.wait_ready(len(parts))

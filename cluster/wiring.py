@@ -103,13 +103,13 @@ class Wiring:
             parts.append(self._timetable())
         return parts
 
-    def supervisor(self, *, features: bool = True) -> SupervisorPlan:
-        """What the Supervisor may trim, and where the disk is that must not fill up."""
+    def supervisor(self, *, features: bool = True, database: bool = False) -> SupervisorPlan:
+        """What the Supervisor may trim, where the disk is that must not fill up; and the database, if it is to watch it."""
         keep = self.settings.retention
         return SupervisorPlan(
             bus=self.stores.bus,
             cache=self.stores.cache,
-            database=None if self._tape else SecretStr(databases.url(self.settings)),
+            database=SecretStr(databases.url(self.settings)) if database else None,
             partitions=self.settings.partitions,
             bus_folder=str(self.settings.bus_folder) if self.settings.bus_folder else None,
             readers={

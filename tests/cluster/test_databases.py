@@ -9,6 +9,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import wait
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -55,6 +56,7 @@ def until(kept: KeptDatabase, what: str) -> list[str]:
     said, end = [], time.monotonic() + WAIT_SECONDS
     while not any(what in line for line in said):
         assert time.monotonic() < end, said
+        wait([kept._trying], 1.0)
         said += kept.ensure()
     return said
 
