@@ -23,14 +23,14 @@ PARAMETERS = {
     "tree_method": "hist",
     "max_bin": BINS,
     "max_depth": 4,
-    "eta": 0.05,
+    "eta": 0.08,
     "min_child_weight": 30.0,
     "subsample": 0.7,
     "colsample_bytree": 0.5,
     "lambda": 5.0,
 }
-ROUNDS = 400
-PATIENCE = 30
+ROUNDS = 200
+PATIENCE = 20
 """Rounds without a better log loss on the held rows."""
 
 UNJUDGED = 100
