@@ -128,6 +128,7 @@ def _row(plan: EnginePlan, bus: str | None) -> dict[str, object]:
     engine, codec = plan.engine, CODECS[plan.engine.kind]
     key = "set" if plan.key.get_secret_value() else "not set" if codec.keyed else "not needed"
     used = _spent(plan.name, bus)
+    cost = f"{amount(used.cost):f}" if used else "unknown"
     return {
         "engine": plan.name,
         "kind": engine.kind,
@@ -137,7 +138,7 @@ def _row(plan: EnginePlan, bus: str | None) -> dict[str, object]:
         "timeout": f"{engine.timeout_seconds:g} s",
         "calls_today": f"{used.calls if used else 'unknown'} of {engine.daily_calls}",
         "tokens_today": f"{used.tokens if used else 'unknown'} of {engine.daily_tokens}",
-        "cost_today": f"{amount(used.cost) if used else 'unknown'} of {engine.daily_cost} {engine.currency}",
+        "cost_today": f"{cost} of {engine.daily_cost} {engine.currency}",
         "resets": f"{used.resets:%Y-%m-%d %H:%M} IST" if used else "unknown",
     }
 
