@@ -1,7 +1,7 @@
 """Language models as engines: asked over HTTP, within one deadline, one day's budget and one fuse.
 
 Nobody is asked twice but for a reason: the vendor said that it may be asked again, and there is time left, or what it
-answered was no opinion, once. Neither the key nor what was asked is in any log or error.
+answered was no opinion, once. Neither the key nor what was asked is in any error; nothing is logged here.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 
-import structlog
 from pydantic import SecretStr
 
 from adapters.fetching import Door, Page
@@ -66,7 +65,6 @@ class Llm:
         self._door = Door()
         self._fuse = Fuse(plan.name, 2 * plan.engine.timeout_seconds)
         self._loading: asyncio.Task[None] | None = None
-        self._log = structlog.get_logger().bind(engine=plan.name)
 
     async def ask(self, asked: Question, now: int) -> Answer:
         """The opinion, within the engine's `timeout_seconds`. `now`: ns UTC of the decision.
@@ -83,7 +81,6 @@ class Llm:
             said, model = await self._within(began, self._opinion(asked, tally, began))
         except BourseError as e:
             self.counts[type(e).__name__] += 1
-            self._log.warning("engine_failed", error=type(e).__name__, reason=_reason(e))
             raise
         self.counts["answered"] += 1
         return Answer(
@@ -102,8 +99,9 @@ class Llm:
         )
 
     async def ready(self) -> None:
-        """Wait until the model is loaded, at most `load_seconds`; at once where nothing is. Raises as `ask` does."""
+        """Open the door, and wait until the model is loaded, at most `load_seconds`, where one is. Raises as `ask`."""
         self._check(self._clock())
+        await self._door.open()
         await self._loaded(self._clock() + self.engine.load_seconds)
 
     async def close(self) -> None:
@@ -114,7 +112,7 @@ class Llm:
 
     def _check(self, now: float) -> None:
         key = self._key.get_secret_value()
-        if self._codec.keyed and not key:
+        if self._codec.keyed and self.engine.send_key and not key:
             raise AuthRequired(self.name, f"put its key in {self._codec.name.upper()}_API_KEY and start again")
         if not (key.isascii() and key.isprintable()) or " " in key:
             raise AuthRequired(self.name, f"{self._codec.name.upper()}_API_KEY is not a key: it has blanks or letters")
@@ -246,7 +244,3 @@ async def ask(engine: Llm, body: Mapping[str, object], now: int) -> Answer:
     `Llm.ask`.
     """
     return await engine.ask(question(body), now)
-
-
-def _reason(error: BourseError) -> str:
-    return error.reason if isinstance(error, BadPayload | LineDown) else str(error)

@@ -74,7 +74,8 @@ TOOL = "give_opinion"
 class Engine(Record):
     """One language model as `cluster.yaml` describes it. Limits are of one day in India, for all of Bourse together.
 
-    `load_seconds`: so long an Ollama may take to load its model before the first answer. `currency`: of the prices,
+    `send_key`: false for a server of one's own that wants no key and must not see the vendor's. `load_seconds`: so long
+    an Ollama may take to load its model before the first answer. `currency`: of the prices,
     which are for a million tokens, and of `daily_cost`.
     """
 
@@ -85,6 +86,7 @@ class Engine(Record):
         pattern=r"^https?://[^\s@?#]+$",
         description="an http:// or https:// address without credentials, or left out for the usual one",
     )
+    send_key: bool = Field(default=True, description="true or false")
     timeout_seconds: float = Field(default=4.5, ge=0.1, le=60, description="seconds, 0.1 to 60")
     load_seconds: float = Field(default=120.0, ge=1, le=900, description="seconds, 1 to 900")
     max_tokens: int = Field(default=400, ge=50, le=8192, description="a whole number, 50 to 8192")
