@@ -59,12 +59,14 @@ class Llm:
         self.name, self.engine = plan.name, plan.engine
         self.counts: Counter[str] = Counter()
         self._codec = CODECS[plan.engine.kind]
-        self._key, self._root = plan.key, plan.root.rstrip("/")
+        self._key = plan.key if plan.engine.send_key else SecretStr("")
+        self._root = plan.root.rstrip("/")
         self._spending = spending if spending is not None else DayBudget(plan.bus, plan.name)
         self._wait, self._clock = wait, clock
         self._door = Door()
         self._fuse = Fuse(plan.name, 2 * plan.engine.timeout_seconds)
         self._loading: asyncio.Task[None] | None = None
+        self._settling: set[asyncio.Task[None]] = set()
 
     async def ask(self, asked: Question, now: int) -> Answer:
         """The opinion, within the engine's `timeout_seconds`. `now`: ns UTC of the decision.
@@ -105,7 +107,8 @@ class Llm:
         await self._loaded(self._clock() + self.engine.load_seconds)
 
     async def close(self) -> None:
-        """Ask no more; close the connections."""
+        """Ask no more; give back what was not used; close the connections."""
+        await asyncio.gather(*self._settling)
         if self._loading is not None and not self._loading.done():
             self._loading.cancel()
         await self._door.close()
@@ -150,7 +153,7 @@ class Llm:
                 reply = self._codec.read(page.status, page.headers, page.body)
             except BourseError as e:
                 if page.status >= 300:
-                    await self._settle(place, Usage(0, 0), tally)
+                    self._settle(place, Usage(0, 0), tally)
                 pause = (e.after if isinstance(e, LineDown) else 0.0) or FIRST_PAUSE * 2 ** (tried - 1)
                 left = self.engine.timeout_seconds - (self._clock() - began)
                 allowed = isinstance(e, LineDown) and self._codec.again(page.status, page.headers)
@@ -162,7 +165,7 @@ class Llm:
                 continue
             self._fuse.well()
             if reply.usage is not None:
-                await self._settle(place, reply.usage, tally)
+                self._settle(place, reply.usage, tally)
             return reply
         raise AssertionError("the last try returns or raises")
 
@@ -175,15 +178,20 @@ class Llm:
             return await self._door.post(call.url, call.headers, content, LARGEST), place
         except LineDown as e:
             if not isinstance(e, OutcomeUnknown):
-                await self._settle(place, Usage(0, 0), tally)
+                self._settle(place, Usage(0, 0), tally)
             self._fuse.failed(e, self._clock())
             raise
 
-    async def _settle(self, place: Place, usage: Usage, tally: _Tally) -> None:
+    def _settle(self, place: Place, usage: Usage, tally: _Tally) -> None:
         cost = self.engine.cost(usage)
         tally.settle(usage, place, cost)
+        task = asyncio.create_task(self._give_back(place, sum(usage), cost))  # the answer does not wait for it
+        self._settling.add(task)
+        task.add_done_callback(self._settling.discard)
+
+    async def _give_back(self, place: Place, tokens: int, cost: int) -> None:
         try:
-            await asyncio.to_thread(self._spending.settle, place, sum(usage), cost)
+            await asyncio.to_thread(self._spending.settle, place, tokens, cost)
         except LineDown:
             self.counts["unsettled"] += 1  # the place stays taken: more is counted than was spent, never less
 

@@ -24,7 +24,9 @@ from market.records import Record
 
 KINDS = ("openai", "anthropic", "ollama")
 LOCAL = ("heuristic", "linear", "xgboost", "lstm", "transformer", "gnn", "ensemble")
-"""Names of our own models, which no language model takes."""
+"""Names of our own models."""
+RESERVED = frozenset({*LOCAL, "champion", "challenger"})
+"""Which no language model takes."""
 
 ONE = SCALE * 10**6
 """Costs are whole numbers of this part of the currency: a price is in 1/10,000 for a million tokens."""
@@ -137,8 +139,8 @@ def named(engines: Mapping[str, Engine]) -> None:
     for name in engines:
         if not NAMES.fullmatch(name):
             raise BadValue(f"engines.{name}", name, "a name of small letters, digits, - and _, at most 31")
-        if name in LOCAL:
-            raise BadValue(f"engines.{name}", name, f"another name: {', '.join(LOCAL)} are models of our own")
+        if name in RESERVED:
+            raise BadValue(f"engines.{name}", name, f"another name: {', '.join(sorted(RESERVED))} are our own")
 
 
 class Usage(NamedTuple):

@@ -156,6 +156,12 @@ def test_an_answer_that_is_too_large_or_torn_is_not_asked_for_again(reply: Reply
     assert len(made.asked) == 1
 
 
+def test_a_server_of_ones_own_does_not_see_a_key_whoever_made_the_plan() -> None:
+    answer, _, made, _ = story([openai()], once, send_key=False)
+
+    assert isinstance(answer, Answer) and "Authorization" not in made.headers[0]
+
+
 def test_a_house_that_is_not_there_costs_nothing() -> None:
     async def gone(llm: Llm, made: House) -> Answer:
         lost = Llm(plan("http://127.0.0.1:1"), llm._spending)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import pickle
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -109,7 +111,7 @@ def test_an_engine_is_what_the_file_says_and_nothing_is_there_without_it(tmp_pat
         ("gpt: {kind: ollama, model: m, url: 'http://[::1'}", "engines.gpt.url"),
         ("gpt: {kind: ollama, model: m, daily_cost: -1}", "engines.gpt.daily_cost: -1 is not allowed"),
         ("gpt: {kind: openai, model: m}", "price_in and price_out"),
-        ("xgboost: {kind: ollama, model: m}", "are models of our own"),
+        ("xgboost: {kind: ollama, model: m}", "are our own"),
         ("GPT 4: {kind: ollama, model: m}", "small letters"),
     ],
 )
@@ -146,6 +148,18 @@ def test_a_server_of_ones_own_is_not_sent_the_vendors_key(tmp_path: Path) -> Non
 
     assert done.exit_code == 0, done.output
     assert not {"Authorization", "x-api-key"} & made.headers[0].keys()
+
+
+def test_the_engines_that_the_docs_show_are_taken(tmp_path: Path) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "operators.md").read_text()
+    block = next(b for b in re.findall(r"```yaml\n(.*?)```", page, re.S) if "engines:" in b)
+    shown = dedent(block).partition("\n")[2]
+
+    found = settings(tmp_path, dedent(shown).rstrip())
+
+    assert {name: engine.kind for name, engine in found.engines.items()} == {
+        "gpt": "openai", "claude": "anthropic", "local": "ollama", "own": "openai",
+    }  # fmt: skip
 
 
 def test_without_engines_the_command_says_so(tmp_path: Path) -> None:
