@@ -7,15 +7,19 @@ import sys
 import numpy as np
 import orjson
 import pytest
+import torch
 
+from market.bounds import Range
 from market.calibration import NO_CALIBRATION, log_loss
-from market.ensemble import KINDS, MANIFEST, Ensemble, Interval, Range, heuristic_ensemble, kind_of
+from market.ensemble import KINDS, MANIFEST, Ensemble, heuristic_ensemble, kind_of
 from market.errors import BadPayload, BadValue
 from market.features import NAMES as FEATURES
 from market.labels import HORIZONS
 from market.models.boosted import Boosted
 from market.models.heuristic import Heuristic
 from market.models.linear import Linear
+from market.models.lstm import Lstm
+from market.models.nets import Lesson
 from market.predictions import REASONS, Abstained
 from market.sessions import MINUTE
 from tests.market.models.lessons import examples_of, lesson
@@ -174,16 +178,6 @@ def test_a_fitted_ensemble_is_better_than_its_members_and_its_interval_holds(fit
     assert np.corrcoef(found["low"][told], found["prediction"][told])[0, 1] > 0.5
 
 
-def test_an_interval_is_the_order_statistics_of_its_cell():
-    p = np.tile([0.3, 0.4, 0.3], (199, 1))
-
-    made = Interval.of(p, np.arange(199.0))
-
-    # floor(200 * 0.05) = 10: the 10th smallest and the 10th greatest of 0..198.
-    assert [bound.tolist() for bound in made.around(p[:1])] == [[9], [189]]
-    assert Interval.of(p[:99], np.zeros(99)) is None
-
-
 def test_what_lies_far_outside_of_training_is_out_of_range(fitted):
     examples, _, _ = lesson(50, 6)
     examples.features[7, [0, 1]] = 40.0
@@ -191,15 +185,6 @@ def test_what_lies_far_outside_of_training_is_out_of_range(fitted):
     found = fitted.predict(examples)
 
     assert np.flatnonzero(found["abstained"] == Abstained.OUT_OF_RANGE).tolist() == [7]
-
-
-def test_a_range_leaves_out_what_never_changes_or_is_never_known():
-    rows = examples_of([[0, 3, np.nan], [1, 3, np.nan], [np.nan, 3, np.nan]], ("a", "b", "c"))
-
-    made = Range.of(rows)
-
-    assert made.names == ("a",)
-    assert (made.low[0], made.high[0]) == pytest.approx((-0.25, 1.25), abs=0.01)
 
 
 def test_one_engine_answers_by_itself(fitted):
@@ -224,6 +209,32 @@ def test_it_is_what_it_was_once_loaded(fitted):
     assert again.predict(examples, now=0).tobytes() == fitted.predict(examples, now=0).tobytes()
 
 
+def test_a_net_goes_along_where_it_has_its_sequences():
+    torch.set_num_threads(1)
+    examples, targets, returns = lesson(300, 9)
+    examples.sequence[:200] = np.random.default_rng(1).normal(size=(200, *examples.sequence.shape[1:]))
+    lstm, linear = Lstm("15m", Lesson(rounds=1, steps=2, batch=32)), Linear("15m")
+    for member in (lstm, linear):
+        member.fit(examples, targets, examples, targets, 1)
+    ensemble = Ensemble("15m", {"lstm": lstm, "linear": linear})
+    ensemble.fit_weights(examples, targets, returns, examples)
+    ensemble.weights, ensemble.calibration, ensemble.bound = {"lstm": 0.5, "linear": 0.5}, NO_CALIBRATION, 1.0
+
+    found = Ensemble.load(ensemble.save()).predict(examples)
+
+    alone = ensemble.predict_by("linear", examples)
+    assert np.isnan(ensemble.predict_by("lstm", examples)["p_up"][200:]).all()
+    assert np.allclose(found["p_up"][200:], alone["p_up"][200:], equal_nan=True)
+    assert not np.allclose(found["p_up"][:200], alone["p_up"][:200], equal_nan=True)
+
+
+def test_of_no_examples_there_are_no_predictions(fitted):
+    nothing = lesson(3, 1)[0].take(slice(0, 0))
+
+    assert fitted.predict(nothing, now=0).shape == (0,)
+    assert heuristic_ensemble("1d").predict(examples_of(np.zeros((0, len(FEATURES))), FEATURES)).shape == (0,)
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
@@ -231,7 +242,7 @@ def test_it_is_what_it_was_once_loaded(fitted):
         ({"horizon": "7m"}, "horizon"),
         ({"members": []}, "members"),
         ({"bound": "wide"}, "could not convert"),
-        ({"interval": {"calm": [], "lean": [[]], "low": [[1]], "high": [[None]]}}, "interval"),
+        ({"interval": {"ruler": "", "usual": 1, "calm": [], "lean": [[]], "low": [[1]], "high": [[None]]}}, "interval"),
         ({"range": {"names": ["a"], "low": [1], "high": [0]}}, "range"),
         ({"calibration": {"method": "magic", "x": [], "y": []}}, "magic"),
     ],
@@ -289,4 +300,8 @@ def test_kinds_are_loaded_when_asked_for_so_that_no_net_costs_torch():
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert told.stdout.strip() == "[]"
-    assert set(KINDS) >= {"heuristic", "linear", "xgboost", "lstm", "transformer", "gnn"}
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_each_kind_stands_where_its_table_says(kind):
+    assert kind_of(kind).kind == kind
