@@ -45,7 +45,7 @@ def blocks(language: str) -> list[str]:
 
 COMMANDS = sorted({line for block in blocks("sh") for line in block.splitlines() if line.strip()})
 BY_THEMSELVES = (
-    "actions|check|compact|coverage|doctor|engines|features|import|indicators|instruments|lake|login|"
+    "actions|check|compact|coverage|doctor|engines|features|import|indicators|instruments|lake|login|models|"
     "replay|sessions|sql"
 )
 ALONE = {c for c in COMMANDS if re.match(rf"\.venv/bin/bourse ({BY_THEMSELVES})\b", c)}
