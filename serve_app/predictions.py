@@ -15,8 +15,9 @@ from typing import Annotated, Any, Protocol
 import grpc
 import numpy as np
 import orjson
+import ray
 from fastapi import FastAPI, Request, Response
-from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator
 from ray import serve
 from ray.exceptions import RayError
 from ray.serve.exceptions import BackPressureError, RayServeException
@@ -84,7 +85,9 @@ class Wanted(_Strict):
             return None
         for name in OWN:
             if name not in given:
-                raise BadValue(f"body.{name}", "nothing", f"a number: with {given[0]} all of {', '.join(OWN)} are needed")
+                raise BadValue(
+                    f"body.{name}", "nothing", f"a number: with {given[0]} all of {', '.join(OWN)} are needed"
+                )
         return Body(symbol=self.symbol, **{name: getattr(self, name) for name in OWN})
 
 
@@ -137,7 +140,7 @@ class PredictionsOfMany(Record):
 
 
 class JobAnswer(Record):
-    """A job: `state` asked, started, succeeded, failed, stopped, lost or skipped; `ended`: nothing more happens to it."""
+    """A job. `state`: asked, started, succeeded, failed, stopped, lost or skipped; `ended`: nothing more happens to it."""
 
     job: str
     name: str
@@ -175,7 +178,9 @@ class Held(Protocol):
 
 
 class Remote:
-    """The predictor's deployment. Satisfies `Predicts`; raises LineDown where it is away, TimeoutError where it is slow."""
+    """The predictor's deployment. Satisfies `Predicts`; all of it raises LineDown where it is away, TimeoutError where it
+    is slow.
+    """
 
     def __init__(self) -> None:
         """Looks for it on first use."""
@@ -201,6 +206,8 @@ class Remote:
             for last in (False,) * (TRIES - 1) + (True,):
                 try:
                     if self._handle is None:
+                        if not ray.is_initialized():  # else Serve would start a cluster here
+                            raise LineDown(APP, "there is none: this gateway runs without Ray")
                         self._handle = serve.get_deployment_handle(NAME, APP)
                     return await getattr(self._handle, method).remote(*words)
                 except BackPressureError as e:
@@ -286,7 +293,7 @@ def _model_routes(app: FastAPI, desk: Held, only: Any, predicts: Predicts) -> No
     @app.get("/models")
     @app.get("/api/v1/models", include_in_schema=False)
     async def models(request: Request) -> Response:
-        """What serves each horizon, its members and their weights, the registered versions, and how callers are divided."""
+        """What serves each horizon, its members and weights, the registered versions, and how callers are divided."""
         only(request)
         return _json(await predicts.models())
 
@@ -302,7 +309,9 @@ def _model_routes(app: FastAPI, desk: Held, only: Any, predicts: Predicts) -> No
         note = trainings.ask(name, time.time_ns())
         if note is None:
             text = f"{name} is being trained already"
-            refusal = problems.problem("busy", "Already under way", 409, text, request.url.path, "try again when it ended")
+            refusal = problems.problem(
+                "busy", "Already under way", 409, text, request.url.path, "try again when it ended"
+            )
             return problems.answer(refusal)
         return _json(_job(note), ACCEPTED, {"Location": f"/jobs/{note.run}"})
 
@@ -345,7 +354,9 @@ def _examples(instruments: Sequence[int], packed: Sequence[bytes | None]) -> Exa
 
 def _nothing(instruments: Sequence[int]) -> Examples:
     count = len(instruments)
-    features, sequence = (np.full((count, *shape), np.nan, np.float32) for shape in ((len(NAMES),), (LENGTH, len(CHANNELS))))
+    features, sequence = (
+        np.full((count, *shape), np.nan, np.float32) for shape in ((len(NAMES),), (LENGTH, len(CHANNELS)))
+    )
     at, session = np.zeros(count, np.int64), np.zeros(count, np.int32)
     return Examples(NAMES, features, sequence, np.asarray(instruments, np.int32), at, session)
 

@@ -26,7 +26,7 @@ from ray.serve.metrics import Counter, Gauge, Histogram
 from adapters import entries, logs
 from adapters.bus import Bus
 from adapters.readmodel import ReadModel
-from market.errors import BadValue, BourseError, LineDown
+from market.errors import BourseError, LineDown
 from market.features import NAMES
 from market.labels import HORIZONS
 from market.models.examples import Examples
@@ -61,8 +61,8 @@ class PredictorPlan(Record):
 
 
 class Tuning(Record):
-    """What changes without a restart. `challenger_weight`: the share of instruments it answers for; `shadow`: it answers
-    everything, unseen; `wait_ms`: so long a caller may wait for others; `batch_rows`: so many rows go together.
+    """What changes without a restart. `challenger_weight`: the share of instruments it answers for; `shadow`: it
+    answers everything, unseen; `wait_ms`: so long a caller may wait for others; `batch_rows`: so many rows go together.
     """
 
     challenger_weight: float = Field(default=0.0, ge=0, le=1, description="a number, 0 to 1")
@@ -97,7 +97,7 @@ class NoSuch(NamedTuple):
 
 
 class Predictor:
-    """One replica. `score` and `answer` raise nothing of a model's: what cannot be computed abstains, and is counted."""
+    """One replica. A model's error is nobody's: what cannot be computed abstains, and is counted."""
 
     def __init__(self, plan: PredictorPlan, store: Store | None = None) -> None:
         """`store`: instead of the registry that the plan names."""
@@ -229,7 +229,10 @@ class Predictor:
             if asked.engine is None:
                 rows, versions = predict(standing, asked.examples, self._tuning.challenger_weight, asked.now)
             elif asked.engine in (ENSEMBLE, CHALLENGER):
-                rows, versions = served.ensemble.predict(asked.examples, asked.now), [served.title] * asked.examples.rows
+                rows, versions = (
+                    served.ensemble.predict(asked.examples, asked.now),
+                    [served.title] * asked.examples.rows,
+                )
             else:
                 rows = served.ensemble.predict_by(asked.engine, asked.examples, asked.now)
                 versions = [f"{served.title}/{asked.engine}"] * asked.examples.rows
@@ -315,7 +318,7 @@ class Measures:
         self._abstained = Counter("bourse_abstentions", description="rows without a prediction, by reason",
                                   tag_keys=("horizon", "engine", "reason"))  # fmt: skip
         self.errors = Counter("bourse_predict_errors", description="batches that failed", tag_keys=("what", "horizon"))
-        self._serving = Gauge("bourse_model_version", description="the registry's number of the version in use, 0: none",
+        self._serving = Gauge("bourse_model_version", description="the registry's number of the version in use",
                               tag_keys=("horizon", "side"))  # fmt: skip
 
     def answered(self, horizon: str, engine: str, found: Answered) -> None:
