@@ -21,6 +21,7 @@ from cluster import (
     indicators,
     lakes,
     ledger,
+    predicting,
     running,
     tending,
 )
@@ -48,6 +49,7 @@ app.add_typer(actions.app, name="actions")
 app.add_typer(indicators.app)
 app.add_typer(features.app)
 app.add_typer(lakes.app)
+app.add_typer(predicting.app)
 app.add_typer(lakes.lake, name="lake")
 
 

@@ -140,7 +140,7 @@ class PredictionsOfMany(Record):
 
 
 class JobAnswer(Record):
-    """A job. `state`: asked, started, succeeded, failed, stopped, lost or skipped; `ended`: nothing more happens to it."""
+    """A job. `state`: asked, started, succeeded, failed, stopped, lost or skipped; `ended`: nothing more comes."""
 
     job: str
     name: str
@@ -178,9 +178,7 @@ class Held(Protocol):
 
 
 class Remote:
-    """The predictor's deployment. Satisfies `Predicts`; all of it raises LineDown where it is away, TimeoutError where it
-    is slow.
-    """
+    """The predictor's deployment. Satisfies `Predicts`; raises LineDown while it is away, TimeoutError when slow."""
 
     def __init__(self) -> None:
         """Looks for it on first use."""

@@ -42,6 +42,8 @@ SHADOWS_WAITING = 8
 """So many batches may wait for the challenger's shadow; more are left out, and counted."""
 HEALTH_SECONDS = 5.0
 FIRST_LOOK_SECONDS = 30.0
+ONGOING = 2048
+"""Calls a replica may have in hand: above what one batch may hold of them."""
 MILLISECONDS = [0.25, 0.5, 1, 2, 5, 10, 25, 50, 100, 250, 1000, 5000]
 
 
@@ -372,8 +374,8 @@ def application(given: dict[str, Any]) -> Any:
     deployment = serve.deployment(
         name=NAME,
         num_replicas=given["replicas"],
-        max_ongoing_requests=given["max_ongoing_requests"],
-        max_queued_requests=given["max_ongoing_requests"],
+        max_ongoing_requests=ONGOING,
+        max_queued_requests=ONGOING,
         max_surge_percent=100,
         ray_actor_options={
             "num_cpus": given["num_cpus"],

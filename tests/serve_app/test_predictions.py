@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,7 @@ from market.labels import HORIZONS
 from market.models.examples import CHANNELS, LENGTH, Examples
 from market.models.heuristic import Body
 from market.sessions import MINUTE
-from market.timetable import Note, State
+from market.timetable import State
 from serve_app.gateway import build
 from serve_app.predictor import APP, NAME, Answered, Asked, NoSuch, Predictor, PredictorPlan
 from tests.serve_app.house import RELIANCE, TCS, TODAY, House, after, live
