@@ -15,6 +15,7 @@ from cluster import (
     actions,
     daily,
     days,
+    engines,
     features,
     feeding,
     importing,
@@ -46,6 +47,7 @@ app.add_typer(tending.app)
 app.add_typer(ledger.app)
 app.add_typer(importing.app)
 app.add_typer(actions.app, name="actions")
+app.add_typer(engines.app, name="engines")
 app.add_typer(indicators.app)
 app.add_typer(features.app)
 app.add_typer(lakes.app)

@@ -22,6 +22,7 @@ from adapters.redis_line import ADDRESSES
 from cluster.document import OURS, document, ours, shown, stranger
 from cluster.jobs import COMMANDS, TIMETABLE
 from cluster.ports import Ports
+from market.engines import Engine, named
 from market.errors import BadSetting, BadValue, StoreRefused
 from market.instruments import Universe
 from market.records import Record
@@ -223,6 +224,10 @@ class Secrets(Record):
     mstock_access_token: SecretStr | None = None
     polygon_api_key: SecretStr | None = None
     finnhub_api_key: SecretStr | None = None
+    openai_api_key: SecretStr | None = None
+    anthropic_api_key: SecretStr | None = None
+    ollama_api_key: SecretStr | None = None
+    ollama_url: SecretStr | None = None
     bus_url: SecretStr | None = None
     cache_url: SecretStr | None = None
 
@@ -252,6 +257,7 @@ class Settings(Record):
     archive: Archive = Archive()
     snapshots: Snapshots = Snapshots()
     timetable: Mapping[str, Job] = Field(default_factory=lambda: dict(TIMETABLE), description="jobs by name")
+    engines: Mapping[str, Engine] = Field(default_factory=dict, description="language models by name")
     object_store: Bytes = Field(
         default=256 << 20, ge=80 << 20, description="at least 80 MiB, written like 256 MiB or as bytes"
     )
@@ -310,6 +316,7 @@ class Settings(Record):
         _check_feeds(self.feeds)
         _check_vendors(self.feeds.sources, self.instruments())
         _check_timetable(self.timetable)
+        named(self.engines)
         for name, shards in (("candles", self.actors.candles), ("analysis", self.actors.analysis)):
             if shards.count > self.partitions:
                 allowed = f"1 to {self.partitions}, the number of partitions"
@@ -361,6 +368,8 @@ def _secrets(environment: Mapping[str, str]) -> dict[str, str]:
     for name in ("bus_url", "cache_url"):
         if name in given and not re.fullmatch(r"(rediss?|redis\+sentinel|unix)://\S+", given[name]):
             raise BadSetting(name.upper(), "its value", f"an address {ADDRESSES}")
+    if "ollama_url" in given and not re.fullmatch(r"https?://[^\s@?#]+", given["ollama_url"]):
+        raise BadSetting("OLLAMA_URL", "its value", "an address like http://127.0.0.1:11434")
     return given
 
 
