@@ -28,6 +28,7 @@ from adapters.jobs import READER
 from adapters.logins import Credentials
 from adapters.notices import Notices
 from cluster.broker import root
+from cluster.engines import plans
 from cluster.jobs import commands, training, trainings
 from cluster.settings import Settings, Source, private_folder, temporary
 from cluster.stores import Stores
@@ -148,8 +149,9 @@ class Wiring:
         """What the predictor's application is built from."""
         size = self.settings.predictor
         plan = PredictorPlan(
-            bus=self.stores.bus,
-            cache=self.stores.cache,
+            bus="" if self.settings.secrets.bus_url else self.stores.bus,
+            cache="" if self.settings.secrets.cache_url else self.stores.cache,
+            engines=tuple(plans(self.settings, "").values()),
             horizons=size.horizons,
             threads=size.threads,
             poll_seconds=size.poll_seconds,
@@ -157,7 +159,7 @@ class Wiring:
         )
         tuning = size.model_dump(include=set(Tuning.model_fields))
         return {
-            "plan": plan.model_dump_json(),
+            "plan": plan.model_dump_json(exclude={"engines": {"__all__": {"key"}}}),
             "tuning": tuning,
             "replicas": size.replicas,
             "num_cpus": size.num_cpus,
