@@ -230,6 +230,7 @@ class Secrets(Record):
     ollama_url: SecretStr | None = None
     bus_url: SecretStr | None = None
     cache_url: SecretStr | None = None
+    database_url: SecretStr | None = None
 
     def of(self, vendor: str, what: str) -> SecretStr:
         """One secret of a vendor, empty where the environment does not say."""
@@ -290,6 +291,16 @@ class Settings(Record):
     def cache_folder(self) -> Path | None:
         """The embedded cache's own folder, or None: `CACHE_URL` names a foreign one."""
         return None if self.secrets.cache_url else self.data / "cache"
+
+    @property
+    def database_folder(self) -> Path | None:
+        """The embedded database's own folder, or None: `DATABASE_URL` names a foreign one."""
+        return None if self.secrets.database_url else self.data / "database"
+
+    @property
+    def models(self) -> Path:
+        """Where the files of registered models are."""
+        return self.data / "models"
 
     @property
     def logs(self) -> Path:
@@ -370,6 +381,8 @@ def _secrets(environment: Mapping[str, str]) -> dict[str, str]:
             raise BadSetting(name.upper(), "its value", f"an address {ADDRESSES}")
     if "ollama_url" in given and not re.fullmatch(r"https?://[^\s@?#]+", given["ollama_url"]):
         raise BadSetting("OLLAMA_URL", "its value", "an address like http://127.0.0.1:11434")
+    if not re.fullmatch(r"postgres(ql)?(\+psycopg)?://\S+", given.get("database_url", "postgresql://-")):
+        raise BadSetting("DATABASE_URL", "its value", "an address postgresql://USER:PASSWORD@HOST:PORT/NAME")
     return given
 
 

@@ -27,7 +27,9 @@ from adapters import logs
 from adapters.jobs import READER
 from adapters.logins import Credentials
 from adapters.notices import Notices
+from cluster import databases
 from cluster.broker import root
+from cluster.databases import url
 from cluster.engines import plans
 from cluster.jobs import commands, training, trainings
 from cluster.settings import Settings, Source, private_folder, temporary
@@ -112,6 +114,7 @@ class Wiring:
         return SupervisorPlan(
             bus=self.stores.bus,
             cache=self.stores.cache,
+            database=None if self._tape else SecretStr(databases.url(self.settings)),
             partitions=self.settings.partitions,
             bus_folder=str(self.settings.bus_folder) if self.settings.bus_folder else None,
             readers={
@@ -151,6 +154,8 @@ class Wiring:
         plan = PredictorPlan(
             bus="" if self.settings.secrets.bus_url else self.stores.bus,
             cache="" if self.settings.secrets.cache_url else self.stores.cache,
+            registry="" if self.settings.secrets.database_url else url(self.settings),
+            models=str(self.settings.models),
             engines=tuple(plans(self.settings, "").values()),
             horizons=size.horizons,
             threads=size.threads,
