@@ -23,6 +23,7 @@ from cluster import (
     lakes,
     ledger,
     models,
+    predicting,
     running,
     tending,
 )
@@ -51,6 +52,7 @@ app.add_typer(engines.app, name="engines")
 app.add_typer(indicators.app)
 app.add_typer(features.app)
 app.add_typer(lakes.app)
+app.add_typer(predicting.app)
 app.add_typer(models.app)
 app.add_typer(lakes.lake, name="lake")
 

@@ -134,6 +134,24 @@ class Gateway(Record):
     num_cpus: float = Field(default=0.0, ge=0, le=1024, description="a number, 0 to 1024")
 
 
+class Predictor(Record):
+    """The deployment that predicts. `threads`: of the numeric libraries in each replica; the challenger answers for
+    `challenger_weight` of the instruments and, with `shadow`, unseen for all; `wait_ms`: so long callers wait for each
+    other.
+    """
+
+    replicas: int = Field(default=1, ge=1, le=1000, description="a whole number, 1 to 1000")
+    num_cpus: float = Field(default=0.0, ge=0, le=1024, description="a number, 0 to 1024")
+    threads: int = Field(default=1, ge=1, le=256, description="a whole number, 1 to 256")
+    horizons: tuple[Literal["5m", "15m", "60m", "1d"], ...] = Field(
+        default=("5m", "15m", "60m", "1d"), min_length=1, description="a list of 5m, 15m, 60m and 1d"
+    )
+    challenger_weight: float = Field(default=0.0, ge=0, le=1, description="a number, 0 to 1")
+    shadow: bool = Field(default=True, description="true or false")
+    wait_ms: float = Field(default=1.0, ge=0, le=100, description="milliseconds, 0 to 100")
+    poll_seconds: float = Field(default=5.0, ge=0.1, le=3600, description="seconds, 0.1 to 3600")
+
+
 class Stores(Record):
     """Where data lives. `data`: a folder, seen from the file; `lake`: the same, or an s3 address."""
 
@@ -234,6 +252,7 @@ class Settings(Record):
     partitions: int = Field(default=2, ge=1, le=64, description="a whole number, 1 to 64")
     actors: Actors = Actors()
     gateway: Gateway = Gateway()
+    predictor: Predictor = Predictor()
     stores: Stores = Stores()
     retention: Retention = Retention()
     archive: Archive = Archive()

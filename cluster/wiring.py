@@ -29,7 +29,9 @@ from adapters.logins import Credentials
 from adapters.notices import Notices
 from cluster import databases
 from cluster.broker import root
-from cluster.jobs import commands
+from cluster.databases import url
+from cluster.engines import plans
+from cluster.jobs import commands, training, trainings
 from cluster.settings import Settings, Source, private_folder, temporary
 from cluster.stores import Stores
 from cluster.tapes import Tape
@@ -39,9 +41,12 @@ from market.failover import Rule, order
 from market.features import MEMORY
 from market.holidays import sessions_of
 from market.instruments import Instrument
+from market.labels import HORIZONS
 from market.sessions import MINUTE, SECOND, Session, exchange_of
 from market.vendors import VENDORS
+from serve_app.ensembles import model_of
 from serve_app.follow import GatewayPlan
+from serve_app.predictor import PredictorPlan, Tuning
 
 DEMO_KEY = "demo"
 DEMO_TOKEN = "demo-access-token"  # noqa: S105  (of the simulated exchange, on loopback)
@@ -134,7 +139,37 @@ class Wiring:
         built_in = sessions_of(self._exchange_name, CALENDAR, self._span[1], self._notices)
         known = {s.date: s for s in (*built_in, *self.sessions)}
         plan = {**self._bus(), "sessions": tuple(known[day] for day in sorted(known))}
-        return GatewayPlan(**plan, lake=self.settings.lake, feeds=tuple(self.feeds), notices=self._notices)
+        return GatewayPlan(
+            **plan,
+            lake=self.settings.lake,
+            feeds=tuple(self.feeds),
+            notices=self._notices,
+            predictor=True,
+            trainings={model_of(horizon): training(horizon) for horizon in HORIZONS},
+        )
+
+    def predictor(self) -> dict[str, Any]:
+        """What the predictor's application is built from."""
+        size = self.settings.predictor
+        plan = PredictorPlan(
+            bus="" if self.settings.secrets.bus_url else self.stores.bus,
+            cache="" if self.settings.secrets.cache_url else self.stores.cache,
+            registry="" if self.settings.secrets.database_url else url(self.settings),
+            models=str(self.settings.models),
+            engines=tuple(plans(self.settings, "").values()),
+            horizons=size.horizons,
+            threads=size.threads,
+            poll_seconds=size.poll_seconds,
+            log_level=self.settings.log_level,
+        )
+        tuning = size.model_dump(include=set(Tuning.model_fields))
+        return {
+            "plan": plan.model_dump_json(exclude={"engines": {"__all__": {"key"}}}),
+            "tuning": tuning,
+            "replicas": size.replicas,
+            "num_cpus": size.num_cpus,
+            "environment": self._environment(),
+        }
 
     def remembered(self) -> tuple[Session, ...]:
         """Our sessions and those before them that features remember."""
@@ -307,7 +342,7 @@ class Wiring:
 
     def _timetable(self) -> Part:
         own = {"exchange": self._exchange_name}
-        named = self.settings.timetable.items()
+        named = {**trainings(), **self.settings.timetable}.items()
         jobs = {n: job if "exchange" in job.model_fields_set else job.model_copy(update=own) for n, job in named}
         plan = TimetablePlan(
             bus=self.stores.bus,
