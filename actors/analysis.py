@@ -240,7 +240,7 @@ class Analysis:
                 made += [rows for _, rows in outputs]
         if made:
             seen = self._score()
-            self._show(np.concatenate(made))  # when everything is on the bus: nobody waits for it
+            self._show(np.concatenate(made), seen)  # when everything is on the bus: nobody waits for it
         if began - self._renewed > self._plan.lease_seconds / 3:
             self._renew()
         if began - self._counted > SHOWN_SECONDS:
@@ -337,14 +337,17 @@ class Analysis:
                 self._close_ms.observe(self._closing[-1], tags=self._tags)
         part.done = outputs[-1][0]
 
-    def _show(self, rows: FeatureRows) -> None:
-        """The read model's latest rows; one of an older minute than is shown there stays out."""
+    def _show(self, rows: FeatureRows, seen: Examples | None) -> None:
+        """The read model's latest rows and what models saw; those of an older minute than is shown stay out."""
         order = np.lexsort((rows["start"], rows["instrument"]))
         rows = rows[order[np.append(np.diff(rows["instrument"][order]) != 0, True)]]
         rows = rows[rows["start"] >= self._shown[rows["instrument"]]]
         self._shown[rows["instrument"]] = rows["start"]
         try:
             self._model.features([self._symbols[i] for i in rows["instrument"].tolist()], rows)
+            if seen is not None:
+                seen = seen.take(seen.at == self._shown[seen.instrument] + MINUTE)
+                self._model.inputs([self._symbols[i] for i in seen.instrument.tolist()], seen)
         except LineDown as e:
             self._log.warning("cache_down", reason=e.reason)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 import structlog
@@ -23,17 +24,17 @@ LONGEST_REST = 60.0
 
 
 class Answer(NamedTuple):
-    """Predictions of all examples, in their order, and the version that made them."""
+    """Predictions of all examples, in their order, and the version that made each."""
 
     predictions: Predictions
-    version: str
+    versions: Sequence[str]
 
 
 class Predictor(Protocol):
     """What answers."""
 
-    def score(self, examples: Examples, horizon: str) -> tuple[Predictions, str]:
-        """`PREDICTION` rows of (n,) examples, (n,), and the version of the ensemble. May raise anything."""
+    def score(self, examples: Examples, horizon: str) -> tuple[Predictions, Sequence[str]]:
+        """`PREDICTION` rows of (n,) examples, (n,), and the version that made each. May raise anything."""
         ...
 
 
@@ -87,12 +88,12 @@ class Served:
         self._handle: Any = None
         threading.Thread(target=self._connect, daemon=True, name="connect").start()
 
-    def score(self, examples: Examples, horizon: str) -> tuple[Predictions, str]:
+    def score(self, examples: Examples, horizon: str) -> tuple[Predictions, Sequence[str]]:
         """As `Predictor.score`. Raises TimeoutError and whatever Serve raises."""
         if self._handle is None:
             self._handle = _handle(self._application)
-        predictions, version = self._handle.score.remote(examples, horizon).result(timeout_s=self._timeout)
-        return predictions, version
+        predictions, versions = self._handle.score.remote(examples, horizon).result(timeout_s=self._timeout)
+        return predictions, versions
 
     def _connect(self) -> None:
         """Before the first question: loading Serve alone takes longer than a question may."""

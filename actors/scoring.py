@@ -58,8 +58,8 @@ class Scoring:
         self._seconds = plan.ask_seconds
         self._asking = None if predictor is None else Asking(predictor)
         self._due: list[Due] = []
-        self.version = ""
-        """Of the ensemble that answered last."""
+        self.versions: list[str] = []
+        """Those that answered last."""
         self.counts = dict.fromkeys(COUNTS, 0)
         self._tags = {"partitions": "-".join(map(str, plan.mine))}
         self._counters = Counts("bourse_scores", COUNTS, self._tags)
@@ -98,10 +98,10 @@ class Scoring:
         return _examples(ready)
 
     def health(self) -> dict[str, Any]:
-        """Counts, the version that answered last, why one did not, and times in ms."""
+        """Counts, the versions that answered last, why one did not, and times in ms."""
         return {
             **self.counts,
-            "version": self.version,
+            "versions": self.versions,
             "trouble": self._asking.trouble if self._asking else "",
             "closing_ms": percentiles(self._closing),
             "asking_ms": percentiles(self._asked),
@@ -136,12 +136,12 @@ class Scoring:
         if answer is not Asked.RESTING:
             self._asked.append((time.monotonic() - began) * 1000)
             self._ask_ms.observe(self._asked[-1], tags=self._tags)
-        if isinstance(answer, Answer) and answers(scores, answer.predictions):
-            self.version = answer.version
-            return with_prediction(scores, answer.predictions, answer.version)
+        if isinstance(answer, Answer) and answers(scores, *answer):
+            self.versions = sorted(set(answer.versions))
+            return with_prediction(scores, *answer)
         if isinstance(answer, Answer):
             self.counts["strange"] += 1
-            self._log.error("predictor_answered_something_else", version=answer.version, asked=len(scores))
+            self._log.error("predictor_answered_something_else", asked=len(scores), got=len(answer.predictions))
             answer = Asked.DOWN
         self.counts[_WHY[answer]] += 1
         return without_prediction(scores, answer)

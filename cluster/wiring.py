@@ -42,6 +42,8 @@ from market.sessions import MINUTE, SECOND, Session, exchange_of
 from market.vendors import VENDORS
 from serve_app.follow import GatewayPlan
 
+PREDICTOR = "predictor"
+"""The Serve application that Analysis asks; a day that is only replayed has none."""
 DEMO_KEY = "demo"
 DEMO_TOKEN = "demo-access-token"  # noqa: S105  (of the simulated exchange, on loopback)
 LOGIN = "start the demo again: its exchange takes only the demo's own token"
@@ -114,6 +116,7 @@ class Wiring:
                 "ticks": ("candles", "archive-ticks"),
                 "candles": ("archive-candles", *(("analysis",) if features else ())),
                 "analysis": ("archive-analysis",),
+                "scores": ("archive-scores",),
                 "alerts": (),
                 "jobs": (READER,),
             },
@@ -121,6 +124,7 @@ class Wiring:
                 "ticks": keep.ticks_minutes * 60.0,
                 "candles": keep.candles_days * 86_400.0,
                 "analysis": keep.features_minutes * 60.0,
+                "scores": keep.features_minutes * 60.0,
                 "alerts": RECORDS_SECONDS,
                 "jobs": RECORDS_SECONDS,
             },
@@ -249,6 +253,7 @@ class Wiring:
                 **{**self._bus(), "sessions": self.remembered()},
                 mine=tuple(range(k, self.settings.partitions, share.count)),
                 lake=self.settings.lake,
+                predictor="" if self._tape is not None and self._tape.hold else PREDICTOR,
                 **({"patience": None} if self._tape else {}),
             )
             name, environment = f"analysis-{k}", self._environment()
@@ -287,7 +292,7 @@ class Wiring:
             lake=self.settings.lake,
             feeds=tuple(self.feeds),
             commit_seconds=self.settings.archive.commit_seconds,
-            tables=("ticks", "candles", "analysis") if features else ("ticks", "candles"),
+            tables=("ticks", "candles", "analysis", "scores") if features else ("ticks", "candles"),
         )
         share = self.settings.actors.archive
         return Part(

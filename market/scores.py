@@ -36,7 +36,7 @@ import numpy.typing as npt
 
 from market.labels import HORIZONS
 from market.money import SCALE, UNKNOWN, from_floats
-from market.predictions import Abstained, Predictions
+from market.predictions import REASONS, Abstained, Predictions
 from market.records import Record
 from market.sessions import MINUTE, instant
 
@@ -188,19 +188,25 @@ def without_prediction(scores: Scores, why: Asked) -> Scores:
     return out
 
 
-def with_prediction(scores: Scores, predictions: Predictions, version: str) -> Scores:
-    """Scorecards with what the predictor answered for them, row by row; a version is cut to VERSION_BYTES."""
+def with_prediction(scores: Scores, predictions: Predictions, versions: Sequence[str]) -> Scores:
+    """Scorecards with what the predictor answered for them, row by row, and the version that made each, which is cut to
+    VERSION_BYTES.
+    """
     out = scores.copy()
     for name in PREDICTED:
         out[name] = predictions[name]
-    out["abstained"], out["asked"], out["version"] = predictions["abstained"], Asked.ANSWERED, version.encode()
+    out["abstained"], out["asked"], out["version"] = (
+        predictions["abstained"],
+        Asked.ANSWERED,
+        [v.encode() for v in versions],
+    )
     out["recommendation"] = recommendations(out["composite"], out["prediction"])
     return out
 
 
-def answers(scores: Scores, predictions: Predictions) -> bool:
-    """Whether predictions are of these minutes, row by row."""
-    if len(scores) != len(predictions):
+def answers(scores: Scores, predictions: Predictions, versions: Sequence[str]) -> bool:
+    """Whether predictions, and the versions that made them, are of these minutes, row by row."""
+    if not len(scores) == len(predictions) == len(versions):
         return False
     same = scores["instrument"] == predictions["instrument"]
     return bool(np.all(same & (scores["start"] + MINUTE == predictions["at"])))
@@ -321,7 +327,7 @@ def reason(asked: int, abstained: int) -> str | None:
     """Why there is no prediction, in words; None where there is one."""
     if asked != Asked.ANSWERED:
         return _UNASKED[Asked(asked)]
-    return None if abstained == Abstained.NO else _ABSTAINED[Abstained(abstained)]
+    return None if abstained == Abstained.NO else REASONS[Abstained(abstained)]
 
 
 _UNASKED = {
@@ -329,13 +335,6 @@ _UNASKED = {
     Asked.SLOW: "the predictor did not answer in time",
     Asked.DOWN: "the predictor could not be asked",
     Asked.RESTING: "the predictor failed of late and is asked again soon",
-}
-_ABSTAINED = {
-    Abstained.UNKNOWN: "the features of the minute are not known",
-    Abstained.STALE: "the features are too old",
-    Abstained.OUT_OF_RANGE: "the features lie where the models have learned nothing",
-    Abstained.DISAGREEMENT: "the models contradict each other",
-    Abstained.NO_MODEL: "no model could answer",
 }
 
 

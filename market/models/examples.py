@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from market.candles import Candles, Provenance
+from market.errors import BadValue
 from market.sessions import MINUTE
 
 LENGTH = 32
@@ -19,7 +20,8 @@ LENGTH = 32
 
 CHANNELS = ("return", "range", "position", "volume", "quiet")
 """Of each row: log return from the row before; log of high over low; where the close stands between low and high, -1 to
-1; log of 1 + the volume over its mean in the sequence; 1 where no volume was traded.
+1; log of 1 + the volume over its mean in the sequence; 1 where no volume was traded, as in every minute of an index.
+The row before may be of the session before. A volume not known counts as 0.
 """
 
 Floats = npt.NDArray[np.float64]
@@ -58,6 +60,17 @@ class Examples(NamedTuple):
             self.at[rows],
             self.session[rows],
         )
+
+    def columns(self, names: tuple[str, ...]) -> Floats32:
+        """The features of these names, in this order, (n, len(names)). Raises BadValue naming those that lack."""
+        if names == self.names:
+            return self.features
+        place = {name: number for number, name in enumerate(self.names)}
+        lacking = [name for name in names if name not in place]
+        if lacking:
+            shown = ", ".join(lacking[:5]) + (f" and {len(lacking) - 5} more" if len(lacking) > 5 else "")
+            raise BadValue("features", shown, f"the model was fitted on them, and the {len(place)} given lack them")
+        return self.features[:, [place[name] for name in names]]
 
 
 def sequences(candles: Candles) -> Floats32:

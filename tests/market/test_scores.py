@@ -109,7 +109,7 @@ def test_what_is_not_known_is_left_out_and_two_components_are_no_score(
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_a_score_reaches_five_and_no_further(sign: float) -> None:
-    far = {name: sign * 9.0 for name in ("ema_gap_50_1m", "ema_gap_20_15m", "ema_gap_20_1d")}
+    far = dict.fromkeys(("ema_gap_50_1m", "ema_gap_20_15m", "ema_gap_20_1d"), sign * 9.0)
     sides = {"plus_di_14_15m": 0.5 * (1 + sign), "minus_di_14_15m": 0.5 * (1 - sign), "adx_14_15m": 0.9}
 
     found = trend(NAMES, values(**{**TREND, **far, **sides, "supertrend_direction": sign}))
@@ -141,7 +141,7 @@ def test_a_prediction_shifts_what_the_scores_recommend(composite: float, predict
 
 def test_a_scorecard_has_the_schema_of_the_seed() -> None:
     row = with_prediction(
-        made(), predicted(p_down=0.1, p_flat=0.16, p_up=0.74, prediction=0.82, confidence=0.64), "direction-15m@3"
+        made(), predicted(p_down=0.1, p_flat=0.16, p_up=0.74, prediction=0.82, confidence=0.64), ["direction-15m@3"]
     )
 
     body = scorecard(row[0], [], "NSE:RELIANCE", None, START + MINUTE + 2 * 10**9).model_dump(mode="json")
@@ -172,7 +172,7 @@ def test_without_an_answer_the_scores_stand_and_the_card_says_why(why: Asked) ->
 def test_an_abstention_says_why_and_shifts_nothing(why: Abstained) -> None:
     silent = predicted(abstained=why, p_down=np.nan, p_flat=np.nan, p_up=np.nan, prediction=np.nan, confidence=np.nan)
 
-    body = scorecard(with_prediction(made(), silent, "v")[0], [], "NSE:TCS", None, 0).model_dump(mode="json")
+    body = scorecard(with_prediction(made(), silent, ["v"])[0], [], "NSE:TCS", None, 0).model_dump(mode="json")
 
     assert body["ai"]["reason"] and body["ai"]["model_version"] == "v"
     assert body["recommendation"] == "BUY"
@@ -197,7 +197,7 @@ def test_a_minute_nobody_saw_has_a_card_of_nulls() -> None:
     ],
 )
 def test_an_answer_to_another_question_is_none(answer: np.ndarray, fits: bool) -> None:
-    assert answers(made(), answer) is fits
+    assert answers(made(), answer, ["v"]) is fits
 
 
 def test_the_timestamp_is_the_end_of_the_minute() -> None:
