@@ -5,6 +5,7 @@
     candle:current:RELIANCE   hash of the minute being built, gone after 120 s
     analysis:latest:RELIANCE  JSON of the features of the last minute that closed
     model:input:RELIANCE      features and sequence of that minute as models take them, packed (`adapters.inputs`)
+    analysis:results          stream of the newest 1000 scorecards, JSON under `d`
     market:gainers            equities of the session by change in per cent
     tick:updates              channel: symbol and price of every changed quote
     market:sentiment          channel: breadth, how many equities rose for each that fell
@@ -34,6 +35,7 @@ from market.ticks import Ticks
 
 TICK_SECONDS = 300
 CANDLE_SECONDS = 120
+RESULTS, MOST_RESULTS = "analysis:results", 1000
 BULLISH = 1.5
 """Rising equities for one falling one; its inverse is bearish."""
 
@@ -126,6 +128,11 @@ class ReadModel:
         """What was written of some symbols, packed, in their order; None where nothing was."""
         found: list[bytes | None] = self._line.call("MGET", *(f"model:input:{_name(s)}" for s in symbols))
         return found
+
+    def results(self, cards: Sequence[bytes]) -> None:
+        """Add scorecards, as JSON, to the stream of the newest."""
+        if cards:
+            self._line.calls([("XADD", RESULTS, "MAXLEN", "~", MOST_RESULTS, "*", "d", card) for card in cards])
 
     def put(self, name: str, value: dict[str, Any], expiry: float) -> None:
         """Keep a record of ours for `expiry` seconds."""
