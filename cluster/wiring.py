@@ -46,7 +46,7 @@ from market.sessions import MINUTE, SECOND, Session, exchange_of
 from market.vendors import VENDORS
 from serve_app.ensembles import model_of
 from serve_app.follow import GatewayPlan
-from serve_app.predictor import PredictorPlan, Tuning
+from serve_app.predictor import APP, PredictorPlan, Tuning
 
 DEMO_KEY = "demo"
 DEMO_TOKEN = "demo-access-token"  # noqa: S105  (of the simulated exchange, on loopback)
@@ -121,6 +121,7 @@ class Wiring:
                 "ticks": ("candles", "archive-ticks"),
                 "candles": ("archive-candles", *(("analysis",) if features else ())),
                 "analysis": ("archive-analysis",),
+                "scores": ("archive-scores",),
                 "alerts": (),
                 "jobs": (READER,),
             },
@@ -128,6 +129,7 @@ class Wiring:
                 "ticks": keep.ticks_minutes * 60.0,
                 "candles": keep.candles_days * 86_400.0,
                 "analysis": keep.features_minutes * 60.0,
+                "scores": keep.features_minutes * 60.0,
                 "alerts": RECORDS_SECONDS,
                 "jobs": RECORDS_SECONDS,
             },
@@ -286,6 +288,8 @@ class Wiring:
                 **{**self._bus(), "sessions": self.remembered()},
                 mine=tuple(range(k, self.settings.partitions, share.count)),
                 lake=self.settings.lake,
+                # A day that is only replayed has nobody to ask.
+                predictor="" if self._tape is not None and self._tape.hold else APP,
                 **({"patience": None} if self._tape else {}),
             )
             name, environment = f"analysis-{k}", self._environment()
@@ -324,7 +328,7 @@ class Wiring:
             lake=self.settings.lake,
             feeds=tuple(self.feeds),
             commit_seconds=self.settings.archive.commit_seconds,
-            tables=("ticks", "candles", "analysis") if features else ("ticks", "candles"),
+            tables=("ticks", "candles", "analysis", "scores") if features else ("ticks", "candles"),
         )
         share = self.settings.actors.archive
         return Part(
