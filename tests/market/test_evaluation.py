@@ -1,4 +1,4 @@
-"""Evaluation: splits that leak nothing, metrics against hand sums, and a verdict that says no where there is nothing."""
+"""Evaluation: splits that leak nothing, metrics against hand sums, a verdict that says no where there is nothing."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ def test_a_bootstrap_that_reaches_zero_is_no_edge_and_is_the_same_each_time() ->
 
 def test_probabilities_worse_than_the_base_rate_are_no_edge_however_much_was_won() -> None:
     said, returns, sessions = walk(1, 0.008)
-    sure = chances(np.sign(said) * 0.8)
+    sure = np.eye(3)[np.where(said > 0, 2, 0)]
 
     judged = evaluation.judged(
         sure, labels(returns), returns, sessions, evaluation.base_rates(labels(returns)), threshold=0.0
