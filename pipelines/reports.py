@@ -92,6 +92,11 @@ class Column(NamedTuple):
     form: str
     says: str
 
+    def mean(self, row: Row) -> str:
+        """Of the folds, or a dash where it cannot be told."""
+        mean = row.over_folds(self.field)[0]
+        return "-" if mean is None else self.form.format(mean)
+
     def cell(self, row: Row) -> str:
         """Mean ± deviation, or a dash where it cannot be told."""
         mean, deviation = row.over_folds(self.field)
