@@ -300,13 +300,13 @@ def _say(report: Report) -> None:
         table.add_row(escape(name), *(column.mean(row) for column in columns))
     screen.print(table)
     versions = ", ".join(f"{name} {version}" for name, version in report.lake.items())
-    screen.print(
-        f"means of {len(report.spans)} folds, their deviations in the report; * a baseline; {report.examples:,} decisions "
-        f"of {len(report.symbols)} symbols, {report.first} to {report.last}, of the versions {versions}, seed "
-        f"{report.seed}",
-        markup=False,
-        soft_wrap=True,
-    )
+    lines = [
+        f"means of {len(report.spans)} folds, their deviations stand in the report; * a baseline",
+        f"{report.examples:,} decisions of {len(report.symbols)} symbols, {report.first} to {report.last}; of the "
+        f"versions {versions}; seed {report.seed}",
+    ]
+    for line in lines:
+        screen.print(line, markup=False, soft_wrap=True)
     if report.empty:
         screen.print(f"nothing in the lake of {', '.join(report.empty)}", markup=False, soft_wrap=True)
 
