@@ -24,7 +24,7 @@ from market.money import UNKNOWN
 from market.sessions import MINUTE, Session, day_number
 from pipelines import training
 from pipelines.examples import DAY_NAMES, Material, material, pinned
-from pipelines.training import Trial, TrainingPlan, check, fitted
+from pipelines.training import TrainingPlan, Trial, check, fitted
 
 SHARES = tuple(Instrument(id=k, symbol=f"NSE:{name}") for k, name in enumerate(["AAA", "BBB"]))
 DAYS = tuple(sessions_of("NSE", date(2016, 1, 1), date(2016, 8, 31)))
