@@ -217,7 +217,7 @@ class Registry:
         logging.getLogger("mlflow").setLevel(logging.CRITICAL)  # it logs what it raises
         url = self._database.url
         url += f"{'&' if '?' in url else '?'}options={quote(f'-c search_path={SCHEMA}')}"
-        with self._waited(NAME), _told():
+        with self._alone(NAME), _told():
             client = MlflowClient(url, url)
             client.search_registered_models(max_results=1)  # makes its tables
             client.search_experiments(max_results=1)
@@ -225,18 +225,18 @@ class Registry:
 
     @contextmanager
     def _locked(self, name: str) -> Iterator[Connection]:
-        """Alone with a model, over all processes; a transaction that only holds the lock."""
-        with self._client(), self._waited(name), self._database.begin() as line:
+        """Alone with a model, over all processes; a transaction that holds the lock and may read."""
+        with self._client(), self._alone(name) as line:
             yield line
 
     @contextmanager
-    def _waited(self, key: str) -> Iterator[None]:
+    def _alone(self, key: str) -> Iterator[Connection]:
         from sqlalchemy import text
 
         with self._database.begin() as line:
             line.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
             line.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))"), {"key": f"{NAME}:{key}"})
-            yield
+            yield line
 
     def _record(self, name: str, about: About, tags: Mapping[str, str]) -> int:
         from mlflow.entities import Metric, Param
