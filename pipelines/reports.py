@@ -157,8 +157,8 @@ def summary(report: Report) -> str:
             markdown(report),
             "",
             f"{report.examples:,} decisions ({shares}) in {report.sessions} sessions, {report.first} to {report.last}, "
-            f"of {len(report.symbols)} symbols; tested from {report.spans[0][0]} on in {len(report.spans)} folds. Lake: "
-            f"{versions}; features {report.features}; seed {report.seed}; code {report.revision}.",
+            f"of {len(report.symbols)} symbols; tested from {report.spans[0][0]} on in {len(report.spans)} folds. "
+            f"Lake: {versions}; features {report.features}; seed {report.seed}; code {report.revision}.",
             "",
         ]
     )
