@@ -102,7 +102,9 @@ class Column(NamedTuple):
         mean, deviation = row.over_folds(self.field)
         if mean is None:
             return "-"
-        return self.form.format(mean) + ("" if deviation is None else f" ± {self.form.format(deviation)}")
+        return self.form.format(mean) + (
+            "" if deviation is None else f" ± {self.form.replace('+', '').format(deviation)}"
+        )
 
 
 COLUMNS = (
