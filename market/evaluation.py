@@ -66,11 +66,12 @@ class Fold(NamedTuple):
 class Score(Record):
     """A model on one test part. None: cannot be told, as of no trade or one class.
 
-    `answered` of `rows`; `ic`: mean over days of Spearman's correlation of p_up - p_down with the return, `ic_t` its
-    t from FEWEST_DAYS on; `auc_up`, `auc_down`: against the rest; `brier`: the sum over three classes, 0 to 2, and of the base rates on the
-    same rows; `accuracy`: of the side, up or down, where the outcome was not FLAT. After costs, as fractions: `net`,
-    the sum of daily returns; `per_trade`, the mean; `sharpe`, mean over deviation of the daily returns, not annualised;
-    `top_decile`, per trade, had one acted on the tenth of greatest conviction whatever was learnt.
+    `answered` of `rows`; `ic`: mean over days of Spearman's correlation of p_up - p_down with the return, `ic_t` its t
+    from FEWEST_DAYS on; `auc_up`, `auc_down`: against the rest; `brier`: the sum over three classes, 0 to 2, and of the
+    base rates on the same rows; `accuracy`: of the side, up or down, where the outcome was not FLAT. After costs, as
+    fractions: `net`, the sum of daily returns; `per_trade`, the mean; `sharpe`, mean over deviation of the daily
+    returns, not annualised; `top_decile`, per trade, had one acted on the tenth of greatest conviction whatever was
+    learnt.
     """
 
     rows: int
