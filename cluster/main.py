@@ -26,6 +26,7 @@ from cluster import (
     predicting,
     running,
     tending,
+    training,
 )
 from cluster.chaos import command
 from cluster.console import Config, screen, settings_of
@@ -51,6 +52,7 @@ app.add_typer(actions.app, name="actions")
 app.add_typer(engines.app, name="engines")
 app.add_typer(indicators.app)
 app.add_typer(features.app)
+app.add_typer(training.app)
 app.add_typer(lakes.app)
 app.add_typer(predicting.app)
 app.add_typer(models.app)
