@@ -4,6 +4,8 @@
     depth:latest:RELIANCE     JSON of the visible book, gone after 300 s without a newer one
     candle:current:RELIANCE   hash of the minute being built, gone after 120 s
     analysis:latest:RELIANCE  JSON of the features of the last minute that closed
+    model:input:RELIANCE      features and sequence of that minute as models take them, packed (`adapters.inputs`)
+    analysis:results          stream of the newest 1000 scorecards: symbol, ts, trend, recommendation, rsi, macd, ...
     market:gainers            equities of the session by change in per cent
     tick:updates              channel: symbol and price of every changed quote
     market:sentiment          channel: breadth, how many equities rose for each that fell
@@ -23,14 +25,18 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
+from adapters.inputs import pack
 from adapters.redis_line import Call, RedisLine, Word
 from market.candles import Candles
+from market.models.examples import Examples
 from market.money import SCALE, UNKNOWN, to_floats
 from market.quotes import Quotes, change
+from market.scores import Recommendation, Scores
 from market.ticks import Ticks
 
 TICK_SECONDS = 300
 CANDLE_SECONDS = 120
+RESULTS, MOST_RESULTS = "analysis:results", 1000
 BULLISH = 1.5
 """Rising equities for one falling one; its inverse is bearish."""
 
@@ -111,6 +117,33 @@ class ReadModel:
         text = self._line.call("GET", f"analysis:latest:{_name(symbol)}")
         found: dict[str, Any] | None = None if text is None else orjson.loads(text)
         return found
+
+    def inputs(self, symbols: Sequence[str], examples: Examples) -> None:
+        """Write what models see now: (n,) examples and their symbols, (n,)."""
+        pairs = zip(symbols, pack(examples), strict=True)
+        words = [word for symbol, one in pairs for word in (f"model:input:{_name(symbol)}", one)]
+        if words:
+            self._line.call("MSET", *words)
+
+    def read_inputs(self, symbols: Sequence[str]) -> list[bytes | None]:
+        """What was written of some symbols, packed, in their order; None where nothing was."""
+        found: list[bytes | None] = self._line.call("MGET", *(f"model:input:{_name(s)}" for s in symbols))
+        return found
+
+    def results(self, symbols: Sequence[str], rows: Scores) -> None:
+        """Add scorecards, `SCORE` rows, (n,), and their symbols, (n,), to the stream of the newest."""
+        macd = to_floats(rows["macd"])
+        calls: list[Call] = []
+        for symbol, row, line in zip(symbols, rows, macd.tolist(), strict=True):
+            numbers = {name: float(row[name]) for name in ("rsi", "composite", "prediction")} | {"macd": line}
+            words: list[Word] = [w for name, x in numbers.items() if x == x for w in (name, repr(round(x, 4)))]
+            told = Recommendation(int(row["recommendation"])).name
+            leaning = "BULLISH" if row["trend"] >= 1 else "BEARISH" if row["trend"] <= -1 else "NEUTRAL"
+            at = int(row["start"]) // 10**9 + 60
+            fields = ("symbol", _name(symbol), "ts", at, "trend", leaning, "recommendation", told, *words)
+            calls.append(("XADD", RESULTS, "MAXLEN", "~", MOST_RESULTS, "*", *fields))
+        if calls:
+            self._line.calls(calls)
 
     def put(self, name: str, value: dict[str, Any], expiry: float) -> None:
         """Keep a record of ours for `expiry` seconds."""

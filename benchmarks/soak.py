@@ -3,17 +3,19 @@
 Twice what one Kite account can carry. Feed, Candles, Archive, Market, the gateway and both Redis run as processes of
 their own; the line is cut every 45 s, and screens open a WebSocket, watch 50 shares and leave. Flat: the mean of the
 last fifth against that of the fifth behind the warming up. The seeds' table stands beside ours. `SOAK_MINUTES` sets
-another length.
+another length, `SOAK_SERIES` a CSV file for every value that was seen.
 """
 
 from __future__ import annotations
 
 import asyncio
+import csv
 import os
 import threading
 import time
 from collections import defaultdict
 from datetime import date, timedelta
+from pathlib import Path
 from statistics import fmean
 
 import aiohttp
@@ -31,6 +33,7 @@ RATE, INSTRUMENTS = 18_000, 3_000
 CUT_SECONDS = 45.0
 KEPT_SECONDS = 60.0
 MINUTES = float(os.environ.get("SOAK_MINUTES", "30"))
+SERIES = os.environ.get("SOAK_SERIES")
 WARM, PART = 0.2, 0.2
 """Shares of the run: what is not looked at, and what is compared with what."""
 
@@ -60,6 +63,8 @@ def run(out: Report) -> None:
                 away.append(time.time())
             for key, value in _look(spine).items():
                 seen[key].append((time.monotonic() - began, value))
+                if SERIES:
+                    _write(Path(SERIES), *key, time.monotonic() - began, value)
         ended, took = time.time(), time.monotonic() - began
         used = {name: (after - before.get(name, 0.0)) / took for name, after in _cpu(spine).items()}
         # What was in flight when the feed itself cut its line is lost, and counted: so not until all are folded.
@@ -106,6 +111,12 @@ def _look(spine: Spine) -> dict[tuple[str, str], float]:
         found[name, "used memory"] = int(line.info("memory")["used_memory"]) / 2**20
         line.close()
     return found
+
+
+def _write(path: Path, *values: str | float) -> None:
+    """A row: the process, what of it, seconds since the beginning, the value."""
+    with path.open("a", newline="") as file:
+        csv.writer(file).writerow(values)
 
 
 def _cpu(spine: Spine) -> dict[str, float]:

@@ -15,6 +15,7 @@ from cluster import (
     actions,
     daily,
     days,
+    engines,
     features,
     feeding,
     importing,
@@ -22,8 +23,10 @@ from cluster import (
     lakes,
     ledger,
     models,
+    predicting,
     running,
     tending,
+    training,
 )
 from cluster.chaos import command
 from cluster.console import Config, screen, settings_of
@@ -46,9 +49,12 @@ app.add_typer(tending.app)
 app.add_typer(ledger.app)
 app.add_typer(importing.app)
 app.add_typer(actions.app, name="actions")
+app.add_typer(engines.app, name="engines")
 app.add_typer(indicators.app)
 app.add_typer(features.app)
+app.add_typer(training.app)
 app.add_typer(lakes.app)
+app.add_typer(predicting.app)
 app.add_typer(models.app)
 app.add_typer(lakes.lake, name="lake")
 
