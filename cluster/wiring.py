@@ -109,7 +109,7 @@ class Wiring:
         return parts
 
     def supervisor(self, *, features: bool = True, database: bool = False) -> SupervisorPlan:
-        """What the Supervisor may trim, where the disk is that must not fill up; and the database, if it is to watch it."""
+        """What the Supervisor may trim, the disk that must not fill up, and the database if it is to watch it."""
         keep = self.settings.retention
         return SupervisorPlan(
             bus=self.stores.bus,
