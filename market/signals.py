@@ -14,7 +14,9 @@ Financial Freedom, 2007 (percent risk).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +24,7 @@ from pydantic import Field, model_validator
 
 from market.errors import BadPayload, BadValue
 from market.labels import HORIZONS
-from market.money import UNKNOWN
+from market.money import SCALE, UNKNOWN
 from market.predictions import Abstained
 from market.records import Record
 from market.sessions import MINUTE
@@ -140,6 +142,29 @@ class Rules(Record):
     def ahead(self) -> int:
         """ns from a decision to the end of its horizon."""
         return HORIZONS[self.horizon] * MINUTE
+
+
+class SignalRecord(Record):
+    """A signal as it crosses an edge. Prices in rupees, instants ns UTC; null is unknown, or does not apply to HOLD."""
+
+    symbol: str
+    at: int
+    action: Literal["SELL", "HOLD", "BUY"]
+    reason: str
+    horizon: str
+    expires: int | None
+    price: float | None
+    stop: float | None
+    size: float
+    strength: float | None
+    prediction: float | None
+    confidence: float | None
+    low: float | None
+    high: float | None
+    composite: float | None
+    atr: float | None
+    abstained: str | None
+    version: str
 
 
 class SignalMachine:
@@ -296,6 +321,32 @@ def sizes(confidence: Floats, distance: Floats, rules: Rules) -> Floats:
     safe = np.where(distance > 0, distance, np.inf)
     found: Floats = np.minimum(rules.risk * np.clip(confidence, 0.0, 1.0) / safe, rules.most)
     return found
+
+
+def records(rows: Signals, symbols: Sequence[str]) -> list[SignalRecord]:
+    """`SIGNAL` rows, (n,), as records, in their order; `symbols` by instrument."""
+    return [_record(row, symbols) for row in rows]
+
+
+def _record(row: np.void, symbols: Sequence[str]) -> SignalRecord:
+    floats = ("size", "strength", *_KNOWN)
+    known = {name: round(float(row[name]), 6) if np.isfinite(row[name]) else None for name in floats}
+    whole = {name: None if row[name] == UNKNOWN else int(row[name]) for name in ("expires", "price", "stop")}
+    prices = {name: None if (found := whole[name]) is None else found / SCALE for name in ("price", "stop")}
+    return SignalRecord.model_validate(
+        {
+            **known,
+            **prices,
+            "symbol": symbols[int(row["instrument"])],
+            "at": int(row["at"]),
+            "expires": whole["expires"],
+            "action": Action(int(row["action"])).name,
+            "reason": Reason(int(row["reason"])).name,
+            "abstained": Abstained(int(row["abstained"])).name if row["abstained"] else None,
+            "horizon": row["horizon"].decode(),
+            "version": row["version"].decode(),
+        }
+    )
 
 
 def _stop(price: npt.NDArray[np.int64], action: npt.NDArray[np.int64], distance: Floats) -> npt.NDArray[np.int64]:
