@@ -31,7 +31,7 @@ from market.errors import BadValue, LineDown
 from market.holidays import exchange_named, sessions_of, span
 from market.instruments import Universe
 from market.sessions import DAY, SECOND, ZONES, ExchangeName, Session, Sessions, instant, nanoseconds
-from serve_app import features, ledger, problems, shapes
+from serve_app import features, ledger, market, problems, shapes
 from serve_app.follow import Follower, GatewayPlan
 from serve_app.requests import Requests
 from serve_app.stream import Screen
@@ -216,6 +216,7 @@ def build(plan: GatewayPlan, *, names_requests: bool = True) -> FastAPI:
     _state_routes(app, desk)
     ledger.install(app, desk, _only)
     features.install(app, desk, _only, _moment)
+    market.install(app, desk, _only)
     return app
 
 
