@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from market.candles import Candles, Provenance
-from market.money import to_floats
+from market.errors import BadValue
+from market.money import UNKNOWN, to_floats
 from market.sessions import MINUTE
 
 LENGTH = 32
@@ -20,7 +21,8 @@ LENGTH = 32
 
 CHANNELS = ("return", "range", "position", "volume", "quiet")
 """Of each row: log return from the row before; log of high over low; where the close stands between low and high, -1 to
-1; log of 1 + the volume over its mean in the sequence; 1 where nothing was traded.
+1; log of 1 + the volume over its mean in the sequence; 1 where nothing was traded. The row before may be of the session
+before. A volume not known counts as 0; where the trades are not known, nothing was traded where the volume is 0.
 """
 
 Floats32 = npt.NDArray[np.float32]
@@ -59,6 +61,17 @@ class Examples(NamedTuple):
             self.session[rows],
         )
 
+    def columns(self, names: tuple[str, ...]) -> Floats32:
+        """The features of these names, in this order, (n, len(names)). Raises BadValue naming those that lack."""
+        if names == self.names:
+            return self.features
+        place = {name: number for number, name in enumerate(self.names)}
+        lacking = [name for name in names if name not in place]
+        if lacking:
+            shown = ", ".join(lacking[:5]) + (f" and {len(lacking) - 5} more" if len(lacking) > 5 else "")
+            raise BadValue("features", shown, f"the model was fitted on them, and the {len(place)} given lack them")
+        return self.features[:, [place[name] for name in names]]
+
 
 def sequences(candles: Candles) -> Floats32:
     """The sequence at the end of each of one instrument's candles: (n,) adjusted ones of one interval, oldest first, to
@@ -72,7 +85,8 @@ def sequences(candles: Candles) -> Floats32:
     if len(rows) <= LENGTH:
         return out
     high, low, close = (to_floats(rows[name]) for name in ("high", "low", "close"))
-    volume = rows["volume"].astype(np.float64)
+    volume = np.maximum(rows["volume"], 0).astype(np.float64)
+    quiet = (rows["trades"] == 0) | ((rows["trades"] == UNKNOWN) & (rows["volume"] == 0))
     span = high - low
     steps = np.stack(
         [
@@ -80,7 +94,7 @@ def sequences(candles: Candles) -> Floats32:
             np.log(high / low),
             np.divide(2.0 * close - high - low, span, out=np.zeros_like(span), where=span > 0),
             volume,
-            (rows["trades"] == 0).astype(np.float64),
+            quiet.astype(np.float64),
         ],
         axis=1,
     )
