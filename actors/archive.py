@@ -22,6 +22,7 @@ from adapters.lines import Backoff
 from market.candles import CANDLE
 from market.errors import BadPayload, LineDown, LogWentBack
 from market.sessions import Sessions, ahead
+from market.signals import SIGNAL
 from market.ticks import Kind
 
 READ_ENTRIES = 256
@@ -29,7 +30,7 @@ BLOCK_SECONDS = 0.2
 COMMIT_ROWS = 1_000_000
 
 
-TABLES = {"ticks": "ticks", "candles": "candles", "analysis": "features"}
+TABLES = {"ticks": "ticks", "candles": "candles", "analysis": "features", "signals": "signals"}
 """The lake's name for what a topic carries."""
 
 
@@ -156,6 +157,8 @@ class Archive:
             return rows[rows["kind"] == Kind.TICK]
         if shelf.topic == "candles":
             return entries.decode(entry.payload, CANDLE)
+        if shelf.topic == "signals":
+            return entries.decode(entry.payload, SIGNAL)
         from market.features import FEATURE, NO_FEATURES
 
         try:
@@ -196,6 +199,10 @@ class Archive:
                 return tick_table(rows, self._symbols, self._plan.feeds, self._ahead)
             case "candles":
                 return candle_table(rows, self._symbols)
+            case "signals":
+                from adapters.signals import signal_table
+
+                return signal_table(rows, self._symbols, self._ahead)
             case _:
                 from market.features import NAMES, SET, Unknown
 

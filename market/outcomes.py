@@ -16,6 +16,7 @@ import numpy.typing as npt
 from market import calibration
 from market.candles import Candles
 from market.errors import BadValue
+from market.evaluation import net_returns
 from market.labels import COST, HORIZONS, UNKNOWN_LABEL, Label, labels
 from market.labels import outcomes as returns_after
 from market.predictions import Abstained
@@ -122,7 +123,7 @@ def scored(rows: Outcomes, candles: Candles, horizon: str, sessions: Sessions, c
         found[exact] = returns_after(candles, horizon)[place[exact]]
     sides = side(rows)
     out["outcome"], out["came"] = found, labels(found, cost)
-    out["net"] = np.where(np.isnan(found), np.nan, sides * np.expm1(found) - cost * np.abs(sides))
+    out["net"] = np.where(np.isnan(found), np.nan, net_returns(sides, found, cost))
     past = [_past(int(at), horizon, sessions) for at in rows["at"]]
     why = np.where(np.isnan(found), Unscored.NO_PRICE, Unscored.NO)
     why = np.where(past, Unscored.PAST_CLOSE, why)
@@ -133,12 +134,13 @@ def scored(rows: Outcomes, candles: Candles, horizon: str, sessions: Sessions, c
     return out
 
 
-def side(rows: Outcomes) -> npt.NDArray[np.int64]:
+def side(rows: Outcomes) -> npt.NDArray[np.int8]:
     """What acting on each prediction, (n,), means: 1 to buy, -1 to sell, 0 to do nothing; of equals nothing, then to
     sell.
     """
     p = np.stack([rows["p_flat"], rows["p_down"], rows["p_up"]], axis=1)
-    return np.array([0, -1, 1])[np.argmax(np.nan_to_num(p, nan=-1.0), axis=1)]
+    sides: npt.NDArray[np.int8] = np.array([0, -1, 1], np.int8)[np.argmax(np.nan_to_num(p, nan=-1.0), axis=1)]
+    return sides
 
 
 def performances(rows: Outcomes) -> list[Performance]:

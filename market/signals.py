@@ -110,6 +110,9 @@ Scored = npt.NDArray[np.void]
 Signals = npt.NDArray[np.void]
 Floats = npt.NDArray[np.float64]
 
+NO_SCORED: Scored = np.zeros(0, SCORED)
+NO_SCORED.setflags(write=False)
+
 NO_SIGNALS: Signals = np.zeros(0, SIGNAL)
 NO_SIGNALS.setflags(write=False)
 
