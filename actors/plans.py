@@ -76,13 +76,17 @@ class AnalysisPlan(BusPlan):
     """The partitions one Analysis actor owns, and the lake it starts from.
 
     `patience`: ns of market time for which a minute waits for partitions that lag; None: for ever, as in a replay,
-    where nothing is lost by waiting.
+    where nothing is lost by waiting. `predictor`: the Serve application that predicts, "" for none; `horizons`: what
+    it is asked for, the first one shifts the recommendation; `ask_seconds`: how long a minute waits for its answers.
     """
 
     mine: tuple[int, ...]
     lake: str
     patience: int | None = 3 * MINUTE
     lease_seconds: float = 5.0
+    predictor: str = ""
+    horizons: tuple[str, ...] = ("15m",)
+    ask_seconds: float = 1.0
 
 
 class SwitchPlan(BusPlan):

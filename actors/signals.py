@@ -20,8 +20,9 @@ from adapters.bus import START, Bus, Entry, EntryId, Lease
 from adapters.lines import Backoff
 from adapters.readmodel import ReadModel
 from market.errors import BadPayload, LeaseLost, LineDown, LogWentBack
+from market.scores import SCORE
 from market.sessions import Sessions
-from market.signals import NO_SCORED, SCORED, Action, Scored, SignalMachine, records
+from market.signals import NO_SCORED, Action, Scored, SignalMachine, records, scored
 from market.signals import Signals as Rows
 
 READER = "signals"
@@ -159,7 +160,7 @@ class Signals:
 
     def _rows(self, part: Part, entry: Entry) -> Scored:
         try:
-            return entries.decode(entry.payload, SCORED)
+            return scored(entries.decode(entry.payload, SCORE), self._plan.rules.horizon)
         except BadPayload as e:
             part.counts["unreadable"] += 1
             self._log.error("entry_unreadable", topic=SOURCE, entry=entry.id, reason=e.reason)

@@ -4,6 +4,7 @@
     depth:latest:RELIANCE     JSON of the visible book, gone after 300 s without a newer one
     candle:current:RELIANCE   hash of the minute being built, gone after 120 s
     analysis:latest:RELIANCE  JSON of the features of the last minute that closed
+    model:input:RELIANCE      features and sequence of that minute as models take them, packed (`adapters.inputs`)
     market:gainers            equities of the session by change in per cent
     market:losers             the same by how far they fell, in per cent: the first is the one that fell most
     market:view               JSON of the whole market, `market.view.MarketView`, gone after 300 s
@@ -27,8 +28,10 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
+from adapters.inputs import pack
 from adapters.redis_line import Call, RedisLine, Word
 from market.candles import Candles
+from market.models.examples import Examples
 from market.money import SCALE, UNKNOWN, to_floats
 from market.quotes import Quotes, change
 from market.signals import SignalRecord
@@ -137,6 +140,18 @@ class ReadModel:
         """The newest features of a symbol; None when none have been written. A value that is not known is None."""
         text = self._line.call("GET", f"analysis:latest:{_name(symbol)}")
         found: dict[str, Any] | None = None if text is None else orjson.loads(text)
+        return found
+
+    def inputs(self, symbols: Sequence[str], examples: Examples) -> None:
+        """Write what models see now: (n,) examples and their symbols, (n,)."""
+        pairs = zip(symbols, pack(examples), strict=True)
+        words = [word for symbol, one in pairs for word in (f"model:input:{_name(symbol)}", one)]
+        if words:
+            self._line.call("MSET", *words)
+
+    def read_inputs(self, symbols: Sequence[str]) -> list[bytes | None]:
+        """What was written of some symbols, packed, in their order; None where nothing was."""
+        found: list[bytes | None] = self._line.call("MGET", *(f"model:input:{_name(s)}" for s in symbols))
         return found
 
     def put(self, name: str, value: dict[str, Any], expiry: float) -> None:

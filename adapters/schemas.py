@@ -17,7 +17,9 @@ import pyarrow.compute as pc
 from market.candles import CANDLE, INTERVAL_NAMES, INTERVALS, Candles, Provenance
 from market.errors import BadValue
 from market.money import DECIMALS, UNKNOWN
-from market.sessions import DAY, NO_TABLE, ahead
+from market.predictions import Abstained
+from market.scores import HORIZON_NAMES, PREDICTED, Asked, Recommendation
+from market.sessions import DAY, MINUTE, NO_TABLE, ahead
 from market.ticks import Ticks
 
 PRICE = pa.decimal128(18, DECIMALS)
@@ -169,6 +171,29 @@ DRIFT = pa.schema(
 how much it counts.
 """
 
+PREDICTIONS = pa.schema(
+    [
+        ("symbol", pa.string()),
+        ("at", INSTANT),
+        ("horizon", pa.string()),
+        *((name, pa.float32()) for name in PREDICTED),
+        ("abstained", pa.string()),
+        ("asked", pa.string()),
+        ("version", pa.string()),
+        ("close", PRICE),
+        *((name, pa.float32()) for name in ("rsi", "trend", "momentum", "composite")),
+        ("recommendation", pa.string()),
+        ("latency_ms", pa.float32()),
+        ("revision", pa.int32()),
+        ("session", pa.date32()),
+    ]
+)
+"""The table `predictions`: what was expected of a symbol at the end of a minute, over a horizon, with its scores.
+
+`asked`: null where the predictor answered, else why it did not (`market.scores.Asked`); `abstained`: null where there
+is a prediction, else why there is none (`market.predictions.Abstained`); `version`: of the ensemble that answered.
+"""
+
 ACTIONS = pa.schema(
     [
         *((name, pa.string()) for name in ("symbol", "isin", "kind")),
@@ -190,6 +215,7 @@ SCHEMAS = {
     "candles": CANDLES,
     "lacking": LACKING,
     "features": FEATURES,
+    "predictions": PREDICTIONS,
     "signals": SIGNALS,
     "outcomes": OUTCOMES,
     "drift": DRIFT,
@@ -203,6 +229,7 @@ INDEXED = {
     "candles": "symbol,interval,start",
     "lacking": "symbol,start",
     "features": "symbol,start,set",
+    "predictions": "symbol,at,horizon",
     "signals": "symbol,at",
     "outcomes": "symbol,at,horizon,version",
     "drift": "version,last",
@@ -282,6 +309,30 @@ def feature_table(
     return pa.table(columns)
 
 
+def prediction_table(rows: npt.NDArray[Any], symbols: Sequence[str]) -> pa.Table:
+    """`market.scores.SCORE` rows, (n,), as rows of the lake's `predictions`, in their order; NaN becomes null."""
+    floats = (*PREDICTED, "rsi", "trend", "momentum", "composite")
+    known = rows["recommendation"] != Recommendation.UNKNOWN
+    lowest = int(Recommendation.STRONG_SELL)
+    told = [Recommendation(code).name for code in range(lowest, int(Recommendation.STRONG_BUY) + 1)]
+    versions = rows["version"]
+    columns = {
+        "symbol": strings(rows["instrument"], symbols),
+        "at": instants(rows["start"] + MINUTE),
+        "horizon": strings(rows["horizon"], HORIZON_NAMES),
+        **{name: _floats(rows[name]) for name in floats},
+        "abstained": strings(rows["abstained"], [None, *(a.name for a in sorted(Abstained)[1:])]),
+        "asked": strings(rows["asked"], [None, *(a.name for a in sorted(Asked)[1:])]),
+        "version": pa.array(versions, mask=versions == b"").cast(pa.string()),
+        "close": decimals(rows["close"]),
+        "recommendation": strings(np.where(known, rows["recommendation"] - lowest, len(told)), [*told, None]),
+        "latency_ms": _floats(rows["latency"]),
+        "revision": pa.array(rows["revision"].astype(np.int32)),
+        "session": pa.array(rows["session"].astype(np.int32)).cast(pa.date32()),
+    }
+    return pa.table(columns, schema=PREDICTIONS)
+
+
 def feature_values(table: pa.Table, names: Sequence[str]) -> npt.NDArray[np.float64]:
     """The named features of rows of the lake's `features`, (n, k), in their order; NaN where null."""
     found = np.empty((len(table), len(names)))
@@ -346,6 +397,10 @@ def _numbers(values: npt.NDArray[np.int64]) -> pa.Array:
 
 def instants(values: npt.NDArray[np.int64]) -> pa.Array:
     return pa.array(values // 1000, mask=values == UNKNOWN).cast(INSTANT)
+
+
+def _floats(values: npt.NDArray[np.float32]) -> pa.Array:
+    return pa.array(np.ascontiguousarray(values), mask=np.isnan(values))
 
 
 def strings(codes: npt.NDArray[Any], names: Sequence[str | None]) -> pa.Array:

@@ -19,7 +19,8 @@ from actors.exchange import Exchange, ExchangePlan
 from actors.feed import Feed
 from actors.history import SPARE
 from actors.market import Market
-from actors.plans import AnalysisPlan, ArchivePlan, CandlesPlan, FeedPlan, MarketPlan, SwitchPlan
+from actors.plans import AnalysisPlan, ArchivePlan, CandlesPlan, FeedPlan, MarketPlan, SignalsPlan, SwitchPlan
+from actors.signals import Signals
 from actors.supervisor import Part, SupervisorPlan
 from actors.switch import Switch
 from actors.timetable import Timetable, TimetablePlan
@@ -42,6 +43,8 @@ from market.sessions import MINUTE, SECOND, Session, exchange_of
 from market.vendors import VENDORS
 from serve_app.follow import GatewayPlan
 
+PREDICTOR = "predictor"
+"""The Serve application that Analysis asks; a day that is only replayed has none."""
 DEMO_KEY = "demo"
 DEMO_TOKEN = "demo-access-token"  # noqa: S105  (of the simulated exchange, on loopback)
 LOGIN = "start the demo again: its exchange takes only the demo's own token"
@@ -91,6 +94,7 @@ class Wiring:
         parts = [self._exchange(name, port) for name, port in self._exchanges.items()]
         parts += self._candles()
         parts += self._analysis() if features else []
+        parts += [self._signals()] if features else []
         parts.append(self._archive(features=features))
         if read_model:
             parts.append(
@@ -114,6 +118,8 @@ class Wiring:
                 "ticks": ("candles", "archive-ticks"),
                 "candles": ("archive-candles", *(("analysis",) if features else ())),
                 "analysis": ("archive-analysis",),
+                "scores": ("archive-scores", *(("signals",) if features else ())),
+                "signals": ("archive-signals",),
                 "alerts": (),
                 "jobs": (READER,),
             },
@@ -121,6 +127,8 @@ class Wiring:
                 "ticks": keep.ticks_minutes * 60.0,
                 "candles": keep.candles_days * 86_400.0,
                 "analysis": keep.features_minutes * 60.0,
+                "scores": keep.features_minutes * 60.0,
+                "signals": RECORDS_SECONDS,
                 "alerts": RECORDS_SECONDS,
                 "jobs": RECORDS_SECONDS,
             },
@@ -249,6 +257,7 @@ class Wiring:
                 **{**self._bus(), "sessions": self.remembered()},
                 mine=tuple(range(k, self.settings.partitions, share.count)),
                 lake=self.settings.lake,
+                predictor="" if self._tape is not None and self._tape.hold else PREDICTOR,
                 **({"patience": None} if self._tape else {}),
             )
             name, environment = f"analysis-{k}", self._environment()
@@ -262,6 +271,10 @@ class Wiring:
             )
             parts.append(part)
         return parts
+
+    def _signals(self) -> Part:
+        plan = SignalsPlan(**self._bus(), mine=tuple(range(self.settings.partitions)), rules=self.settings.signals)
+        return Part(name="signals", make=Signals, plan=plan, environment=self._environment())
 
     def _switch(self) -> Part:
         feeds = self.settings.feeds
@@ -287,7 +300,7 @@ class Wiring:
             lake=self.settings.lake,
             feeds=tuple(self.feeds),
             commit_seconds=self.settings.archive.commit_seconds,
-            tables=("ticks", "candles", "analysis") if features else ("ticks", "candles"),
+            tables=("ticks", "candles", "analysis", "scores", "signals") if features else ("ticks", "candles"),
         )
         share = self.settings.actors.archive
         return Part(

@@ -27,6 +27,7 @@ from market.labels import HORIZONS
 from market.money import SCALE, UNKNOWN
 from market.predictions import Abstained
 from market.records import Record
+from market.scores import HORIZON_NAMES, Scores
 from market.sessions import MINUTE
 
 MOST_COMPOSITE = 5.0
@@ -307,6 +308,16 @@ class SignalMachine:
 
 
 _KNOWN = ("prediction", "confidence", "low", "high", "composite", "atr")
+
+
+def scored(scores: Scores, horizon: str) -> Scored:
+    """Of scorecards, `SCORE` rows, (n,), those for a horizon, as what a signal rests on."""
+    rows = scores[scores["horizon"] == HORIZON_NAMES.index(horizon)]
+    out = np.zeros(len(rows), SCORED)
+    out["at"], out["ltp"] = rows["start"] + MINUTE, rows["close"]
+    for name in ("instrument", "abstained", "version", *_KNOWN):
+        out[name] = rows[name]
+    return out
 
 
 def strengths(rows: Scored, weight: float) -> Floats:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,7 +38,7 @@ TAIL_MS = 10_000
 
 class GatewayPlan(Record):
     """What a gateway replica is told. `feeds`: names by source number; `stale_seconds`: of market time; `notices`: of
-    the exchanges' days.
+    the exchanges' days; `predictor`: whether one runs; `trainings`: the timetable's job by the model it trains.
     """
 
     bus: str
@@ -50,6 +50,8 @@ class GatewayPlan(Record):
     feeds: tuple[str, ...]
     notices: tuple[Notice, ...] = ()
     stale_seconds: float = 60.0
+    predictor: bool = False
+    trainings: Mapping[str, str] = {}
     log_level: str = "info"
 
 
