@@ -20,7 +20,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from market.errors import BadPayload, BadValue
 from market.labels import HORIZONS
@@ -32,6 +32,10 @@ from market.sessions import MINUTE
 
 MOST_COMPOSITE = 5.0
 """The composite score goes from -5 to +5."""
+
+
+WITHIN = tuple(name for name, minutes in HORIZONS.items() if minutes)
+"""The horizons that end within a session."""
 
 
 class Action(IntEnum):
@@ -123,23 +127,27 @@ class Rules(Record):
     ranges of the horizon; `risk`: the part of the capital that a stop may lose; `most`: the largest size.
     """
 
-    horizon: str = "15m"
-    weight: float = Field(default=0.75, ge=0, le=1)
-    enter: float = Field(default=0.20, gt=0, le=1)
-    leave: float = Field(default=0.05, ge=0, lt=1)
-    dwell_minutes: int = Field(default=5, ge=1, le=375)
-    stale_minutes: int = Field(default=3, ge=1, le=375)
-    stop_ranges: float = Field(default=1.5, gt=0, le=10)
-    risk: float = Field(default=0.005, gt=0, le=0.1)
-    most: float = Field(default=0.10, gt=0, le=1)
+    horizon: str = Field(default="15m", description=f"one that ends within a session: {', '.join(WITHIN)}")
+    weight: float = Field(default=0.75, ge=0, le=1, description="a number, 0 to 1")
+    enter: float = Field(default=0.20, gt=0, le=1, description="a number above 0, up to 1")
+    leave: float = Field(default=0.05, ge=0, lt=1, description="a number from 0 on, less than enter")
+    dwell_minutes: int = Field(default=5, ge=1, le=375, description="a whole number, 1 to 375")
+    stale_minutes: int = Field(default=3, ge=1, le=375, description="a whole number, 1 to 375")
+    stop_ranges: float = Field(default=1.5, gt=0, le=10, description="a number above 0, up to 10")
+    risk: float = Field(default=0.005, gt=0, le=0.1, description="a number above 0, up to 0.1")
+    most: float = Field(default=0.10, gt=0, le=1, description="a number above 0, up to 1")
+
+    @field_validator("horizon")
+    @classmethod
+    def _within(cls, horizon: str) -> str:
+        if horizon not in WITHIN:
+            raise ValueError(f"one that ends within a session: {', '.join(WITHIN)}")
+        return horizon
 
     @model_validator(mode="after")
     def _in_order(self) -> Rules:
-        if not HORIZONS.get(self.horizon):
-            allowed = ", ".join(name for name, minutes in HORIZONS.items() if minutes)
-            raise BadValue("horizon", self.horizon, f"one that ends within a session: {allowed}")
         if self.leave >= self.enter:
-            raise BadValue("leave", self.leave, f"less than enter, {self.enter}")
+            raise ValueError(f"a leave, {self.leave}, that is less than enter, {self.enter}")
         return self
 
     @property

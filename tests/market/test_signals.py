@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from market.errors import BadPayload, BadValue
 from market.money import UNKNOWN, money
@@ -164,7 +165,7 @@ def test_an_instrument_nobody_knows_is_refused() -> None:
 
 @pytest.mark.parametrize("rules", [{"horizon": "1d"}, {"horizon": "2h"}, {"enter": 0.1, "leave": 0.1}])
 def test_rules_that_cannot_work_are_refused(rules: dict[str, Any]) -> None:
-    with pytest.raises(BadValue):
+    with pytest.raises(ValidationError):
         Rules(**rules)
 
 
