@@ -77,11 +77,14 @@ CONF = {
     "fsync": "on", "synchronous_commit": "on", "full_page_writes": "on", "recovery_init_sync_method": "syncfs",
     "shared_buffers": "16MB", "work_mem": "4MB", "maintenance_work_mem": "16MB", "max_connections": "60",
     "wal_level": "minimal", "max_wal_senders": "0", "max_wal_size": "128MB", "min_wal_size": "32MB",
-    "max_worker_processes": "2", "max_logical_replication_workers": "0", "max_parallel_workers": "0", "autovacuum_worker_slots": "2",
-    "autovacuum_max_workers": "1", "io_method": "sync", "jit": "off", "huge_pages": "off",
-    "log_timezone": "UTC", "timezone": "UTC", "log_checkpoints": "off", "log_min_error_statement": "panic",
+    "max_worker_processes": "2", "max_logical_replication_workers": "0", "max_parallel_workers": "0",
+    "autovacuum_worker_slots": "2", "autovacuum_max_workers": "1", "io_method": "sync", "jit": "off",
+    "huge_pages": "off", "log_timezone": "UTC", "timezone": "UTC", "log_checkpoints": "off",
+    "log_min_error_statement": "panic",
 }  # fmt: skip
-"""Small, and durable; after a crash one call syncs the disk, not one for each of 1,500 files. `log_min_error_statement`: what a statement said does not go into the log."""
+"""Small, and durable. `recovery_init_sync_method`: after a crash one call, not one for each of 1,500 files;
+`log_min_error_statement`: what a statement said does not go into the log.
+"""
 
 
 class PostgresServer:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
 from typing import Literal
 
 from pydantic import AwareDatetime, Field
@@ -70,7 +69,15 @@ class Promotion(Record):
     kind: Literal["promoted", "forced", "rolled back"]
     because: str
     by: str
-    at: datetime
+    at: AwareDatetime
+
+
+class NotPromoted(Record):
+    """A version did not become the champion, and why not."""
+
+    name: str
+    version: int
+    reason: str
 
 
 def version_of(text: str) -> tuple[str, int]:
