@@ -32,9 +32,12 @@ check: setup  ## what cluster.yaml says, resolved
 doctor: setup  ## what is wrong with this machine
 	$(BIN)/bourse doctor --config $(CONFIG)
 
-test: setup  ## all tests; those with a Ray cluster of their own apart from the others
-	$(BIN)/python -m pytest -q -n 2 -m "not cluster"
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m cluster
+test: setup  ## the tests; those with a Ray cluster of their own apart from the others
+	$(BIN)/python -m pytest -q -n 2 -m "not cluster and not endurance"
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "cluster and not endurance"
+
+endurance: setup  ## those that kill and injure a whole Bourse; a quarter of an hour
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m endurance
 
 lint: setup  ## ruff, security rules included
 	$(BIN)/ruff check .
@@ -56,4 +59,4 @@ clean:  ## caches and builds; keeps .venv and data
 	rm -rf build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
-.PHONY: help setup run check doctor test lint types bench clean
+.PHONY: help setup run check doctor test endurance lint types bench clean

@@ -3,17 +3,20 @@
 Twice what one Kite account can carry. Feed, Candles, Archive, Market, the gateway and both Redis run as processes of
 their own; the line is cut every 45 s, and screens open a WebSocket, watch 50 shares and leave. Flat: the mean of the
 last fifth against that of the fifth behind the warming up. The seeds' table stands beside ours. `SOAK_MINUTES` sets
-another length.
+another length, `SOAK_SERIES` a CSV file for every value that was seen.
 """
 
 from __future__ import annotations
 
 import asyncio
+import csv
 import os
 import threading
 import time
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
+from pathlib import Path
 from statistics import fmean
 
 import aiohttp
@@ -31,6 +34,7 @@ RATE, INSTRUMENTS = 18_000, 3_000
 CUT_SECONDS = 45.0
 KEPT_SECONDS = 60.0
 MINUTES = float(os.environ.get("SOAK_MINUTES", "30"))
+SERIES = os.environ.get("SOAK_SERIES")
 WARM, PART = 0.2, 0.2
 """Shares of the run: what is not looked at, and what is compared with what."""
 
@@ -65,6 +69,8 @@ def run(out: Report) -> None:
         # What was in flight when the feed itself cut its line is lost, and counted: so not until all are folded.
         spine.wait(lambda: spine.folded_until() > ended, 120)
         screens.stop()
+        if SERIES:
+            _write_series(Path(SERIES), seen)
         lost = sent["ticks"] - spine.folded()
         _wait_archived(spine)
         _tell(out, spine, sent, lost, seen, used, took, [*away, ended])
@@ -106,6 +112,14 @@ def _look(spine: Spine) -> dict[tuple[str, str], float]:
         found[name, "used memory"] = int(line.info("memory")["used_memory"]) / 2**20
         line.close()
     return found
+
+
+def _write_series(path: Path, seen: Mapping[tuple[str, str], Sequence[tuple[float, float]]]) -> None:
+    """A row for each value: the process, what of it, seconds since the beginning, the value."""
+    with path.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["process", "what", "second", "value"])
+        rows.writerows((*key, round(at, 1), value) for key, values in seen.items() for at, value in values)
 
 
 def _cpu(spine: Spine) -> dict[str, float]:

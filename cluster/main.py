@@ -23,6 +23,7 @@ from cluster import (
     ledger,
     running,
     tending,
+    training,
 )
 from cluster.chaos import command
 from cluster.console import Config, screen, settings_of
@@ -47,6 +48,7 @@ app.add_typer(importing.app)
 app.add_typer(actions.app, name="actions")
 app.add_typer(indicators.app)
 app.add_typer(features.app)
+app.add_typer(training.app)
 app.add_typer(lakes.app)
 app.add_typer(lakes.lake, name="lake")
 

@@ -43,7 +43,9 @@ MANIFEST = "manifest.json"
 AGES = {name: 3 * MINUTE if minutes else 5 * DAY for name, minutes in HORIZONS.items()}
 """By horizon, ns after a decision from which on it may not be acted on: a minute and its delays, a long weekend."""
 
-COVERAGE = 0.9
+BEYOND = 0.05
+"""The share of returns beyond either bound of the interval."""
+
 LEAST_ROWS = 100
 """In a cell of the interval."""
 
@@ -340,9 +342,9 @@ def _cells(lean: Floats, row: npt.NDArray[np.intp], tilt: Floats) -> npt.NDArray
 
 
 def _bounds(returns: Floats, everywhere: Floats) -> tuple[float, float]:
-    """The order statistics between which the next one lies with COVERAGE; of all rows where a cell has too few."""
+    """The order statistics beyond each of which the next one lies with BEYOND; of all rows where a cell has few."""
     ordered = np.sort(returns if len(returns) >= LEAST_ROWS // 2 else everywhere)
-    below = int((len(ordered) + 1) * (1 - COVERAGE) / 2) - 1
+    below = int((len(ordered) + 1) * BEYOND) - 1
     return float(ordered[max(below, 0)]), float(ordered[min(len(ordered) - 1 - below, len(ordered) - 1)])
 
 

@@ -217,6 +217,7 @@ def judged(
 
     `side`: what is done; without it, what the threshold says. A decision without an outcome is left out.
     """
+    chosen = side is None
     if side is None:
         side = position(chances, np.inf if threshold is None else threshold)
     told = np.isfinite(returns) & (labels != UNKNOWN_LABEL)
@@ -249,7 +250,7 @@ def judged(
         net=float(daily.sum()),
         per_trade=float(net.sum() / trades) if trades else None,
         sharpe=float(daily.mean() / deviation) if deviation > 0 else None,
-        top_decile=_top_decile(p, r),
+        top_decile=_top_decile(p, r) if chosen else None,
     )
     return Judged(score, days.astype(np.int32), daily, calibration_bins(p[:, Label.UP], y == Label.UP))
 

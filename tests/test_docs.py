@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from datetime import date
+from multiprocessing import get_context
 from pathlib import Path
 
 import httpx
@@ -28,6 +29,9 @@ from market.sessions import MINUTE, day_number, session
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BOURSE = [sys.executable, "-c", "from cluster.main import app; app()"]
+WITH_RAY = r"\S+ (doctor|features --from)\b"
+FORKS = get_context("forkserver")
+FORKS.set_forkserver_preload(["cluster.main"])
 BASE = free_base()
 START_SECONDS = 240.0
 
@@ -54,6 +58,33 @@ def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
         words = [*BOURSE, *words[1:]]
     known = {**os.environ, "PYTHONPATH": str(ROOT), "KITE_API_KEY": "demo"}
     return subprocess.run(words, cwd=folder, env=known, capture_output=True, text=True, timeout=240)
+
+
+def run_there(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """In whichever way ends sooner; with Ray only a process of its own will do."""
+    short = command.startswith(".venv/bin/bourse") and not re.match(WITH_RAY, command)
+    return run_forked(command, folder) if short else run(command, folder)
+
+
+def run_forked(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """The same in a process that has everything imported already, which is most of what a short command costs."""
+    out, err = folder / "stdout", folder / "stderr"
+    one = FORKS.Process(target=_bourse, args=(shlex.split(command)[1:], folder, out, err))
+    one.start()
+    one.join(240)
+    return subprocess.CompletedProcess(command, one.exitcode, out.read_text(), err.read_text())
+
+
+def _bourse(words: list[str], folder: Path, out: Path, err: Path) -> None:
+    for path, stream in ((out, 1), (err, 2)):
+        with path.open("wb") as file:
+            os.dup2(file.fileno(), stream)
+    os.chdir(folder)
+    os.environ["KITE_API_KEY"] = "demo"
+    sys.argv = ["bourse", *words]
+    from cluster.main import app
+
+    app()
 
 
 @pytest.fixture
@@ -109,7 +140,7 @@ def test_a_command_that_needs_nothing_running_works(command: str, folder: Path) 
     if re.match(r"\S+ (features|lake|sql)\b", command):
         lake_of(folder)
 
-    done = run(command, folder)
+    done = run_there(command, folder)
 
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -141,7 +172,7 @@ def test_the_commands_for_a_running_bourse_work(folder: Path) -> None:
 
         end_of_day(folder / "cm25AUG2016bhav.csv")
         asked = sorted(RUNNING, key=lambda c: "down" in c)
-        done = {c: run(c.replace("127.0.0.1:8000", f"127.0.0.1:{BASE}"), folder) for c in asked}
+        done = {c: run_there(c.replace("127.0.0.1:8000", f"127.0.0.1:{BASE}"), folder) for c in asked}
 
         assert {c: d.stderr for c, d in done.items() if d.returncode} == {}
         assert {c for c, d in done.items() if c.startswith("curl") and not d.stdout.startswith("{")} == set()

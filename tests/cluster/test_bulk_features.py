@@ -65,6 +65,7 @@ def test_the_features_are_listed_with_what_they_are(folder: Path) -> None:
 
 
 @pytest.mark.cluster
+@pytest.mark.endurance
 def test_a_run_that_is_killed_goes_on_and_a_second_one_changes_nothing(folder: Path) -> None:
     lake = Lake(str(folder / "data" / "lake"))
     apart = [s for k, symbol in enumerate(UNIVERSE) for s in (symbol, *(f"NSE:NONE{k}{n}" for n in range(GROUP - 1)))]

@@ -151,6 +151,7 @@ def test_the_command_refuses_what_cannot_be() -> None:
 
 
 @pytest.mark.cluster
+@pytest.mark.endurance
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(("seed", "minutes"), [(7, "0.2"), (2, "0.1")])
 def test_a_day_of_chaos_leaves_what_an_undisturbed_day_leaves(seed: int, minutes: str) -> None:

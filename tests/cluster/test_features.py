@@ -71,6 +71,7 @@ def test_every_live_value_of_a_replayed_day_equals_bulk(undisturbed: tuple[Path,
     assert "STALE" in said
 
 
+@pytest.mark.endurance
 def test_a_killed_analysis_leaves_the_same_features(
     recording: Path, undisturbed: tuple[Path, str], tmp_path: Path
 ) -> None:

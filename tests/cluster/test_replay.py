@@ -82,6 +82,7 @@ def test_an_undisturbed_replay_gives_the_candles_of_the_file(recording: Path, un
         assert row["volume"] == bar["volume"]
 
 
+@pytest.mark.endurance
 @pytest.mark.parametrize("dialect", ["mstock"])
 def test_a_replay_over_another_vendors_wire_gives_the_same_candles(
     recording: Path, undisturbed: Path, tmp_path: Path, dialect: str
@@ -99,6 +100,7 @@ def test_a_replay_over_another_vendors_wire_gives_the_same_candles(
     assert candles(lake) == candles(undisturbed)
 
 
+@pytest.mark.endurance
 def test_parts_killed_on_the_way_leave_the_same_lake(recording: Path, undisturbed: Path, tmp_path: Path) -> None:
     lake = tmp_path / "lake"
     with started(recording, lake, PACE) as replay:
@@ -120,6 +122,7 @@ def test_parts_killed_on_the_way_leave_the_same_lake(recording: Path, undisturbe
     assert ticks(lake) == ticks(undisturbed)
 
 
+@pytest.mark.endurance
 def test_feeds_that_were_held_back_go_on_though_whoever_held_them_died(
     recording: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
