@@ -21,6 +21,8 @@ from cluster import (
     indicators,
     lakes,
     ledger,
+    outcomes,
+    retraining,
     running,
     tending,
     training,
@@ -44,6 +46,8 @@ app.add_typer(command.app)
 app.add_typer(feeding.app, name="feed")
 app.add_typer(tending.app)
 app.add_typer(ledger.app)
+app.add_typer(outcomes.app)
+app.add_typer(retraining.app)
 app.add_typer(importing.app)
 app.add_typer(actions.app, name="actions")
 app.add_typer(indicators.app)
