@@ -25,16 +25,21 @@ LABELS = [label.name for label in sorted(Label)]
 REASONS = [None, *(why.name for why in sorted(Unscored)[1:])]
 
 
-def unscored(lake: Lake, first: date, last: date) -> pa.Table:
+def unscored(lake: Lake, first: date, last: date, shadows: pa.Table | None = None) -> pa.Table:
     """The rows of `predictions` of sessions `first` to `last`, both inclusive, that are not in `outcomes`; of one that
     the log brought twice the first. Not asked of the predictor, not among them. By symbol and time.
+
+    `shadows`: what challengers said unseen, `adapters.shadows.SHADOWS`, to be scored like them.
 
     Raises LineDown, StoreRefused.
     """
     of = _sessions(first, last)
-    columns = [*KEY, *KNOWN, "abstained", "session"]
+    columns = [*KEY, *KNOWN, "abstained", "session"]  # as in SHADOWS
     rows = lake.dataset("predictions").to_table(filter=of & ds.field("asked").is_null(), columns=columns)
     rows = rows.set_column(rows.column_names.index("version"), "version", pc.fill_null(rows["version"], ""))
+    if shadows is not None:
+        kept = shadows.filter(of)
+        rows = pa.concat_tables([rows.cast(kept.schema), kept])
     done = lake.dataset("outcomes").to_table(filter=of, columns=list(KEY))
     rows = rows.append_column("place", pa.array(np.arange(len(rows))))
     once = rows.group_by(list(KEY)).aggregate([("place", "min")]).rename_columns([*KEY, "place"])
@@ -89,6 +94,15 @@ def read_outcomes(
         same = pc.equal(table["version"], version)
         table = table.filter(pc.or_(same, pc.starts_with(table["version"], f"{version}@")))
     return outcome_rows(table)
+
+
+def drift_weights(lake: Lake) -> dict[str, float]:
+    """How much each version counts by what was last found of its drift, 0 to 1; one that is not there counts fully.
+
+    Raises LineDown, StoreRefused.
+    """
+    rows = lake.dataset("drift").to_table(columns=["version", "weight", "last"]).sort_by("last")
+    return dict(zip(rows["version"].to_pylist(), rows["weight"].to_pylist(), strict=True))
 
 
 def _sessions(first: date, last: date) -> ds.Expression:

@@ -18,6 +18,8 @@ from market.labels import HORIZONS
 from market.outcomes import Performance
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from market.drift import Drift
     from pipelines.outcomes import Scored, Trained
 
@@ -82,11 +84,28 @@ def scored(settings: Settings, day: date, now: int) -> tuple[Scored, list[Drift]
     from pipelines.outcomes import OutcomesPlan, drifts, run
 
     sessions = tuple(calendar(settings, day - BACK, day + AHEAD))
-    done = run(OutcomesPlan(lake=settings.lake, sessions=sessions, first=day - BACK, last=day, now=now))
+    plan = OutcomesPlan(lake=settings.lake, sessions=sessions, first=day - BACK, last=day, now=now)
+    done = run(plan, _shadows(settings))
     found = drifts(Lake(settings.lake), day, _trained(settings, day), NAMES, SET)
     close = next((s.close for s in sessions if s.date == day), now)
     _tell(settings, found, close)
     return done, found
+
+
+def _shadows(settings: Settings) -> pa.Table | None:
+    """What the bus holds of challengers; where no bus answers only what was served is scored, and that is said."""
+    from adapters.bus import Bus
+    from adapters.shadows import shadows
+    from cluster.repairs import stores_of
+
+    try:
+        found, bad = shadows(Bus(stores_of(settings).bus), [i.symbol for i in settings.instruments()])
+    except BourseError as e:
+        typer.echo(f"without what challengers said unseen: {e}", err=True)
+        return None
+    if bad:
+        typer.echo(f"{bad} entries of challengers could not be read", err=True)
+    return found
 
 
 def _trained(settings: Settings, day: date) -> Mapping[str, Trained]:

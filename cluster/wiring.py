@@ -51,6 +51,8 @@ LOGIN = "start the demo again: its exchange takes only the demo's own token"
 HORIZON_DAYS = 400
 RECORDS_SECONDS = 30 * 86_400.0
 """So long alerts and the ledger of jobs stay on the bus."""
+SHADOWS_SECONDS = 3 * 86_400.0
+"""So long what challengers said unseen waits on the bus for the job that scores it."""
 LEAD = 15 * MINUTE
 """The demo of a market with a long pre-open begins so long before the open."""
 CALENDAR = date(2000, 1, 1)
@@ -120,6 +122,7 @@ class Wiring:
                 "analysis": ("archive-analysis",),
                 "scores": ("archive-scores", *(("signals",) if features else ())),
                 "signals": ("archive-signals",),
+                "shadows": (),
                 "alerts": (),
                 "jobs": (READER,),
             },
@@ -129,6 +132,7 @@ class Wiring:
                 "analysis": keep.features_minutes * 60.0,
                 "scores": keep.features_minutes * 60.0,
                 "signals": RECORDS_SECONDS,
+                "shadows": SHADOWS_SECONDS,
                 "alerts": RECORDS_SECONDS,
                 "jobs": RECORDS_SECONDS,
             },

@@ -57,11 +57,11 @@ class Scored(Record):
     again: bool = False
 
 
-def run(plan: OutcomesPlan) -> Scored:
-    """Score what is due. Raises LineDown, StoreRefused, LeaseLost when another run was quicker."""
+def run(plan: OutcomesPlan, shadows: pa.Table | None = None) -> Scored:
+    """Score what is due, of `predictions` and of what challengers said unseen. Raises LineDown, StoreRefused."""
     lake = Lake(plan.lake)
     number = lake.cursors("outcomes", [APP])[APP]
-    todo = unscored(lake, plan.first, plan.last)
+    todo = unscored(lake, plan.first, plan.last, shadows)
     sessions = Sessions(plan.sessions)
     due = np.array([_over(int(at), h, sessions, plan.now) for at, h in zip(*_decisions(todo), strict=True)], np.bool_)
     ready = todo.filter(pa.array(due))

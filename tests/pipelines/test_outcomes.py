@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import tempfile
 from datetime import date
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from adapters.bus import Bus
+from adapters.entries import encode_records
 from adapters.lake import Lake
-from adapters.outcomes import read_outcomes
+from adapters.outcomes import drift_weights, read_outcomes
+from adapters.redis_server import RedisServer
 from adapters.schemas import candle_table, prediction_table
-from market.alerts import OperatorAlert
+from adapters.shadows import shadows
 from market.candles import CANDLE, Candles, Provenance
 from market.drift import Distribution
 from market.money import money
 from market.outcomes import Unscored, performances
-from market.predictions import Abstained
+from market.predictions import PREDICTION, Abstained
 from market.scores import HORIZON_NAMES, SCORE, Asked, Scores
 from market.sessions import MINUTE, day_number, session
 from pipelines.outcomes import OutcomesPlan, Scored, drifts, run
@@ -61,13 +65,15 @@ def predict(lake: Lake, number: int, *rows: Scores) -> None:
     lake.append("predictions", prediction_table(np.concatenate(rows), SYMBOLS), {"scores": number})
 
 
+def plan(tmp_path: Path, minute: int) -> OutcomesPlan:
+    """Of a run so many minutes after the open."""
+    lake, now = str(tmp_path / "lake"), TODAY.open + minute * MINUTE
+    return OutcomesPlan(lake=lake, sessions=(TODAY, TOMORROW), first=TODAY.date, last=TODAY.date, now=now)
+
+
 def score(tmp_path: Path, minute: int) -> Scored:
     """A run, so many minutes after the open."""
-    now = TODAY.open + minute * MINUTE
-    at = OutcomesPlan(
-        lake=str(tmp_path / "lake"), sessions=(TODAY, TOMORROW), first=TODAY.date, last=TODAY.date, now=now
-    )
-    return run(at)
+    return run(plan(tmp_path, minute))
 
 
 def test_each_prediction_is_scored_once_when_its_horizon_is_over(lake: Lake, tmp_path: Path) -> None:
@@ -100,6 +106,27 @@ def test_what_came_is_in_the_lake_and_told_by_version(lake: Lake, tmp_path: Path
     assert not len(read_outcomes(lake, TOMORROW.date, TOMORROW.date))
 
 
+def test_what_a_challenger_said_unseen_is_scored_like_the_rest(lake: Lake, tmp_path: Path) -> None:
+    predict(lake, 1, predictions(0))
+    with tempfile.TemporaryDirectory(prefix="bourse-") as folder:
+        server = RedisServer(f"{folder}/bus", f"{folder}/run", "bus", memory=64 << 20, durable=True)
+        server.start()
+        bus = Bus(server.url)
+        said = np.zeros(2, PREDICTION)
+        said["instrument"], said["at"] = [0, 9], TODAY.open + MINUTE  # the second is no instrument of ours
+        said["p_down"], said["p_flat"], said["p_up"] = 0.5, 0.3, 0.2
+        record = {"version": "direction-5m@2", "horizon": "5m", "rows": said.tobytes()}
+        bus.append("shadows", "predictor", [(0, 1, encode_records([record, record])), (0, 2, b"nonsense")])
+        found, bad = shadows(bus, SYMBOLS)
+        bus.close()
+        server.stop()
+
+    assert (bad, run(plan(tmp_path, 60), found)) == (1, Scored(scored=3, unscored=0, waiting=0))
+    assert run(plan(tmp_path, 60), found).scored == 0
+    one, two = performances(read_outcomes(lake, TODAY.date, TODAY.date))
+    assert (one.scored, two.scored, two.net_total) == (2, 1, pytest.approx(-4 / 101 - 0.001, abs=1e-6))
+
+
 def test_of_a_lake_without_predictions_nothing_is_scored(lake: Lake, tmp_path: Path) -> None:
     assert score(tmp_path, 60) == Scored(scored=0, unscored=0, waiting=0)
 
@@ -116,4 +143,4 @@ def test_a_version_that_is_worse_calibrated_than_in_validation_is_noted_once(lak
     assert one.calibration == pytest.approx(0.4 / 3 - 0.02, abs=1e-5)
     assert (one.weight, one.shifted) == (0.5, None)
     assert found[0] == found[1] and len(lake.dataset("drift").to_table()) == 1
-    assert isinstance(one.alert(1), OperatorAlert) and not one.alert(1).over
+    assert not one.alert(1).over and drift_weights(lake) == {"direction-5m@1": 0.5}
