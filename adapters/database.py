@@ -7,6 +7,7 @@ next call tries anew: the pool looks at each connection before it hands it out.
 from __future__ import annotations
 
 import re
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +27,8 @@ POOL, MORE = 3, 5
 """Connections that stay open, and how many more there may be for a while."""
 CONNECT_SECONDS, STATEMENT_SECONDS, IDLE_SECONDS = 5, 30, 60
 """To connect, for one statement, and between two of one transaction."""
+UP_SECONDS, DOWN_SECONDS = 5.0, 1.0
+"""Between two looks at a database that is watched."""
 MIGRATING = 0x626F7572
 """The advisory lock of whoever migrates."""
 
@@ -113,6 +116,35 @@ class Database:
                 },
             )
         return self._engine
+
+
+class Watch:
+    """Asks a database how it is, again and again, in a thread of its own: an answer may take long."""
+
+    def __init__(self, url: str, log: Any) -> None:
+        self._database, self._log = Database(url), log
+        self._stopped = threading.Event()
+        self.health = Health(up=False, trouble="starting")
+        """The last answer."""
+        threading.Thread(target=self._run, name="database", daemon=True).start()
+
+    def stop(self) -> None:
+        """Ask no more."""
+        self._stopped.set()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                found = self._database.health()
+            except Exception as e:
+                self._log.exception("database_watch_broke")
+                found = Health(up=False, trouble=f"{type(e).__name__}: {e}")
+            if found.up != self.health.up:
+                self._log.warning("database", up=found.up, trouble=found.trouble)
+            self.health = found
+            if self._stopped.wait(UP_SECONDS if found.up else DOWN_SECONDS):
+                self._database.close()
+                return
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from cluster.console import Config, screen, settings_of, told
 from cluster.settings import Settings
-from market.errors import BadPayload, BadValue, BourseError
+from market.errors import BadValue, BourseError
 from market.labels import HORIZONS
 from market.outcomes import Performance
 
@@ -112,23 +112,26 @@ def _trained(settings: Settings, day: date) -> Mapping[str, Trained]:
     """What is known of the versions that predicted of late; nothing of those that are not in the registry."""
     from adapters.lake import Lake
     from adapters.outcomes import read_outcomes
-    from cluster.retraining import registry_of
+    from cluster.databases import registry
     from market.drift import FILE, Distribution
     from market.outcomes import performances
     from market.registrations import VERSION, version_of
     from pipelines.outcomes import SPAN
 
-    versions = {one.version for one in performances(read_outcomes(Lake(settings.lake), day - SPAN, day))}
+    predicted = performances(read_outcomes(Lake(settings.lake), day - SPAN, day))
+    versions = sorted({one.version for one in predicted if VERSION.fullmatch(one.version)})
     found: dict[str, Trained] = {}
-    for version in sorted(v for v in versions if VERSION.fullmatch(v)):
-        try:
-            registry = registry_of(settings)
-            files, about = registry.files(*version_of(version)), registry.about(*version_of(version))
-            trained = Distribution.read(files[FILE]) if FILE in files else None
-        except (BourseError, BadPayload) as e:
-            typer.echo(f"{version} is not looked at for drift: {e}", err=True)
-            continue
-        found[version] = trained, about.metrics.get("calibration_error")
+    if not versions:
+        return found
+    try:
+        with registry(settings) as known:
+            for version in versions:
+                files, about = known.files(*version_of(version)), known.about(*version_of(version))
+                trained = Distribution.read(files[FILE]) if FILE in files else None
+                found[version] = trained, about.metrics.get("calibration_error")
+    except BourseError as e:
+        left = ", ".join(version for version in versions if version not in found)
+        typer.echo(f"not looked at for drift: {left}: {e}", err=True)
     return found
 
 

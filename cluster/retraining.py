@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from datetime import date, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +18,7 @@ from cluster.settings import Settings
 from market.errors import BadValue
 from market.labels import HORIZONS
 from market.outcomes import Performance
+from market.registrations import NotPromoted
 from market.sessions import DAY
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def retrain(
 
     Exit code 1 when a training failed. No edge is an answer, too: such a model is registered and never a challenger.
     """
+    from cluster.databases import registry
     from cluster.training import train
 
     settings = settings_of(config)
@@ -47,10 +49,9 @@ def retrain(
         for horizon in wanted:
             if horizon not in HORIZONS:
                 raise BadValue("--horizons", horizon, f"one of {', '.join(HORIZONS)}")
-        registry = registry_of(settings)
     for horizon in wanted:
-        with told():
-            said = promoted(registry, f"direction-{horizon}", live(settings, horizon))
+        with told(), registry(settings) as found:
+            said = promoted(found, f"direction-{horizon}", live(settings, horizon))
         screen.print(said, markup=False, soft_wrap=True)
         try:
             train(horizon=horizon, config=config)
@@ -59,7 +60,7 @@ def retrain(
     raise typer.Exit(FAILED if failed else 0)
 
 
-def promoted(registry: Any, name: str, performances: dict[str, tuple[Performance, int]]) -> str:
+def promoted(registry: Registry, name: str, performances: dict[str, tuple[Performance, int]]) -> str:
     """What became of a name's challenger, in words. `performances`: by version, with the sessions they are of."""
     challenger, champion = registry.alias(name, "challenger"), registry.alias(name, "champion")
     if challenger is None or challenger == champion:
@@ -69,8 +70,9 @@ def promoted(registry: Any, name: str, performances: dict[str, tuple[Performance
     if reason is not None:
         return f"{title} stays the challenger: {reason}"
     found = registry.promote(name, challenger, by="rule")
-    refused = getattr(found, "reason", None)
-    return f"{title} stays the challenger: {refused}" if refused else f"{title} is the champion: {found.because}"
+    if isinstance(found, NotPromoted):
+        return f"{title} stays the challenger: {found.reason}"
+    return f"{title} is the champion: {found.because}"
 
 
 def held_back(challenger: tuple[Performance, int] | None, champion: tuple[Performance, int] | None) -> str | None:
@@ -98,11 +100,3 @@ def live(settings: Settings, horizon: str) -> dict[str, tuple[Performance, int]]
     rows = read_outcomes(Lake(settings.lake), today - SHADOWED, today, horizon=horizon)
     days = {v.decode(): len(np.unique(rows["at"][rows["version"] == v] // DAY)) for v in np.unique(rows["version"])}
     return {one.version: (one, days[one.version]) for one in performances(rows)}
-
-
-def registry_of(settings: Settings) -> Registry:
-    """The registry of a deployment. Raises BadValue, LineDown."""
-    from cluster.training import _registry
-
-    found: Any = _registry(settings)
-    return found

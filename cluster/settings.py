@@ -208,6 +208,7 @@ class Secrets(Record):
     finnhub_api_key: SecretStr | None = None
     bus_url: SecretStr | None = None
     cache_url: SecretStr | None = None
+    database_url: SecretStr | None = None
 
     def of(self, vendor: str, what: str) -> SecretStr:
         """One secret of a vendor, empty where the environment does not say."""
@@ -267,6 +268,16 @@ class Settings(Record):
     def cache_folder(self) -> Path | None:
         """The embedded cache's own folder, or None: `CACHE_URL` names a foreign one."""
         return None if self.secrets.cache_url else self.data / "cache"
+
+    @property
+    def database_folder(self) -> Path | None:
+        """The embedded database's own folder, or None: `DATABASE_URL` names a foreign one."""
+        return None if self.secrets.database_url else self.data / "database"
+
+    @property
+    def models(self) -> Path:
+        """Where the files of registered models are."""
+        return self.data / "models"
 
     @property
     def logs(self) -> Path:
@@ -344,6 +355,8 @@ def _secrets(environment: Mapping[str, str]) -> dict[str, str]:
     for name in ("bus_url", "cache_url"):
         if name in given and not re.fullmatch(r"(rediss?|redis\+sentinel|unix)://\S+", given[name]):
             raise BadSetting(name.upper(), "its value", f"an address {ADDRESSES}")
+    if not re.fullmatch(r"postgres(ql)?(\+psycopg)?://\S+", given.get("database_url", "postgresql://-")):
+        raise BadSetting("DATABASE_URL", "its value", "an address postgresql://USER:PASSWORD@HOST:PORT/NAME")
     return given
 
 

@@ -39,6 +39,7 @@ def up(settings: Settings, say: Say, tape: Tape | None = None, ready: Callable[[
     from serve_app.gateway import application
 
     try:
+        instance.open_database()
         instance.open_stores()
         say("stores are open")
         instance.open_ray(dashboard=True)

@@ -28,6 +28,7 @@ from adapters import logs
 from adapters.jobs import READER
 from adapters.logins import Credentials
 from adapters.notices import Notices
+from cluster import databases
 from cluster.broker import root
 from cluster.jobs import commands
 from cluster.settings import Settings, Source, private_folder, temporary
@@ -114,6 +115,7 @@ class Wiring:
         return SupervisorPlan(
             bus=self.stores.bus,
             cache=self.stores.cache,
+            database=None if self._tape else SecretStr(databases.url(self.settings)),
             partitions=self.settings.partitions,
             bus_folder=str(self.settings.bus_folder) if self.settings.bus_folder else None,
             readers={

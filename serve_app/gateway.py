@@ -100,9 +100,10 @@ class Desk:
         parts |= {name: record[name] for name in ("gateway", PREDICTOR) if name in record}
         well = all(p["up"] and p.get("state") not in DOWN and not p.get("trouble") for p in parts.values())
         well = well and bool(record["parts"]) and not record.get("held_back")
+        well = well and (record.get("database") or {"up": True})["up"]
         well = well and not any(a["severity"] == "critical" for a in record["alerts"])
         status = "ok" if well else "down" if self.follower.trouble else "degraded"
-        said = {name: record.get(name) for name in ("bus", "alerts")}
+        said = {name: record.get(name) for name in ("bus", "database", "alerts")}
         told = {"status": status, "parts": parts, **said, "trouble": record.get("trouble", "")}
         return told | {"feeds": _breakers(record)}
 
