@@ -84,7 +84,7 @@ def train(
         span = since.date() if since else None, until.date() if until else None
         chosen = tuple(_listed("--members", members))
         given = {"members": chosen, "folds": folds, "embargo": embargo, "seed": seed, "every": every, "daily": daily}
-        plan = plan_of(settings, horizon, span, _symbols(settings, symbols, without), given)
+        plan = plan_of(settings, horizon, span, symbols_of(settings, symbols, without), given)
         to = _registry(settings) if register else None
         found = _trained(plan, use)
         kept = _kept(settings, to, plan, found) if to is not None else ""
@@ -169,6 +169,25 @@ def plan_of(
     )
     check(plan)
     return plan
+
+
+def symbols_of(settings: Settings, wanted: str, without: str) -> tuple[str, ...]:
+    """What `--symbols` and `--without` come to; the universe's shares where nobody is named. Raises BadValue."""
+    universe = settings.instruments()
+    exchange = next(iter(universe)).exchange
+
+    def whole(name: str) -> str:
+        return name if ":" in name else f"{exchange}:{name}"
+
+    named = [whole(name) for name in _listed("--symbols", wanted)] if wanted else []
+    named = named or [i.symbol for i in universe if i.kind is Kind.EQUITY]
+    gone = {whole(name) for name in _listed("--without", without)} if without else set()
+    if strange := sorted(gone - set(named)):
+        raise BadValue("--without", ",".join(strange), "symbols that would be learnt from")
+    left = tuple(dict.fromkeys(name for name in named if name not in gone))
+    if not left:
+        raise BadValue("--without", without, "some symbols left to learn from")
+    return left
 
 
 def plan_again(settings: Settings, about: About) -> TrainingPlan:
@@ -259,24 +278,6 @@ def _per_day(report: Report, name: str) -> float:
     return sum(row.curve.daily) / len(row.curve.daily)
 
 
-def _symbols(settings: Settings, wanted: str, without: str) -> tuple[str, ...]:
-    universe = settings.instruments()
-    exchange = next(iter(universe)).exchange
-
-    def whole(name: str) -> str:
-        return name if ":" in name else f"{exchange}:{name}"
-
-    named = [whole(name) for name in _listed("--symbols", wanted)] if wanted else []
-    named = named or [i.symbol for i in universe if i.kind is Kind.EQUITY]
-    gone = {whole(name) for name in _listed("--without", without)} if without else set()
-    if strange := sorted(gone - set(named)):
-        raise BadValue("--without", ",".join(strange), "symbols that would be learnt from")
-    left = tuple(dict.fromkeys(name for name in named if name not in gone))
-    if not left:
-        raise BadValue("--without", without, "some symbols left to learn from")
-    return left
-
-
 def _listed(option: str, text: str) -> list[str]:
     found = [name.strip() for name in text.split(",") if name.strip()]
     if not found:
@@ -300,13 +301,13 @@ def _say(report: Report) -> None:
         table.add_row(escape(name), *(column.mean(row) for column in columns))
     screen.print(table)
     versions = ", ".join(f"{name} {version}" for name, version in report.lake.items())
-    screen.print(
-        f"means of {len(report.spans)} folds, their deviations in the report; * a baseline; {report.examples:,} decisions "
-        f"of {len(report.symbols)} symbols, {report.first} to {report.last}, of the versions {versions}, seed "
-        f"{report.seed}",
-        markup=False,
-        soft_wrap=True,
-    )
+    lines = [
+        f"means of {len(report.spans)} folds, their deviations stand in the report; * a baseline",
+        f"{report.examples:,} decisions of {len(report.symbols)} symbols, {report.first} to {report.last}; of the "
+        f"versions {versions}; seed {report.seed}",
+    ]
+    for line in lines:
+        screen.print(line, markup=False, soft_wrap=True)
     if report.empty:
         screen.print(f"nothing in the lake of {', '.join(report.empty)}", markup=False, soft_wrap=True)
 

@@ -157,8 +157,8 @@ class Ensemble:
         members were fitted on. Raises BadValue: nothing in `held` has a label and an answer.
         """
         rows = learnable(held, targets, self.horizon)
-        held, labels, returns = held.take(rows), targets[self.horizon][rows], returns[rows]
-        opinions = self._opinions(held)
+        labels, returns = targets[self.horizon][rows], returns[rows]
+        opinions = self._opinions(held)[:, rows]  # of all: to a graph the others of a moment count too
         answered = np.isfinite(opinions).all(axis=2).any(axis=0)
         if not answered.any():
             raise BadValue("held", held.rows, "give validation rows that have labels and that some member answers")

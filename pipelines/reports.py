@@ -146,6 +146,24 @@ def markdown(report: Report) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def summary(report: Report) -> str:
+    """The verdict, the table and what it was made from, as Markdown."""
+    versions = ", ".join(f"{name} {version}" for name, version in report.lake.items())
+    shares = ", ".join(f"{name} {count / report.examples:.1%}" for name, count in report.labels.items())
+    return "\n".join(
+        [
+            f"**{report.verdict.outcome.value}** {report.verdict.reason}",
+            "",
+            markdown(report),
+            "",
+            f"{report.examples:,} decisions ({shares}) in {report.sessions} sessions, {report.first} to {report.last}, "
+            f"of {len(report.symbols)} symbols; tested from {report.spans[0][0]} on in {len(report.spans)} folds. Lake: "
+            f"{versions}; features {report.features}; seed {report.seed}; code {report.revision}.",
+            "",
+        ]
+    )
+
+
 def net_plot(report: Report) -> str:
     """Cumulated net return of every row over the test sessions, as SVG."""
     lines = {row.name: [100 * v for v in accumulate(row.curve.daily)] for row in report.rows}

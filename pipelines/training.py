@@ -19,12 +19,14 @@ from market.drift import FILE, Distribution
 from market.ensemble import Ensemble, kind_of
 from market.errors import BadValue, BourseError
 from market.evaluation import Fold, Judged
+from market.instruments import Instrument
 from market.labels import Label
 from market.models.examples import Examples
+from market.models.model import Model
 from pipelines.examples import Floats, Material, Wanted, joined, material
 from pipelines.reports import Curve, Report, Row
 
-ENSEMBLE, LINEAR = "ensemble", "linear"
+ENSEMBLE, LINEAR, GRAPH = "ensemble", "linear", "gnn"
 NO_TRADE, LAST_VALUE = "no-trade", "last-value"
 
 GROUP = 8
@@ -51,7 +53,7 @@ class Trained(NamedTuple):
     report: Report
 
 
-class Tested(NamedTuple):
+class Trial(NamedTuple):
     """One fold: the judgement of each by name, the ensemble's weights, and the sessions tested, first and last."""
 
     judged: dict[str, Judged]
@@ -74,9 +76,9 @@ def run(plan: TrainingPlan, progress: Progress) -> Trained:
     whole = evaluation.last_part(data.examples.session, data.ends, plan.embargo)
     kinds = list(dict.fromkeys([*plan.members, LINEAR]))
     given = ray.put(data)
-    fit, judge, finish = (ray.remote(num_cpus=1, max_retries=3)(_told(f)) for f in (fitted, tested, finished))
-    fits = [[fit.remote(given, fold, kind, plan.horizon, plan.seed) for kind in kinds] for fold in folds]
-    last = [fit.remote(given, whole, kind, plan.horizon, plan.seed) for kind in plan.members]
+    fit, judge, finish = (ray.remote(num_cpus=1, max_retries=3)(_told(f)) for f in (fitted, tried, finished))
+    fits = [[fit.remote(given, fold, kind, plan) for kind in kinds] for fold in folds]
+    last = [fit.remote(given, whole, kind, plan) for kind in plan.members]
     tests = [judge.remote(given, fold, plan, kinds, *made) for fold, made in zip(folds, fits, strict=True)]
     final = finish.remote(given, whole, plan, *last)
     refs = [*(ref for made in fits for ref in made), *last, *tests, final]
@@ -98,12 +100,19 @@ def check(plan: TrainingPlan) -> None:
         raise BadValue("daily", plan.horizon, "days have one horizon, 1d")
 
 
-def fitted(data: Material, fold: Fold, kind: str, horizon: str, seed: int) -> bytes:
+def fitted(data: Material, fold: Fold, kind: str, plan: TrainingPlan) -> bytes:
     """A member, learnt on the fold's training part, stopped early by the part held back."""
     train, held = data.take(fold.train), data.take(fold.held)
-    model = kind_of(kind)(horizon)
-    model.fit(train.examples, train.targets, held.examples, held.targets, seed)
+    make: Callable[..., Model] = kind_of(kind)
+    model = make(plan.horizon, sectors_of(plan.instruments)) if kind == GRAPH else make(plan.horizon)
+    model.fit(train.examples, train.targets, held.examples, held.targets, plan.seed)
     return model.save()
+
+
+def sectors_of(instruments: Sequence[Instrument]) -> dict[int, int]:
+    """The number of each instrument's sector, by its place; those without one are left out."""
+    numbers = {sector: k for k, sector in enumerate(sorted({i.sector for i in instruments if i.sector}))}
+    return {place: numbers[i.sector] for place, i in enumerate(instruments) if i.sector}
 
 
 def assembled(plan: TrainingPlan, kinds: Sequence[str], saved: Sequence[bytes], data: Material, fold: Fold) -> Ensemble:
@@ -114,7 +123,7 @@ def assembled(plan: TrainingPlan, kinds: Sequence[str], saved: Sequence[bytes], 
     return ensemble
 
 
-def tested(data: Material, fold: Fold, plan: TrainingPlan, kinds: Sequence[str], *saved: bytes) -> Tested:
+def tried(data: Material, fold: Fold, plan: TrainingPlan, kinds: Sequence[str], *saved: bytes) -> Trial:
     """The judgement of the ensemble, each member and each baseline on the fold's test part."""
     ensemble = assembled(plan, kinds, saved, data, fold)
     train, held, test = (data.take(rows) for rows in fold)
@@ -137,7 +146,7 @@ def tested(data: Material, fold: Fold, plan: TrainingPlan, kinds: Sequence[str],
     found[LAST_VALUE] = judged(going_on, sign)
     days = test.examples.session
     span = EPOCH + timedelta(days=int(days.min())), EPOCH + timedelta(days=int(days.max()))
-    return Tested(found, dict(ensemble.weights), span, (len(fold.train), len(fold.held), len(fold.test)))
+    return Trial(found, dict(ensemble.weights), span, (len(fold.train), len(fold.held), len(fold.test)))
 
 
 def finished(data: Material, fold: Fold, plan: TrainingPlan, *saved: bytes) -> tuple[dict[str, bytes], float]:
@@ -209,7 +218,7 @@ def _value(ref: Any) -> Any:
 
 
 def _report(
-    plan: TrainingPlan, data: Material, found: Sequence[Tested], threshold: float, files: Mapping[str, bytes]
+    plan: TrainingPlan, data: Material, found: Sequence[Trial], threshold: float, files: Mapping[str, bytes]
 ) -> Report:
     import hashlib
 

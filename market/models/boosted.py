@@ -10,7 +10,7 @@ import orjson
 
 from market.errors import BadPayload, BadValue
 from market.labels import HORIZONS, Label
-from market.models.examples import Examples
+from market.models.examples import Examples, Floats32
 from market.models.model import Probabilities, Targets, check_outcomes, learnable
 
 if TYPE_CHECKING:
@@ -63,12 +63,12 @@ class Boosted:
         labels = targets[self.horizon][rows]
         check_outcomes(labels)
         names = examples.names
-        data = xgboost.QuantileDMatrix(examples.features[rows], labels, nthread=self.threads, max_bin=BINS)
+        data = xgboost.QuantileDMatrix(_known(examples.features[rows]), labels, nthread=self.threads, max_bin=BINS)
         judged = learnable(held, held_targets, self.horizon)
         parameters = {**PARAMETERS, "seed": seed, "nthread": self.threads, "device": self.device}
         if len(judged):
             judge = xgboost.QuantileDMatrix(
-                held.columns(names)[judged],
+                _known(held.columns(names)[judged]),
                 held_targets[self.horizon][judged],
                 nthread=self.threads,
                 max_bin=BINS,
@@ -93,11 +93,11 @@ class Boosted:
         """Of each example; NaN where no feature is known. Raises BadValue: not fitted, or a column is missing."""
         if self._booster is None:
             raise BadValue("model", self.kind, "fit or load it first")
-        values = examples.columns(self.names)
+        values = _known(examples.columns(self.names))
         if not len(values):
             return np.zeros((0, len(Label)), np.float32)
         p: Probabilities = np.array(self._booster.inplace_predict(values), np.float32)
-        p[~np.isfinite(values).any(axis=1)] = np.nan
+        p[np.isnan(values).all(axis=1)] = np.nan
         return p
 
     def save(self) -> bytes:
@@ -137,3 +137,7 @@ class Boosted:
     def _ready(self, booster: Booster) -> None:
         booster.set_param({"device": "cpu", "nthread": self.threads})
         self._booster = booster
+
+
+def _known(values: Floats32) -> Floats32:
+    return np.where(np.isfinite(values), values, np.float32(np.nan))

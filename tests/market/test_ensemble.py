@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import orjson
 import pytest
+import torch
 
 from market.calibration import NO_CALIBRATION, log_loss
 from market.ensemble import KINDS, MANIFEST, Ensemble, Interval, Range, heuristic_ensemble, kind_of
@@ -16,6 +17,8 @@ from market.labels import HORIZONS
 from market.models.boosted import Boosted
 from market.models.heuristic import Heuristic
 from market.models.linear import Linear
+from market.models.lstm import Lstm
+from market.models.nets import Lesson
 from market.predictions import REASONS, Abstained
 from market.sessions import MINUTE
 from tests.market.models.lessons import examples_of, lesson
@@ -224,6 +227,32 @@ def test_it_is_what_it_was_once_loaded(fitted):
     assert again.predict(examples, now=0).tobytes() == fitted.predict(examples, now=0).tobytes()
 
 
+def test_a_net_goes_along_where_it_has_its_sequences():
+    torch.set_num_threads(1)
+    examples, targets, returns = lesson(300, 9)
+    examples.sequence[:200] = np.random.default_rng(1).normal(size=(200, *examples.sequence.shape[1:]))
+    lstm, linear = Lstm("15m", Lesson(rounds=1, steps=2, batch=32)), Linear("15m")
+    for member in (lstm, linear):
+        member.fit(examples, targets, examples, targets, 1)
+    ensemble = Ensemble("15m", {"lstm": lstm, "linear": linear})
+    ensemble.fit_weights(examples, targets, returns, examples)
+    ensemble.weights, ensemble.calibration, ensemble.bound = {"lstm": 0.5, "linear": 0.5}, NO_CALIBRATION, 1.0
+
+    found = Ensemble.load(ensemble.save()).predict(examples)
+
+    alone = ensemble.predict_by("linear", examples)
+    assert np.isnan(ensemble.predict_by("lstm", examples)["p_up"][200:]).all()
+    assert np.allclose(found["p_up"][200:], alone["p_up"][200:], equal_nan=True)
+    assert not np.allclose(found["p_up"][:200], alone["p_up"][:200], equal_nan=True)
+
+
+def test_of_no_examples_there_are_no_predictions(fitted):
+    nothing = lesson(3, 1)[0].take(slice(0, 0))
+
+    assert fitted.predict(nothing, now=0).shape == (0,)
+    assert heuristic_ensemble("1d").predict(examples_of(np.zeros((0, len(FEATURES))), FEATURES)).shape == (0,)
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
@@ -289,4 +318,8 @@ def test_kinds_are_loaded_when_asked_for_so_that_no_net_costs_torch():
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert told.stdout.strip() == "[]"
-    assert set(KINDS) >= {"heuristic", "linear", "xgboost", "lstm", "transformer", "gnn"}
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_each_kind_stands_where_its_table_says(kind):
+    assert kind_of(kind).kind == kind

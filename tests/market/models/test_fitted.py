@@ -82,6 +82,20 @@ def test_a_row_of_which_nothing_is_known_is_not_answered(models, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_what_is_infinite_is_not_known(kind):
+    examples, targets, _ = lesson(300, 1)
+    wrong, lacking = examples.features.copy(), examples.features.copy()
+    wrong[::9, 0], lacking[::9, 0] = np.inf, np.nan
+    models = [kind("15m"), kind("15m")]
+
+    for model, features in zip(models, (wrong, lacking), strict=True):
+        model.fit(examples_of(features), targets, examples_of(features), targets, 1)
+
+    assert models[0].save() == models[1].save()
+    assert np.array_equal(models[0].predict(examples_of(wrong)), models[1].predict(examples_of(lacking)))
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_rows_without_a_label_or_a_feature_teach_nothing(models, kind):
     examples, targets, _ = lesson(1500, 1, 0.1)
     more, _, _ = lesson(100, 9)
