@@ -71,7 +71,8 @@ def outcomes(
     if as_json:
         typer.echo(json.dumps([one.model_dump(mode="json") for one in found], indent=2))
     elif not found:
-        screen.print(f"no prediction from {first} to {last} has been scored: bourse outcomes --score", markup=False)
+        line = f"no prediction from {first} to {last} has been scored: bourse outcomes --score"
+        screen.print(line, markup=False, soft_wrap=True)
     else:
         screen.print(_table(found))
 
@@ -163,32 +164,23 @@ def _say(done: Scored, drifted: list[Drift], *, quiet: bool) -> None:
 
 
 def _table(found: list[Performance]) -> Table:
-    numbers = (
-        "predictions",
-        "scored",
-        "abstained",
-        "hit rate",
-        "Brier",
-        "calibration",
-        "coverage",
-        "trades",
-        "net mean",
-    )
-    table = Table("version", "horizon", *numbers, "net", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("version", overflow="fold")
+    for title in ("over", "scored", "hits", "Brier", "calib.", "within", "trades", "net each"):
+        table.add_column(title, justify="right", no_wrap=True)
     for one in found:
         table.add_row(
             one.version or "-",
             one.horizon,
-            *(f"{count:,}" for count in (one.predictions, one.scored, one.abstained)),
+            f"{one.scored:,}",
             _percent(one.hit_rate),
-            *("-" if value is None else f"{value:.4f}" for value in (one.brier, one.calibration_error)),
+            *("-" if value is None else f"{value:.3f}" for value in (one.brier, one.calibration_error)),
             _percent(one.coverage),
             f"{one.trades:,}",
-            "-" if one.net_mean is None else f"{one.net_mean:+.4%}",
-            f"{one.net_total:+.4%}",
+            "-" if one.net_mean is None else f"{one.net_mean:+.3%}",
         )
     return table
 
 
 def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2%}"
+    return "-" if value is None else f"{value:.1%}"
