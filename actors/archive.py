@@ -23,6 +23,7 @@ from market.candles import CANDLE
 from market.errors import BadPayload, LineDown, LogWentBack
 from market.scores import SCORE
 from market.sessions import Sessions, ahead
+from market.signals import SIGNAL
 from market.ticks import Kind
 
 READ_ENTRIES = 256
@@ -30,7 +31,7 @@ BLOCK_SECONDS = 0.2
 COMMIT_ROWS = 1_000_000
 
 
-TABLES = {"ticks": "ticks", "candles": "candles", "analysis": "features", "scores": "predictions"}
+TABLES = {"ticks": "ticks", "candles": "candles", "analysis": "features", "scores": "predictions", "signals": "signals"}
 """The lake's name for what a topic carries."""
 
 
@@ -157,6 +158,8 @@ class Archive:
             return rows[rows["kind"] == Kind.TICK]
         if shelf.topic == "candles":
             return entries.decode(entry.payload, CANDLE)
+        if shelf.topic == "signals":
+            return entries.decode(entry.payload, SIGNAL)
         if shelf.topic == "scores":
             return entries.decode(entry.payload, SCORE)
         from market.features import FEATURE, NO_FEATURES
@@ -199,6 +202,10 @@ class Archive:
                 return tick_table(rows, self._symbols, self._plan.feeds, self._ahead)
             case "candles":
                 return candle_table(rows, self._symbols)
+            case "signals":
+                from adapters.signals import signal_table
+
+                return signal_table(rows, self._symbols, self._ahead)
             case "scores":
                 return prediction_table(rows, self._symbols)
             case _:

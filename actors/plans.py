@@ -14,6 +14,7 @@ from market.failover import Rule
 from market.instruments import Instrument
 from market.records import Record
 from market.sessions import MINUTE, Session
+from market.signals import Rules
 
 
 class BusPlan(Record):
@@ -107,9 +108,19 @@ class ArchivePlan(BusPlan):
 
 
 class MarketPlan(BusPlan):
-    """The read model's writer. `refresh_seconds`: a human rate."""
+    """The read model's writer. `refresh_seconds`: a human rate; `stale_seconds`: of market time, for quotes."""
 
     refresh_seconds: float = 1.0
+    stale_seconds: float = 60.0
+
+
+class SignalsPlan(BusPlan):
+    """The partitions whose scores one Signals actor turns into signals, and by which rules."""
+
+    mine: tuple[int, ...]
+    rules: Rules = Rules()
+    snapshot_seconds: float = 5.0
+    lease_seconds: float = 5.0
 
 
 def ids(instruments: Sequence[Instrument]) -> list[int]:

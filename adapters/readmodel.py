@@ -7,8 +7,12 @@
     model:input:RELIANCE      features and sequence of that minute as models take them, packed (`adapters.inputs`)
     analysis:results          stream of the newest 1000 scorecards: symbol, ts, trend, recommendation, rsi, macd, ...
     market:gainers            equities of the session by change in per cent
+    market:losers             the same by how far they fell, in per cent: the first is the one that fell most
+    market:view               JSON of the whole market, `market.view.MarketView`, gone after 300 s
+    signal:latest:RELIANCE    JSON of the last signal
     tick:updates              channel: symbol and price of every changed quote
     market:sentiment          channel: breadth, how many equities rose for each that fell
+    signal:alerts             channel: every new signal
     bourse:NAME               our own records, such as `status`
 
 Symbols stand as `RELIANCE` for NSE and as `BSE:XYZ` for others; prices are rupees, times epoch seconds. Nothing here
@@ -32,13 +36,14 @@ from market.models.examples import Examples
 from market.money import SCALE, UNKNOWN, to_floats
 from market.quotes import Quotes, change
 from market.scores import Recommendation, Scores
+from market.signals import SignalRecord
 from market.ticks import Ticks
+from market.view import MarketView
 
 TICK_SECONDS = 300
 CANDLE_SECONDS = 120
 RESULTS, MOST_RESULTS = "analysis:results", 1000
-BULLISH = 1.5
-"""Rising equities for one falling one; its inverse is bearish."""
+VIEW_SECONDS = 300
 
 _CANDLE = ("open", "high", "low", "close")
 
@@ -90,6 +95,28 @@ class ReadModel:
             book = {side: _levels(row, name) for side, name in (("buy", "bid"), ("sell", "ask"))}
             text = json.dumps({"symbol": _name(symbol), "ts": int(row["at"]) // 10**9, **book})
             calls.append(("SET", f"depth:latest:{_name(symbol)}", text, "EX", TICK_SECONDS))
+        if calls:
+            self._line.calls(calls)
+
+    def market(self, view: MarketView, *, tell: bool) -> None:
+        """Write the view of the market; `tell`: say its sentiment on the channel too."""
+        calls: list[Call] = [("SET", "market:view", view.model_dump_json(), "EX", VIEW_SECONDS)]
+        if tell and view.advancing + view.declining + view.unchanged:
+            said = {"overall": view.overall, "breadth": view.breadth}
+            calls.append(("PUBLISH", "market:sentiment", json.dumps(said)))
+        self._line.calls(calls)
+
+    def market_view(self) -> MarketView | None:
+        """The last view of the market; None when there is none, or it has expired."""
+        text = self._line.call("GET", "market:view")
+        return None if text is None else MarketView.model_validate_json(text)
+
+    def signals(self, told: Sequence[SignalRecord]) -> None:
+        """Write new signals, oldest first, and say each on the channel."""
+        calls: list[Call] = []
+        for one in told:
+            text = one.model_dump_json()
+            calls += [("SET", f"signal:latest:{_name(one.symbol)}", text), ("PUBLISH", "signal:alerts", text)]
         if calls:
             self._line.calls(calls)
 
@@ -191,21 +218,12 @@ def _ticks(
 
 def _market(names: list[str], rising: npt.NDArray[np.float64], today: npt.NDArray[np.int64]) -> list[Call]:
     if not len(today):
-        return [("DEL", "market:gainers")]
-    scores = [word for i in today.tolist() for word in (repr(float(rising[i])), names[i])]
-    up, down = int((rising[today] > 0).sum()), int((rising[today] < 0).sum())
-    return [
-        ("DEL", "market:gainers:next"),
-        ("ZADD", "market:gainers:next", *scores),
-        ("RENAME", "market:gainers:next", "market:gainers"),
-        ("PUBLISH", "market:sentiment", json.dumps(_sentiment(up, down))),
-    ]
-
-
-def _sentiment(up: int, down: int) -> dict[str, Any]:
-    breadth = round(up / max(down, 1), 4)
-    overall = "BULLISH" if up >= BULLISH * down and up else "BEARISH" if down >= BULLISH * up and down else "NEUTRAL"
-    return {"overall": overall, "breadth": breadth}
+        return [("DEL", "market:gainers", "market:losers")]
+    calls: list[Call] = []
+    for key, sign in (("market:gainers", 1), ("market:losers", -1)):
+        scores = [word for i in today.tolist() for word in (repr(sign * float(rising[i])), names[i])]
+        calls += [("DEL", f"{key}:next"), ("ZADD", f"{key}:next", *scores), ("RENAME", f"{key}:next", key)]
+    return calls
 
 
 def _name(symbol: str) -> str:

@@ -15,6 +15,8 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "compact": ("compact", "--session", SESSION),
     "features": ("features", "--from", SESSION, "--to", SESSION),
     "retain": ("lake", "retain", "--session", SESSION),
+    "outcomes": ("outcomes", "--score", "--session", SESSION),
+    "train": ("retrain",),
     **{f"train-{horizon}": ("train", "--horizon", horizon) for horizon in HORIZONS},
 }
 """The words behind `bourse`; SESSION stands for the session the run belongs to."""
@@ -23,9 +25,11 @@ TIMETABLE: Mapping[str, Job] = {
     "instruments": Job(at="08:30 on session days", do="instruments"),
     "repair": Job(at="every 10 min while open", do="repair", misfire="skip"),
     "repair-day": Job(at="20 min after close", do="repair"),
+    "outcomes": Job(at="45 min after close", do="outcomes"),
     "reconcile": Job(at="19:30 on session days", do="reconcile", retry_seconds=900),
     "compact": Job(at="23:00 on session days", do="compact"),
     "retain": Job(at="23:30 on session days", do="retain"),
+    "train": Job(cron="0 6 * * sat", do="train", tries=1, limit_seconds=43_200, misfire="skip"),
 }
 
 

@@ -23,7 +23,9 @@ from cluster import (
     lakes,
     ledger,
     models,
+    outcomes,
     predicting,
+    retraining,
     running,
     tending,
     training,
@@ -47,6 +49,8 @@ app.add_typer(command.app)
 app.add_typer(feeding.app, name="feed")
 app.add_typer(tending.app)
 app.add_typer(ledger.app)
+app.add_typer(outcomes.app)
+app.add_typer(retraining.app)
 app.add_typer(importing.app)
 app.add_typer(actions.app, name="actions")
 app.add_typer(engines.app, name="engines")

@@ -27,6 +27,7 @@ from market.errors import BadSetting, BadValue, StoreRefused
 from market.instruments import Universe
 from market.records import Record
 from market.sessions import exchange_of
+from market.signals import Rules
 from market.timetable import Job
 from market.universes import UNIVERSES, universe
 from market.vendors import PRINTERS
@@ -257,6 +258,7 @@ class Settings(Record):
     retention: Retention = Retention()
     archive: Archive = Archive()
     snapshots: Snapshots = Snapshots()
+    signals: Rules = Rules()
     timetable: Mapping[str, Job] = Field(default_factory=lambda: dict(TIMETABLE), description="jobs by name")
     engines: Mapping[str, Engine] = Field(default_factory=dict, description="language models by name")
     object_store: Bytes = Field(

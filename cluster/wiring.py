@@ -19,7 +19,8 @@ from actors.exchange import Exchange, ExchangePlan
 from actors.feed import Feed
 from actors.history import SPARE
 from actors.market import Market
-from actors.plans import AnalysisPlan, ArchivePlan, CandlesPlan, FeedPlan, MarketPlan, SwitchPlan
+from actors.plans import AnalysisPlan, ArchivePlan, CandlesPlan, FeedPlan, MarketPlan, SignalsPlan, SwitchPlan
+from actors.signals import Signals
 from actors.supervisor import Part, SupervisorPlan
 from actors.switch import Switch
 from actors.timetable import Timetable, TimetablePlan
@@ -54,6 +55,8 @@ LOGIN = "start the demo again: its exchange takes only the demo's own token"
 HORIZON_DAYS = 400
 RECORDS_SECONDS = 30 * 86_400.0
 """So long alerts and the ledger of jobs stay on the bus."""
+SHADOWS_SECONDS = 3 * 86_400.0
+"""So long what challengers said unseen waits on the bus for the job that scores it."""
 LEAD = 15 * MINUTE
 """The demo of a market with a long pre-open begins so long before the open."""
 CALENDAR = date(2000, 1, 1)
@@ -97,6 +100,7 @@ class Wiring:
         parts = [self._exchange(name, port) for name, port in self._exchanges.items()]
         parts += self._candles()
         parts += self._analysis() if features else []
+        parts += [self._signals()] if features else []
         parts.append(self._archive(features=features))
         if read_model:
             parts.append(
@@ -121,7 +125,9 @@ class Wiring:
                 "ticks": ("candles", "archive-ticks"),
                 "candles": ("archive-candles", *(("analysis",) if features else ())),
                 "analysis": ("archive-analysis",),
-                "scores": ("archive-scores",),
+                "scores": ("archive-scores", *(("signals",) if features else ())),
+                "signals": ("archive-signals",),
+                "shadows": (),
                 "alerts": (),
                 "jobs": (READER,),
             },
@@ -130,6 +136,8 @@ class Wiring:
                 "candles": keep.candles_days * 86_400.0,
                 "analysis": keep.features_minutes * 60.0,
                 "scores": keep.features_minutes * 60.0,
+                "signals": RECORDS_SECONDS,
+                "shadows": SHADOWS_SECONDS,
                 "alerts": RECORDS_SECONDS,
                 "jobs": RECORDS_SECONDS,
             },
@@ -304,6 +312,10 @@ class Wiring:
             parts.append(part)
         return parts
 
+    def _signals(self) -> Part:
+        plan = SignalsPlan(**self._bus(), mine=tuple(range(self.settings.partitions)), rules=self.settings.signals)
+        return Part(name="signals", make=Signals, plan=plan, environment=self._environment())
+
     def _switch(self) -> Part:
         feeds = self.settings.feeds
         chain = order(feeds.primary, {name: source.fallback for name, source in feeds.sources.items()})
@@ -328,7 +340,7 @@ class Wiring:
             lake=self.settings.lake,
             feeds=tuple(self.feeds),
             commit_seconds=self.settings.archive.commit_seconds,
-            tables=("ticks", "candles", "analysis", "scores") if features else ("ticks", "candles"),
+            tables=("ticks", "candles", "analysis", "scores", "signals") if features else ("ticks", "candles"),
         )
         share = self.settings.actors.archive
         return Part(

@@ -96,15 +96,17 @@ SCORE = np.dtype(
         *((name, "<f4") for name in ("rsi", "trend", "momentum", "composite")),
         *((name, "<f4") for name in ("p_down", "p_flat", "p_up", "prediction", "confidence", "low", "high", "spread")),
         ("recommendation", "i1"),
-        ("padding", "u1", 3),
+        ("padding", "u1", 7),
         ("latency", "<f4"),
+        ("atr", "<f4"),
         ("version", f"S{VERSION_BYTES}"),
     ]
 )
 """The scorecard of a minute for one horizon. `instrument` to `unknown` as in `market.features.FEATURE`; `horizon`: its
 place in HORIZON_NAMES; `close`, `previous` (before the session) and the READING columns are money; `rsi` Wilder's of
 14 minutes, 0..100; the scores -5..5, NaN where not known; `p_down` to `spread` as in PREDICTION; `latency`: ms from the
-mark that closed the minute to the scorecard, NaN of a minute that was made up for later.
+mark that closed the minute to the scorecard, NaN of a minute that was made up for later; `atr`: `atr_14_1m`, the mean
+true range of a minute as a fraction of the price.
 """
 
 Scores = npt.NDArray[np.void]
@@ -172,7 +174,8 @@ def scored(
     out["horizon"] = HORIZON_NAMES.index(horizon)
     leaning, moving = trend(names, made["values"]), momentum(names, made["values"])
     both = (leaning + moving) / 2
-    out["rsi"] = 100 * _Columns(names, made["values"])("rsi_14_1m")
+    of = _Columns(names, made["values"])
+    out["rsi"], out["atr"] = 100 * of("rsi_14_1m"), of("atr_14_1m")
     out["trend"], out["momentum"], out["composite"] = leaning, moving, both
     out["latency"] = np.nan
     return without_prediction(out, Asked.NOT_CONFIGURED)

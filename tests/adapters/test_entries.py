@@ -95,7 +95,7 @@ def test_decoded_rows_are_writable_and_strided_rows_are_taken() -> None:
 
 
 def test_rows_of_another_dtype_are_refused() -> None:
-    with pytest.raises(BadValue, match="TICK, CANDLE, FEATURE or SCORE"):
+    with pytest.raises(BadValue, match="TICK, CANDLE, FEATURE, SCORE or SIGNAL"):
         encode(np.zeros(1, DEPTH))
 
 

@@ -76,7 +76,7 @@ def test_a_recorded_day_is_played_to_the_primary_alone(tmp_path: Path) -> None:
     names = [part.name for part in told.parts(read_model=False)]
     bare = [part.name for part in told.parts(read_model=False, features=False)]
 
-    assert names == ["exchange-main", "candles-0", "analysis-0", "archive", "feed-main"]
+    assert names == ["exchange-main", "candles-0", "analysis-0", "signals", "archive", "feed-main"]
     assert bare == ["exchange-main", "candles-0", "archive", "feed-main"]
 
 
