@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from market import evaluation
+from market.drift import FILE, Distribution
 from market.ensemble import Ensemble, kind_of
 from market.errors import BadValue, BourseError
 from market.evaluation import Fold, Judged
@@ -155,7 +156,8 @@ def tried(data: Material, fold: Fold, plan: TrainingPlan, kinds: Sequence[str], 
 def finished(data: Material, fold: Fold, plan: TrainingPlan, *saved: bytes) -> tuple[dict[str, bytes], float]:
     """The files of the ensemble of all data, and the threshold learnt on the part held back."""
     ensemble, held = assembled(plan, plan.members, saved, data, fold), data.take(fold.held)
-    return ensemble.save(), evaluation.learned_threshold(_chances(ensemble, held.examples), held.returns)
+    files = {**ensemble.save(), FILE: Distribution.of(data.take(fold.train).examples).save()}
+    return files, evaluation.learned_threshold(_chances(ensemble, held.examples), held.returns)
 
 
 def _chances(ensemble: Ensemble, examples: Examples) -> Floats:

@@ -13,7 +13,6 @@ import numpy.typing as npt
 
 from market.candles import Candles, Provenance
 from market.errors import BadValue
-from market.money import UNKNOWN, to_floats
 from market.sessions import MINUTE
 
 LENGTH = 32
@@ -21,10 +20,11 @@ LENGTH = 32
 
 CHANNELS = ("return", "range", "position", "volume", "quiet")
 """Of each row: log return from the row before; log of high over low; where the close stands between low and high, -1 to
-1; log of 1 + the volume over its mean in the sequence; 1 where nothing was traded. The row before may be of the session
-before. A volume not known counts as 0; where the trades are not known, nothing was traded where the volume is 0.
+1; log of 1 + the volume over its mean in the sequence; 1 where no volume was traded, as in every minute of an index.
+The row before may be of the session before. A volume not known counts as 0.
 """
 
+Floats = npt.NDArray[np.float64]
 Floats32 = npt.NDArray[np.float32]
 Ints32 = npt.NDArray[np.int32]
 Ints64 = npt.NDArray[np.int64]
@@ -84,29 +84,40 @@ def sequences(candles: Candles) -> Floats32:
     out = np.full((len(candles), LENGTH, len(CHANNELS)), np.nan, np.float32)
     if len(rows) <= LENGTH:
         return out
-    high, low, close = (to_floats(rows[name]) for name in ("high", "low", "close"))
-    volume = np.maximum(rows["volume"], 0).astype(np.float64)
-    quiet = (rows["trades"] == 0) | ((rows["trades"] == UNKNOWN) & (rows["volume"] == 0))
+    high, low, close, volume = (rows[name].astype(np.float64) for name in ("high", "low", "close", "volume"))
+    each = steps(high, low, close, np.maximum(volume, 0.0))
+    windows = np.lib.stride_tricks.sliding_window_view(each, LENGTH, axis=0)[1:].transpose(0, 2, 1)
+    out[np.flatnonzero(live)[LENGTH:]] = scaled(windows)
+    return out
+
+
+def steps(high: Floats, low: Floats, close: Floats, volume: Floats) -> Floats:
+    """The channels of rows with a price, (..., rows) of each column to (..., rows, len(CHANNELS)), the volume as it is;
+    the first row has no return.
+    """
     span = high - low
-    steps = np.stack(
+    first = np.full((*close.shape[:-1], 1), np.nan)
+    return np.stack(
         [
-            np.diff(np.log(close), prepend=np.nan),
+            np.diff(np.log(close), prepend=first),
             np.log(high / low),
             np.divide(2.0 * close - high - low, span, out=np.zeros_like(span), where=span > 0),
             volume,
-            quiet.astype(np.float64),
+            (volume <= 0).astype(np.float64),
         ],
-        axis=1,
+        axis=-1,
     )
-    windows = np.lib.stride_tricks.sliding_window_view(steps, LENGTH, axis=0)[1:].transpose(0, 2, 1)
-    found = windows.astype(np.float32)
+
+
+def scaled(each: Floats) -> Floats32:
+    """Sequences, (n, LENGTH, len(CHANNELS)), of `steps`, their volumes over their mean."""
+    found = np.ascontiguousarray(each, np.float32)
     volumes = CHANNELS.index("volume")
     mean = found[:, :, volumes].mean(axis=1, keepdims=True)
     found[:, :, volumes] = np.log1p(
         np.divide(found[:, :, volumes], mean, out=np.zeros_like(mean * found[:, :, volumes]), where=mean > 0)
     )
-    out[np.flatnonzero(live)[LENGTH:]] = found
-    return out
+    return found
 
 
 def decisions(candles: Candles) -> Ints64:
