@@ -95,5 +95,5 @@ def test_a_model_is_registered_reproduced_and_without_an_edge_not_promoted(folde
     told = json.loads(out.with_suffix(".json").read_text())
     assert [row["name"] for row in told["rows"]] == ["ensemble", "linear", "no-trade", "last-value"]
     assert date.fromisoformat(told["first"]) >= DAYS[0].date
-    assert (again.returncode, "direction-1d@1 is equal: 2 files" in again.stdout) == (0, True), again.stderr
+    assert (again.returncode, "direction-1d@1 is equal" in again.stdout) == (0, True), again.stdout + again.stderr
     assert refused.returncode == 1 and "NO_EDGE" in refused.stderr
