@@ -39,6 +39,7 @@ from market.errors import LeaseLost, LineDown, LogWentBack
 from market.features import FeatureRows, Window, members_of, without_market
 from market.instruments import Universe
 from market.models.examples import Examples
+from market.scores import Scores
 from market.sessions import MINUTE, Sessions
 
 READER = "analysis"
@@ -239,8 +240,8 @@ class Analysis:
                 self._publish(self._parts[number], outputs, came)
                 made += [rows for _, rows in outputs]
         if made:
-            seen = self._score()
-            self._show(np.concatenate(made), seen)  # when everything is on the bus: nobody waits for it
+            scored = self._score()
+            self._show(np.concatenate(made), scored)  # when everything is on the bus: nobody waits for it
         if began - self._renewed > self._plan.lease_seconds / 3:
             self._renew()
         if began - self._counted > SHOWN_SECONDS:
@@ -292,8 +293,8 @@ class Analysis:
             self._scoring.add(part.number, entry, part.window, rows)
             part.unscored = None
 
-    def _score(self) -> Examples | None:
-        """Write the scorecards of what is published; what a model saw in them."""
+    def _score(self) -> tuple[Examples, Scores] | None:
+        """Write the scorecards of what is published; what a model saw in them, and they."""
         for part in self._parts.values():
             self._measure(part)
         return self._scoring.publish({p.number: p.done for p in self._parts.values()}, self._live_after)
@@ -337,17 +338,22 @@ class Analysis:
                 self._close_ms.observe(self._closing[-1], tags=self._tags)
         part.done = outputs[-1][0]
 
-    def _show(self, rows: FeatureRows, seen: Examples | None) -> None:
-        """The read model's latest rows and what models saw; those of an older minute than is shown stay out."""
+    def _show(self, rows: FeatureRows, scored: tuple[Examples, Scores] | None) -> None:
+        """The read model's latest rows, scorecards and what models saw; those of an older minute than is shown stay
+        out.
+        """
         order = np.lexsort((rows["start"], rows["instrument"]))
         rows = rows[order[np.append(np.diff(rows["instrument"][order]) != 0, True)]]
         rows = rows[rows["start"] >= self._shown[rows["instrument"]]]
         self._shown[rows["instrument"]] = rows["start"]
         try:
             self._model.features([self._symbols[i] for i in rows["instrument"].tolist()], rows)
-            if seen is not None:
-                seen = seen.take(seen.at == self._shown[seen.instrument] + MINUTE)
-                self._model.inputs([self._symbols[i] for i in seen.instrument.tolist()], seen)
+            if scored is not None:
+                newest = scored[0].at == self._shown[scored[0].instrument] + MINUTE
+                seen, scores = scored[0].take(newest), scored[1][newest]
+                symbols = [self._symbols[i] for i in seen.instrument.tolist()]
+                self._model.inputs(symbols, seen)
+                self._model.results(symbols, scores)
         except LineDown as e:
             self._log.warning("cache_down", reason=e.reason)
 

@@ -82,8 +82,9 @@ class Scoring:
         """Drop what is due of a partition: its minutes come again."""
         self._due = [due for due in self._due if due.partition != partition]
 
-    def publish(self, done: dict[int, EntryId], live_after: EntryId) -> Examples | None:
-        """Score and write the minutes of each partition up to an entry; what a model saw in them, None where none were.
+    def publish(self, done: dict[int, EntryId], live_after: EntryId) -> tuple[Examples, Scores] | None:
+        """Score and write the minutes of each partition up to an entry; what a model saw in them and the scorecards for
+        the first horizon, None where none were due.
 
         `live_after`: entries up to this one are made up for. Raises LineDown; what was not written is due again.
         """
@@ -95,7 +96,7 @@ class Scoring:
             self._write(outputs, live_after)
         self._due = [due for due in self._due if due.entry > done.get(due.partition, -1)]
         self._counters.set(**self.counts)
-        return _examples(ready)
+        return _examples(ready), np.concatenate([scores[0] for outputs in written for _, scores in outputs])
 
     def health(self) -> dict[str, Any]:
         """Counts, the versions that answered last, why one did not, and times in ms."""

@@ -4,6 +4,7 @@ caller's.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
@@ -11,7 +12,7 @@ from typing import NamedTuple
 
 import httpx
 
-from market.errors import LineDown
+from market.errors import LineDown, OutcomeUnknown
 
 OPEN_SECONDS = 10.0
 READ_SECONDS = 60.0
@@ -29,6 +30,53 @@ class Answer(NamedTuple):
     status: int
     body: bytes
     kind: str
+
+
+class Page(NamedTuple):
+    """The same with the headers, their names in small letters; whatever the status is."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Door:
+    """Keeps its connections open from one request to the next; of one event loop."""
+
+    def __init__(self) -> None:
+        self._client: httpx.AsyncClient | None = None
+
+    async def post(self, url: str, headers: Mapping[str, str], content: bytes, largest: int) -> Page:
+        """One request, with an answer of at most so many bytes. How long it may take, all in all, is the caller's to
+        say, by a cancellation; an address that sends us elsewhere is not followed.
+
+        Raises LineDown where nothing was sent, OutcomeUnknown where the answer is missing or too large. No error holds
+        the address's query, a header or a body.
+        """
+        if self._client is None:
+            limits = httpx.Timeout(None, connect=OPEN_SECONDS)
+            # Making the context reads the system's certificates, which takes its time.
+            self._client = await asyncio.to_thread(
+                lambda: httpx.AsyncClient(timeout=limits, transport=httpx.AsyncHTTPTransport(retries=RETRIES))
+            )
+        try:
+            async with self._client.stream("POST", url, headers=dict(headers), content=content) as answer:
+                body = bytearray()
+                async for part in answer.aiter_bytes():
+                    body += part
+                    if len(body) > largest:
+                        raise OutcomeUnknown(answer.url.host, f"the answer is larger than {largest >> 10} KiB")
+                return Page(answer.status_code, dict(answer.headers), bytes(body))
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol) as e:
+            raise LineDown(httpx.URL(url).host, f"{type(e).__name__}: {e}") from e
+        except httpx.HTTPError as e:
+            raise OutcomeUnknown(httpx.URL(url).host, f"{type(e).__name__}: {e}") from e
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._client is not None:
+            await self._client.aclose()
+            self._client = None
 
 
 def get(url: str, headers: Mapping[str, str]) -> tuple[bytes, str]:

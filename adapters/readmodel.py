@@ -5,6 +5,7 @@
     candle:current:RELIANCE   hash of the minute being built, gone after 120 s
     analysis:latest:RELIANCE  JSON of the features of the last minute that closed
     model:input:RELIANCE      features and sequence of that minute as models take them, packed (`adapters.inputs`)
+    analysis:results          stream of the newest 1000 scorecards: symbol, ts, trend, recommendation, rsi, macd, ...
     market:gainers            equities of the session by change in per cent
     market:losers             the same by how far they fell, in per cent: the first is the one that fell most
     market:view               JSON of the whole market, `market.view.MarketView`, gone after 300 s
@@ -34,6 +35,7 @@ from market.candles import Candles
 from market.models.examples import Examples
 from market.money import SCALE, UNKNOWN, to_floats
 from market.quotes import Quotes, change
+from market.scores import Recommendation, Scores
 from market.signals import SignalRecord
 from market.ticks import Ticks
 from market.view import MarketView
@@ -41,6 +43,7 @@ from market.view import MarketView
 TICK_SECONDS = 300
 CANDLE_SECONDS = 120
 VIEW_SECONDS = 300
+RESULTS, MOST_RESULTS = "analysis:results", 1000
 
 _CANDLE = ("open", "high", "low", "close")
 
@@ -153,6 +156,21 @@ class ReadModel:
         """What was written of some symbols, packed, in their order; None where nothing was."""
         found: list[bytes | None] = self._line.call("MGET", *(f"model:input:{_name(s)}" for s in symbols))
         return found
+
+    def results(self, symbols: Sequence[str], rows: Scores) -> None:
+        """Add scorecards, `SCORE` rows, (n,), and their symbols, (n,), to the stream of the newest."""
+        macd = to_floats(rows["macd"])
+        calls: list[Call] = []
+        for symbol, row, line in zip(symbols, rows, macd.tolist(), strict=True):
+            numbers = {name: float(row[name]) for name in ("rsi", "composite", "prediction")} | {"macd": line}
+            words: list[Word] = [w for name, x in numbers.items() if x == x for w in (name, repr(round(x, 4)))]
+            told = Recommendation(int(row["recommendation"])).name
+            leaning = "BULLISH" if row["trend"] >= 1 else "BEARISH" if row["trend"] <= -1 else "NEUTRAL"
+            at = int(row["start"]) // 10**9 + 60
+            fields = ("symbol", _name(symbol), "ts", at, "trend", leaning, "recommendation", told, *words)
+            calls.append(("XADD", RESULTS, "MAXLEN", "~", MOST_RESULTS, "*", *fields))
+        if calls:
+            self._line.calls(calls)
 
     def put(self, name: str, value: dict[str, Any], expiry: float) -> None:
         """Keep a record of ours for `expiry` seconds."""

@@ -102,6 +102,13 @@ class Instance:
             serve.run(application, name="gateway", route_prefix="/")
         self.addresses["gateway"] = f"http://127.0.0.1:{ports.http}"
 
+    def predictor(self, given: dict[str, Any]) -> None:
+        """Serve the predictor, by a config that `retune` can change; it comes up by itself."""
+        from cluster import predicting
+
+        with in_one_line(self.addresses.get("logs")):
+            predicting.deploy(given)
+
     def status(self) -> dict[str, Any]:
         """The Supervisor's last status record; {} while it is away."""
         import ray

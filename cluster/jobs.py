@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from market.timetable import SESSION, Job
+from market.labels import HORIZONS
+from market.timetable import BY_HAND, SESSION, Job
 
 COMMANDS: Mapping[str, tuple[str, ...]] = {
     "instruments": ("instruments", "refresh"),
@@ -16,6 +17,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "retain": ("lake", "retain", "--session", SESSION),
     "outcomes": ("outcomes", "--score", "--session", SESSION),
     "train": ("retrain",),
+    **{f"train-{horizon}": ("train", "--horizon", horizon) for horizon in HORIZONS},
 }
 """The words behind `bourse`; SESSION stands for the session the run belongs to."""
 
@@ -29,6 +31,20 @@ TIMETABLE: Mapping[str, Job] = {
     "retain": Job(at="23:30 on session days", do="retain"),
     "train": Job(cron="0 6 * * sat", do="train", tries=1, limit_seconds=43_200, misfire="skip"),
 }
+
+
+LONGEST_TRAINING = 6 * 3600.0
+
+
+def training(horizon: str) -> str:
+    """The job that trains the model of a horizon."""
+    return f"train-{horizon}"
+
+
+def trainings() -> dict[str, Job]:
+    """The jobs that run when somebody asks for them (`POST /models/NAME/train`), and never by themselves."""
+    names = map(training, HORIZONS)
+    return {name: Job(at=BY_HAND, do=name, tries=1, limit_seconds=LONGEST_TRAINING) for name in names}
 
 
 def commands(config: Path) -> dict[str, tuple[str, ...]]:

@@ -15,6 +15,7 @@ from cluster import (
     actions,
     daily,
     days,
+    engines,
     features,
     feeding,
     importing,
@@ -23,6 +24,7 @@ from cluster import (
     ledger,
     models,
     outcomes,
+    predicting,
     retraining,
     running,
     tending,
@@ -51,10 +53,12 @@ app.add_typer(outcomes.app)
 app.add_typer(retraining.app)
 app.add_typer(importing.app)
 app.add_typer(actions.app, name="actions")
+app.add_typer(engines.app, name="engines")
 app.add_typer(indicators.app)
 app.add_typer(features.app)
 app.add_typer(training.app)
 app.add_typer(lakes.app)
+app.add_typer(predicting.app)
 app.add_typer(models.app)
 app.add_typer(lakes.lake, name="lake")
 

@@ -30,7 +30,9 @@ from adapters.logins import Credentials
 from adapters.notices import Notices
 from cluster import databases
 from cluster.broker import root
-from cluster.jobs import commands
+from cluster.databases import url
+from cluster.engines import plans
+from cluster.jobs import commands, training, trainings
 from cluster.settings import Settings, Source, private_folder, temporary
 from cluster.stores import Stores
 from cluster.tapes import Tape
@@ -40,12 +42,13 @@ from market.failover import Rule, order
 from market.features import MEMORY
 from market.holidays import sessions_of
 from market.instruments import Instrument
+from market.labels import HORIZONS
 from market.sessions import MINUTE, SECOND, Session, exchange_of
 from market.vendors import VENDORS
+from serve_app.ensembles import model_of
 from serve_app.follow import GatewayPlan
+from serve_app.predictor import APP, PredictorPlan, Tuning
 
-PREDICTOR = "predictor"
-"""The Serve application that Analysis asks; a day that is only replayed has none."""
 DEMO_KEY = "demo"
 DEMO_TOKEN = "demo-access-token"  # noqa: S105  (of the simulated exchange, on loopback)
 LOGIN = "start the demo again: its exchange takes only the demo's own token"
@@ -146,7 +149,37 @@ class Wiring:
         built_in = sessions_of(self._exchange_name, CALENDAR, self._span[1], self._notices)
         known = {s.date: s for s in (*built_in, *self.sessions)}
         plan = {**self._bus(), "sessions": tuple(known[day] for day in sorted(known))}
-        return GatewayPlan(**plan, lake=self.settings.lake, feeds=tuple(self.feeds), notices=self._notices)
+        return GatewayPlan(
+            **plan,
+            lake=self.settings.lake,
+            feeds=tuple(self.feeds),
+            notices=self._notices,
+            predictor=True,
+            trainings={model_of(horizon): training(horizon) for horizon in HORIZONS},
+        )
+
+    def predictor(self) -> dict[str, Any]:
+        """What the predictor's application is built from."""
+        size = self.settings.predictor
+        plan = PredictorPlan(
+            bus="" if self.settings.secrets.bus_url else self.stores.bus,
+            cache="" if self.settings.secrets.cache_url else self.stores.cache,
+            registry="" if self.settings.secrets.database_url else url(self.settings),
+            models=str(self.settings.models),
+            engines=tuple(plans(self.settings, "").values()),
+            horizons=size.horizons,
+            threads=size.threads,
+            poll_seconds=size.poll_seconds,
+            log_level=self.settings.log_level,
+        )
+        tuning = size.model_dump(include=set(Tuning.model_fields))
+        return {
+            "plan": plan.model_dump_json(exclude={"engines": {"__all__": {"key"}}}),
+            "tuning": tuning,
+            "replicas": size.replicas,
+            "num_cpus": size.num_cpus,
+            "environment": self._environment(),
+        }
 
     def remembered(self) -> tuple[Session, ...]:
         """Our sessions and those before them that features remember."""
@@ -263,7 +296,8 @@ class Wiring:
                 **{**self._bus(), "sessions": self.remembered()},
                 mine=tuple(range(k, self.settings.partitions, share.count)),
                 lake=self.settings.lake,
-                predictor="" if self._tape is not None and self._tape.hold else PREDICTOR,
+                # A day that is only replayed has nobody to ask.
+                predictor="" if self._tape is not None and self._tape.hold else APP,
                 **({"patience": None} if self._tape else {}),
             )
             name, environment = f"analysis-{k}", self._environment()
@@ -324,7 +358,7 @@ class Wiring:
 
     def _timetable(self) -> Part:
         own = {"exchange": self._exchange_name}
-        named = self.settings.timetable.items()
+        named = {**trainings(), **self.settings.timetable}.items()
         jobs = {n: job if "exchange" in job.model_fields_set else job.model_copy(update=own) for n, job in named}
         plan = TimetablePlan(
             bus=self.stores.bus,

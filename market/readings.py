@@ -36,7 +36,8 @@ def readings(closes: Floats) -> Readings:
     if whole.any():
         # Each is a sum of the closes by fixed weights; less the newest, whose weight is the rest, few digits are lost.
         newest = rupees[whole, -1:]
-        smoothed = (rupees[whole] - newest) @ _weights(rupees.shape[1])
+        behind = rupees[whole] - newest
+        smoothed = np.stack([behind @ weights for weights in _weights(rupees.shape[1])], axis=1)
         found[whole, : len(AVERAGES) + 2] = smoothed + newest * ([0.0, 0.0] + [1.0] * len(AVERAGES))
     for k in np.flatnonzero(~whole & np.isfinite(rupees[:, -1])).tolist():
         found[k, : len(AVERAGES) + 2] = _newest(rupees[k, np.isfinite(rupees[k])])
@@ -57,5 +58,5 @@ def _newest(close: Floats) -> list[float]:
 
 @lru_cache(maxsize=4)
 def _weights(rows: int) -> Floats:
-    """How much each of so many closes weighs in the newest value of each: (rows, 5); NaN of one that needs more."""
-    return np.array([_newest(impulse) for impulse in np.eye(rows)])
+    """How much each of so many closes weighs in the newest value of each: (5, rows); NaN of one that needs more."""
+    return np.ascontiguousarray(np.transpose([_newest(impulse) for impulse in np.eye(rows)]))

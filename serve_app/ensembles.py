@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from market.ensemble import Ensemble, heuristic_ensemble
-from market.errors import BadPayload, BadValue, BourseError, LineDown
+from market.errors import BadPayload, BadValue, BourseError, LineDown, StoreRefused
 from market.labels import HORIZONS
 from market.models.examples import CHANNELS, LENGTH, Examples
 from market.predictions import PREDICTION, Abstained, Predictions
@@ -32,16 +32,12 @@ NEAR_ONE = 1e-3
 class Store(Protocol):
     """Where versions are kept. Every method raises LineDown while it is out of reach."""
 
-    def alias(self, name: str, alias: str) -> int | None:
-        """The version an alias of a model stands for; None: for none."""
-        ...
-
     def files(self, name: str, version: int) -> dict[str, bytes]:
-        """What a version was saved as. Raises BadPayload, BadValue."""
+        """What a version was saved as. Raises StoreRefused when it is not what it was."""
         ...
 
     def versions(self, name: str) -> list[Version]:
-        """The versions of a model, oldest first."""
+        """The versions of a model, newest first, with what they are called; none of one that nobody registered."""
         ...
 
 
@@ -92,7 +88,7 @@ class Ensembles:
             for horizon in self._standing:
                 said += self._follow(self._store, horizon, now)
             self.trouble = ""
-        except LineDown as e:
+        except (LineDown, StoreRefused) as e:
             self.trouble = str(e)
         return said
 
@@ -113,13 +109,14 @@ class Ensembles:
 
     def _follow(self, store: Store, horizon: str, now: float) -> list[str]:
         name, held = model_of(horizon), self._standing[horizon]
-        wanted = {alias: store.alias(name, alias) for alias in (CHAMPION, CHALLENGER)}
-        champion = self._wanted(store, horizon, wanted[CHAMPION], held.champion, now) or built_in(horizon)
-        challenger = self._wanted(store, horizon, wanted[CHALLENGER], held.challenger, now)
+        versions = store.versions(name)
+        wanted = {alias: one.version for one in versions for alias in one.aliases}
+        champion = self._wanted(store, horizon, wanted.get(CHAMPION), held.champion, now) or built_in(horizon)
+        challenger = self._wanted(store, horizon, wanted.get(CHALLENGER), held.challenger, now)
         if challenger is not None and challenger.number == champion.number:
             challenger = None
         self._standing[horizon] = found = Standing(champion, challenger)
-        self._listed[horizon] = [_listed(one) for one in store.versions(name)]
+        self._listed[horizon] = [_listed(one) for one in versions]
         titles = {f"{name}@{number}" for number in wanted.values()}
         self._refused = {t: why for t, why in self._refused.items() if t in titles or not t.startswith(f"{name}@")}
         return [f"{name}: {side} is {new}, was {old}" for side, old, new in _changes(held, found)]

@@ -31,7 +31,7 @@ from market.errors import BadValue, LineDown
 from market.holidays import exchange_named, sessions_of, span
 from market.instruments import Universe
 from market.sessions import DAY, SECOND, ZONES, ExchangeName, Session, Sessions, instant, nanoseconds
-from serve_app import features, ledger, market, predictions, problems, shapes
+from serve_app import analyze, features, ledger, market, predictions, problems, shapes
 from serve_app.follow import Follower, GatewayPlan
 from serve_app.predictions import Predicts, Remote
 from serve_app.requests import Requests
@@ -228,6 +228,7 @@ def build(plan: GatewayPlan, *, names_requests: bool = True, predicts: Predicts 
     ledger.install(app, desk, _only)
     features.install(app, desk, _only, _moment)
     market.install(app, desk, _only, _moment, _day)
+    analyze.install(app, desk, _only)
     predictions.install(app, desk, _only, predicts or Remote())
     return app
 

@@ -36,7 +36,7 @@ from market.records import Record
 from market.timetable import ENDS, Note, State
 from serve_app import problems, shapes
 from serve_app.follow import Follower, GatewayPlan
-from serve_app.predictor import APP, NAME, Answered, Asked, NoSuch
+from serve_app.predictor import APP, NAME, Answered, Asked, NoSuch, Unable
 
 SECONDS = 5.0
 """So long a caller waits, whatever happens behind."""
@@ -140,7 +140,7 @@ class PredictionsOfMany(Record):
 
 
 class JobAnswer(Record):
-    """A job. `state`: asked, started, succeeded, failed, stopped, lost or skipped; `ended`: nothing more happens to it."""
+    """A job. `state`: asked, started, succeeded, failed, stopped, lost or skipped; `ended`: nothing more comes."""
 
     job: str
     name: str
@@ -159,7 +159,7 @@ class Predicts(Protocol):
         """Rows for examples."""
         ...
 
-    async def judge(self, body: Body, horizon: str, engine: str) -> Answered | NoSuch:
+    async def judge(self, body: Body, horizon: str, engine: str) -> Answered | NoSuch | Unable:
         """A row for features of a caller's own."""
         ...
 
@@ -178,9 +178,7 @@ class Held(Protocol):
 
 
 class Remote:
-    """The predictor's deployment. Satisfies `Predicts`; all of it raises LineDown where it is away, TimeoutError where it
-    is slow.
-    """
+    """The predictor's deployment. Satisfies `Predicts`; raises LineDown while it is away, TimeoutError when slow."""
 
     def __init__(self) -> None:
         """Looks for it on first use."""
@@ -191,9 +189,9 @@ class Remote:
         found: Answered | NoSuch = await self._ask("answer", asked)
         return found
 
-    async def judge(self, body: Body, horizon: str, engine: str) -> Answered | NoSuch:
+    async def judge(self, body: Body, horizon: str, engine: str) -> Answered | NoSuch | Unable:
         """A row for features of a caller's own."""
-        found: Answered | NoSuch = await self._ask("judge", body, horizon, engine)
+        found: Answered | NoSuch | Unable = await self._ask("judge", body, horizon, engine)
         return found
 
     async def models(self) -> dict[str, Any]:
@@ -361,7 +359,9 @@ def _nothing(instruments: Sequence[int]) -> Examples:
     return Examples(NAMES, features, sequence, np.asarray(instruments, np.int32), at, session)
 
 
-def _there(found: Answered | NoSuch) -> Answered:
+def _there(found: Answered | NoSuch | Unable) -> Answered:
+    if isinstance(found, Unable):
+        raise LineDown(APP, found.reason)
     if isinstance(found, NoSuch):
         raise BadValue(*found)
     return found
@@ -383,7 +383,7 @@ def _told(found: Answered, symbols: Sequence[str], horizon: str, engine: str) ->
             "engine": engine,
             "at": shapes.stamp(at),
             "abstained": reason != Abstained.NO,
-            "reasons": _reasons(reason, p_down, p_flat, p_up),
+            "reasons": [*_reasons(reason, p_down, p_flat, p_up), *([found.said] if found.said else [])],
             "interval": None if low is None or high is None else {"low": low, "high": high},
             "p_down": p_down,
             "p_flat": p_flat,

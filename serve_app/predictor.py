@@ -19,14 +19,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import structlog
-from pydantic import Field
+from pydantic import Field, SecretStr
 from ray import serve
 from ray.serve.metrics import Counter, Gauge, Histogram
 
 from adapters import entries, logs
 from adapters.bus import Bus
+from adapters.llm import EnginePlan, Llm, ask
 from adapters.readmodel import ReadModel
-from market.errors import BourseError, LineDown
+from market.errors import BadValue, BourseError, LineDown
 from market.features import NAMES
 from market.labels import HORIZONS
 from market.models.examples import Examples
@@ -42,12 +43,16 @@ SHADOWS_WAITING = 8
 """So many batches may wait for the challenger's shadow; more are left out, and counted."""
 HEALTH_SECONDS = 5.0
 FIRST_LOOK_SECONDS = 30.0
+SECRETS = {"bus": "BUS_URL", "cache": "CACHE_URL", "registry": "DATABASE_URL"}
+"""Addresses that the plan leaves empty, and where in the environment they stand then."""
+ONGOING = 2048
+"""Calls a replica may have in hand: above what one batch may hold of them."""
 MILLISECONDS = [0.25, 0.5, 1, 2, 5, 10, 25, 50, 100, 250, 1000, 5000]
 
 
 class PredictorPlan(Record):
     """What each replica is told. `registry`: the database's address, "" where there is none; `models`: the folder of
-    the versions' files; `threads`: of the numeric libraries, each.
+    the versions' files; `engines`: language models; `threads`: of the numeric libraries, each.
     """
 
     bus: str
@@ -55,6 +60,7 @@ class PredictorPlan(Record):
     registry: str = ""
     models: str = ""
     horizons: tuple[str, ...] = tuple(HORIZONS)
+    engines: tuple[EnginePlan, ...] = ()
     threads: int = 1
     poll_seconds: float = 5.0
     log_level: str = "info"
@@ -81,11 +87,18 @@ class Asked(NamedTuple):
 
 
 class Answered(NamedTuple):
-    """(n,) rows, the version that made each, and the milliseconds that computing took."""
+    """(n,) rows, the version that made each, the milliseconds that computing took; `said`: an engine's own words."""
 
     rows: Predictions
     versions: list[str]
     ms: float
+    said: str = ""
+
+
+class Unable(NamedTuple):
+    """Nobody can answer this now."""
+
+    reason: str
 
 
 class NoSuch(NamedTuple):
@@ -113,6 +126,7 @@ class Predictor:
         self._counts: Tally[str] = Tally()
         self._trouble = ""
         self._measures = Measures()
+        self._llms = {one.name: Llm(one) for one in plan.engines}
         # Bound to this instance, as its queue belongs to one event loop.
         self._together = serve.batch(batch_size_fn=_all_rows)(self._batched)
         self.reconfigure({})
@@ -145,20 +159,31 @@ class Predictor:
         found: Answered = await self._together(asked)
         return found
 
-    async def judge(self, body: Body, horizon: str, engine: str) -> Answered | NoSuch:
-        """One row of a caller's own features, by an engine that can use them."""
+    async def judge(self, body: Body, horizon: str, engine: str) -> Answered | NoSuch | Unable:
+        """One row of a caller's own features, by an engine that can use them: the heuristic, a language model."""
         if horizon not in self._ensembles.horizons:
             return NoSuch("horizon", horizon, f"one of {', '.join(self._ensembles.horizons)}")
-        if engine != Heuristic.kind:
-            return NoSuch("engine", engine, f"{Heuristic.kind}, which can use features of your own")
-        began = time.perf_counter()
-        p_down, p_flat, p_up = Heuristic(horizon).judge(body)[0].tolist()
-        row = np.zeros(1, PREDICTION)
-        row["at"], row["low"], row["high"] = time.time_ns(), np.nan, np.nan
-        row["p_down"], row["p_flat"], row["p_up"] = p_down, p_flat, p_up
-        row["prediction"] = p_up + p_flat / 2
-        row["confidence"] = 2 * np.abs(row["prediction"] - 0.5)
-        return Answered(row, [BUILT_IN], (time.perf_counter() - began) * 1000)
+        if engine not in (Heuristic.kind, *self._llms):
+            able = ", ".join((Heuristic.kind, *self._llms))
+            return NoSuch("engine", engine, f"one of {able}, which can use features of your own")
+        began, now = time.perf_counter(), time.time_ns()
+        if engine == Heuristic.kind:
+            p = Heuristic(horizon).judge(body)[0].tolist()
+            rows, version, said = judged(now, p, None), BUILT_IN, ""
+        else:
+            try:
+                told = await ask(self._llms[engine], {**body.model_dump(), "horizon": horizon}, now)
+            except BadValue as e:
+                return NoSuch(e.name, str(e.value), e.allowed)
+            except BourseError as e:
+                self._failed("engine_failed", horizon, engine, e)
+                return Unable(f"{engine}: {e}")
+            opinion = told.opinion
+            rows = judged(now, [opinion.p_down, opinion.p_flat, opinion.p_up], opinion.confidence)
+            version, said = told.model_version, opinion.reason
+        found = Answered(rows, [version], (time.perf_counter() - began) * 1000, said)
+        self._measures.answered(horizon, engine, found)
+        return found
 
     async def models(self) -> dict[str, Any]:
         """What serves each horizon, what else is registered, and how callers are divided."""
@@ -356,6 +381,16 @@ def abstained(examples: Examples) -> Predictions:
     return rows
 
 
+def judged(at: int, p: Sequence[float], confidence: float | None) -> Predictions:
+    """One row of the probabilities of DOWN, FLAT and UP; without its own `confidence` it is how far from 1/2."""
+    row = np.zeros(1, PREDICTION)
+    row["at"], row["low"], row["high"] = at, np.nan, np.nan
+    row["p_down"], row["p_flat"], row["p_up"] = p
+    row["prediction"] = p[2] + p[1] / 2
+    row["confidence"] = 2 * np.abs(row["prediction"] - 0.5) if confidence is None else confidence
+    return row
+
+
 def registry_of(plan: PredictorPlan) -> Store | None:
     """The registry the plan names; it is connected to by whoever looks first."""
     if not plan.registry:
@@ -367,13 +402,13 @@ def registry_of(plan: PredictorPlan) -> Store | None:
 
 def application(given: dict[str, Any]) -> Any:
     """The Serve application, as a config file names it. `given`: `plan` and `tuning` as JSON, replicas, num_cpus."""
-    plan = PredictorPlan.model_validate_json(given["plan"])
+    plan = with_secrets(PredictorPlan.model_validate_json(given["plan"]), os.environ)
     limits = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(plan.threads))
     deployment = serve.deployment(
         name=NAME,
         num_replicas=given["replicas"],
-        max_ongoing_requests=given["max_ongoing_requests"],
-        max_queued_requests=given["max_ongoing_requests"],
+        max_ongoing_requests=ONGOING,
+        max_queued_requests=ONGOING,
         max_surge_percent=100,
         ray_actor_options={
             "num_cpus": given["num_cpus"],
@@ -386,6 +421,15 @@ def application(given: dict[str, Any]) -> Any:
         graceful_shutdown_wait_loop_s=0.2,
     )
     return deployment(Predictor).bind(plan)
+
+
+def with_secrets(plan: PredictorPlan, environment: Mapping[str, str]) -> PredictorPlan:
+    """The plan with what a config may not say, everybody reads it on the dashboard: foreign addresses and keys."""
+    found = {name: environment.get(variable, "") for name, variable in SECRETS.items() if not getattr(plan, name)}
+    keys = {one.name: SecretStr(environment.get(f"{one.engine.kind.upper()}_API_KEY", "")) for one in plan.engines}
+    bus = found.get("bus", plan.bus)
+    engines = tuple(one.model_copy(update={"key": keys[one.name], "bus": bus}) for one in plan.engines)
+    return plan.model_copy(update={**found, "engines": engines})
 
 
 def _all_rows(asked: Sequence[Asked]) -> int:

@@ -8,10 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ray.serve import context
-from ray.serve._private.common import DeploymentID, ReplicaID
-from ray.serve._private.config import DeploymentConfig
-from ray.serve.schema import ReplicaRank
 from starlette.testclient import TestClient
 
 from adapters.jobs import Jobs
@@ -23,7 +19,7 @@ from market.models.heuristic import Body
 from market.sessions import MINUTE
 from market.timetable import State
 from serve_app.gateway import build
-from serve_app.predictor import APP, NAME, Answered, Asked, NoSuch, Predictor, PredictorPlan
+from serve_app.predictor import Answered, Asked, NoSuch, Predictor, PredictorPlan
 from tests.serve_app.house import RELIANCE, TCS, TODAY, House, after, live
 
 OWN = {"rsi": 25.0, "macd": 1.5, "ema50": 101.0, "ema200": 100.0, "close": 102.5, "volume": 1000}
@@ -57,21 +53,6 @@ class Silent:
         async with asyncio.timeout(0):
             await asyncio.Event().wait()
         raise AssertionError
-
-
-@pytest.fixture
-def replica() -> Iterator[None]:
-    """What Serve tells of the replica around us; its batching asks for it."""
-    deployment = DeploymentID(NAME, APP)
-    context._set_internal_replica_context(
-        replica_id=ReplicaID("test", deployment),
-        servable_object=None,
-        _deployment_config=DeploymentConfig(max_ongoing_requests=10_000),
-        rank=ReplicaRank(rank=0, node_rank=0, local_rank=0),
-        world_size=1,
-    )
-    yield
-    context._INTERNAL_REPLICA_CONTEXT = None
 
 
 @pytest.fixture
@@ -224,7 +205,7 @@ def test_an_unknown_engine_is_told_which_there_are(client: TestClient) -> None:
     own = client.post("/predict", json={"symbol": "TCS", "engine": "xgboost", **OWN}).json()
 
     assert live["allowed"] == "one of ensemble, heuristic"
-    assert own["allowed"] == "heuristic, which can use features of your own"
+    assert own["allowed"] == "one of heuristic, which can use features of your own"
 
 
 def test_an_unknown_symbol_is_not_found(client: TestClient) -> None:
