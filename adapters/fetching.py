@@ -5,9 +5,11 @@ caller's.
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
+from functools import cache
 from typing import NamedTuple
 
 import httpx
@@ -46,6 +48,15 @@ class Door:
     def __init__(self) -> None:
         self._client: httpx.AsyncClient | None = None
 
+    async def open(self) -> None:
+        """Make ready for the first request; it opens by itself too."""
+        if self._client is not None:
+            return
+        context = await asyncio.to_thread(_context)
+        if self._client is None:
+            transport = httpx.AsyncHTTPTransport(verify=context, retries=RETRIES)
+            self._client = httpx.AsyncClient(timeout=httpx.Timeout(None, connect=OPEN_SECONDS), transport=transport)
+
     async def post(self, url: str, headers: Mapping[str, str], content: bytes, largest: int) -> Page:
         """One request, with an answer of at most so many bytes. How long it may take, all in all, is the caller's to
         say, by a cancellation; an address that sends us elsewhere is not followed.
@@ -53,14 +64,12 @@ class Door:
         Raises LineDown where nothing was sent, OutcomeUnknown where the answer is missing or too large. No error holds
         the address's query, a header or a body.
         """
-        if self._client is None:
-            limits = httpx.Timeout(None, connect=OPEN_SECONDS)
-            # Making the context reads the system's certificates, which takes its time.
-            self._client = await asyncio.to_thread(
-                lambda: httpx.AsyncClient(timeout=limits, transport=httpx.AsyncHTTPTransport(retries=RETRIES))
-            )
+        await self.open()
+        client = self._client
+        if client is None:
+            raise LineDown(httpx.URL(url).host, "the door was closed meanwhile")
         try:
-            async with self._client.stream("POST", url, headers=dict(headers), content=content) as answer:
+            async with client.stream("POST", url, headers=dict(headers), content=content) as answer:
                 body = bytearray()
                 async for part in answer.aiter_bytes():
                     body += part
@@ -117,6 +126,12 @@ def ask(
             return Answer(answer.status_code, bytes(body), answer.headers.get("content-type", ""))
     except httpx.HTTPError as e:
         raise LineDown(httpx.URL(url).host, f"{type(e).__name__}: {e}") from e
+
+
+@cache
+def _context() -> ssl.SSLContext:
+    """Reads the authorities' certificates, which takes its time."""
+    return httpx.create_ssl_context()
 
 
 def _seconds(said: str) -> float:

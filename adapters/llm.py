@@ -1,7 +1,7 @@
 """Language models as engines: asked over HTTP, within one deadline, one day's budget and one fuse.
 
 Nobody is asked twice but for a reason: the vendor said that it may be asked again, and there is time left, or what it
-answered was no opinion, once. Neither the key nor what was asked is in any log or error.
+answered was no opinion, once. Neither the key nor what was asked is in any error; nothing is logged here.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 
-import structlog
 from pydantic import SecretStr
 
 from adapters.fetching import Door, Page
@@ -60,13 +59,14 @@ class Llm:
         self.name, self.engine = plan.name, plan.engine
         self.counts: Counter[str] = Counter()
         self._codec = CODECS[plan.engine.kind]
-        self._key, self._root = plan.key, plan.root.rstrip("/")
+        self._key = plan.key if plan.engine.send_key else SecretStr("")
+        self._root = plan.root.rstrip("/")
         self._spending = spending if spending is not None else DayBudget(plan.bus, plan.name)
         self._wait, self._clock = wait, clock
         self._door = Door()
         self._fuse = Fuse(plan.name, 2 * plan.engine.timeout_seconds)
         self._loading: asyncio.Task[None] | None = None
-        self._log = structlog.get_logger().bind(engine=plan.name)
+        self._settling: set[asyncio.Task[None]] = set()
 
     async def ask(self, asked: Question, now: int) -> Answer:
         """The opinion, within the engine's `timeout_seconds`. `now`: ns UTC of the decision.
@@ -83,7 +83,6 @@ class Llm:
             said, model = await self._within(began, self._opinion(asked, tally, began))
         except BourseError as e:
             self.counts[type(e).__name__] += 1
-            self._log.warning("engine_failed", error=type(e).__name__, reason=_reason(e))
             raise
         self.counts["answered"] += 1
         return Answer(
@@ -102,19 +101,21 @@ class Llm:
         )
 
     async def ready(self) -> None:
-        """Wait until the model is loaded, at most `load_seconds`; at once where nothing is. Raises as `ask` does."""
+        """Open the door, and wait until the model is loaded, at most `load_seconds`, where one is. Raises as `ask`."""
         self._check(self._clock())
+        await self._door.open()
         await self._loaded(self._clock() + self.engine.load_seconds)
 
     async def close(self) -> None:
-        """Ask no more; close the connections."""
+        """Ask no more; give back what was not used; close the connections."""
+        await asyncio.gather(*self._settling)
         if self._loading is not None and not self._loading.done():
             self._loading.cancel()
         await self._door.close()
 
     def _check(self, now: float) -> None:
         key = self._key.get_secret_value()
-        if self._codec.keyed and not key:
+        if self._codec.keyed and self.engine.send_key and not key:
             raise AuthRequired(self.name, f"put its key in {self._codec.name.upper()}_API_KEY and start again")
         if not (key.isascii() and key.isprintable()) or " " in key:
             raise AuthRequired(self.name, f"{self._codec.name.upper()}_API_KEY is not a key: it has blanks or letters")
@@ -152,7 +153,7 @@ class Llm:
                 reply = self._codec.read(page.status, page.headers, page.body)
             except BourseError as e:
                 if page.status >= 300:
-                    await self._settle(place, Usage(0, 0), tally)
+                    self._settle(place, Usage(0, 0), tally)
                 pause = (e.after if isinstance(e, LineDown) else 0.0) or FIRST_PAUSE * 2 ** (tried - 1)
                 left = self.engine.timeout_seconds - (self._clock() - began)
                 allowed = isinstance(e, LineDown) and self._codec.again(page.status, page.headers)
@@ -164,7 +165,7 @@ class Llm:
                 continue
             self._fuse.well()
             if reply.usage is not None:
-                await self._settle(place, reply.usage, tally)
+                self._settle(place, reply.usage, tally)
             return reply
         raise AssertionError("the last try returns or raises")
 
@@ -177,15 +178,20 @@ class Llm:
             return await self._door.post(call.url, call.headers, content, LARGEST), place
         except LineDown as e:
             if not isinstance(e, OutcomeUnknown):
-                await self._settle(place, Usage(0, 0), tally)
+                self._settle(place, Usage(0, 0), tally)
             self._fuse.failed(e, self._clock())
             raise
 
-    async def _settle(self, place: Place, usage: Usage, tally: _Tally) -> None:
+    def _settle(self, place: Place, usage: Usage, tally: _Tally) -> None:
         cost = self.engine.cost(usage)
         tally.settle(usage, place, cost)
+        task = asyncio.create_task(self._give_back(place, sum(usage), cost))  # the answer does not wait for it
+        self._settling.add(task)
+        task.add_done_callback(self._settling.discard)
+
+    async def _give_back(self, place: Place, tokens: int, cost: int) -> None:
         try:
-            await asyncio.to_thread(self._spending.settle, place, sum(usage), cost)
+            await asyncio.to_thread(self._spending.settle, place, tokens, cost)
         except LineDown:
             self.counts["unsettled"] += 1  # the place stays taken: more is counted than was spent, never less
 
@@ -246,7 +252,3 @@ async def ask(engine: Llm, body: Mapping[str, object], now: int) -> Answer:
     `Llm.ask`.
     """
     return await engine.ask(question(body), now)
-
-
-def _reason(error: BourseError) -> str:
-    return error.reason if isinstance(error, BadPayload | LineDown) else str(error)

@@ -42,8 +42,8 @@ from market.view import MarketView
 
 TICK_SECONDS = 300
 CANDLE_SECONDS = 120
-VIEW_SECONDS = 300
 RESULTS, MOST_RESULTS = "analysis:results", 1000
+VIEW_SECONDS = 300
 
 _CANDLE = ("open", "high", "low", "close")
 

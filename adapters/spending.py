@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
+from threading import Lock
 from typing import NamedTuple, Protocol
 
 from adapters.redis_line import RedisLine, Script
@@ -124,33 +125,37 @@ class DayBudget:
 
 
 class OwnBudget:
-    """What this process spends, where there is no Redis to share it by; satisfies `Spending`."""
+    """What this process spends in all its threads, where there is no Redis to share it by; satisfies `Spending`."""
 
     def __init__(self, name: str, clock: Callable[[], float] = time.time) -> None:
         self._name, self._clock = name, clock
         self._day, self._used = 0, [0, 0, 0]
+        self._lock = Lock()
 
     def take(self, engine: Engine, tokens: int, cost: int) -> Place:
         """As `Spending.take`."""
-        now = self._turn()
         limits = (engine.daily_calls, engine.daily_tokens, engine.cost_limit)
-        wanted = [had + more for had, more in zip(self._used, (1, tokens, cost), strict=True)]
-        over = next((i for i in range(3) if wanted[i] > limits[i]), None)
-        if over is not None:
-            raise refused(self._name, engine, over + 1, (self._day + 1) * DAY_SECONDS, now)
-        self._used = wanted
-        return Place(self._day, tokens, cost)
+        with self._lock:
+            now = self._turn()
+            wanted = [had + more for had, more in zip(self._used, (1, tokens, cost), strict=True)]
+            over = next((i for i in range(3) if wanted[i] > limits[i]), None)
+            if over is not None:
+                raise refused(self._name, engine, over + 1, (self._day + 1) * DAY_SECONDS, now)
+            self._used = wanted
+            return Place(self._day, tokens, cost)
 
     def settle(self, place: Place, tokens: int, cost: int) -> None:
         """As `Spending.settle`."""
-        if place.day == self._day:
-            self._used[1] += tokens - place.tokens
-            self._used[2] += cost - place.cost
+        with self._lock:
+            if place.day == self._day:
+                self._used[1] += tokens - place.tokens
+                self._used[2] += cost - place.cost
 
     def spent(self) -> Spent:
         """As `Spending.spent`."""
-        self._turn()
-        calls, tokens, cost = self._used
+        with self._lock:
+            self._turn()
+            calls, tokens, cost = self._used
         return Spent(calls, tokens, cost, _instant((self._day + 1) * DAY_SECONDS))
 
     def _turn(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -9,7 +10,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
-from adapters import postgres_server
+from adapters import logs, postgres_server
 from adapters.database import Database
 from adapters.lines import Backoff
 from adapters.postgres_server import PostgresServer
@@ -101,6 +102,8 @@ def opened(settings: Settings) -> Iterator[str]:
     if settings.database_folder is None or there:
         yield found
         return
+    os.environ.setdefault(logs.FOLDER, str(settings.logs))
+    logs.configure("command", settings.log_level)
     server = PostgresServer(settings.database_folder, private_folder(settings.run_folder))
     server.start()
     try:

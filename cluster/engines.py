@@ -9,16 +9,17 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import SecretStr
 from rich.markup import escape
 from rich.table import Table
 
-from adapters.llm import CODECS, EnginePlan, Llm, ask
+from adapters.llm import CODECS, EnginePlan, Llm
 from adapters.spending import DayBudget, OwnBudget, Spent, amount
 from cluster.console import Config, screen, settings_of, told
 from cluster.instance import holder
 from cluster.settings import Settings
 from cluster.stores import Stores
-from market.engines import LOCAL, Answer
+from market.engines import LOCAL, Answer, Question, question
 from market.errors import BadValue, LineDown
 
 app = typer.Typer(help="Language models that may be asked, and what they have cost today.", invoke_without_command=True)
@@ -30,7 +31,7 @@ def plans(settings: Settings, bus: str) -> dict[str, EnginePlan]:
     for name, engine in settings.engines.items():
         address = settings.secrets.ollama_url if engine.kind == "ollama" else None
         root = engine.url or (address.get_secret_value() if address else CODECS[engine.kind].root)
-        key = settings.secrets.of(engine.kind, "api_key")
+        key = settings.secrets.of(engine.kind, "api_key") if engine.send_key else SecretStr("")
         found[name] = EnginePlan(name=name, engine=engine, key=key, root=root, bus=bus)
     return found
 
@@ -87,17 +88,17 @@ def attempt(
             "symbol": symbol, "rsi": rsi, "macd": macd, "ema50": ema50, "ema200": ema200, "close": close,
             "volume": volume, "horizon": horizon, "facts": dict(_fact(one) for one in fact or []),
         }  # fmt: skip
-        answer = asyncio.run(_ask(known[name], bool(bus), body))
+        answer = asyncio.run(_ask(known[name], bool(bus), question(body)))
     if bus is None:
         typer.echo("no Bourse runs on this machine: this call is in nobody's budget", err=True)
     typer.echo(answer.model_dump_json(indent=2) if as_json else _line(answer))
 
 
-async def _ask(plan: EnginePlan, shared: bool, body: dict[str, object]) -> Answer:
+async def _ask(plan: EnginePlan, shared: bool, asked: Question) -> Answer:
     llm = Llm(plan, None if shared else OwnBudget(plan.name))
     try:
         await llm.ready()
-        return await ask(llm, body, time.time_ns())
+        return await llm.ask(asked, time.time_ns())
     finally:
         await llm.close()
 
@@ -126,7 +127,7 @@ def _bus(settings: Settings) -> str | None:
 
 def _row(plan: EnginePlan, bus: str | None) -> dict[str, object]:
     engine, codec = plan.engine, CODECS[plan.engine.kind]
-    key = "set" if plan.key.get_secret_value() else "not set" if codec.keyed else "not needed"
+    key = "set" if plan.key.get_secret_value() else "not set" if codec.keyed and engine.send_key else "not needed"
     used = _spent(plan.name, bus)
     cost = f"{amount(used.cost):f}" if used else "unknown"
     return {

@@ -7,9 +7,11 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import click
 import typer
 from rich.markup import escape
 from rich.table import Table
+from typer.core import TyperGroup
 
 from cluster.console import Config, refuse, screen, settings_of, told
 from market.registrations import NotPromoted, Promotion, Version, version_of
@@ -19,8 +21,19 @@ if TYPE_CHECKING:
 
 FAILED = 1
 
+
+class Named(TyperGroup):
+    """`bourse models NAME` is `bourse models --name NAME`, beside the commands of its own."""
+
+    def parse_args(self, context: click.Context, words: list[str]) -> list[str]:
+        """Take the first word for a name where it is neither an option nor a command."""
+        if words and not words[0].startswith("-") and words[0] not in self.commands:
+            words = ["--name", *words]
+        return super().parse_args(context, words)
+
+
 app = typer.Typer()
-models = typer.Typer(invoke_without_command=True)
+models = typer.Typer(cls=Named, invoke_without_command=True)
 app.add_typer(models, name="models")
 
 AsJson = Annotated[bool, typer.Option("--json", help="The records themselves.")]
@@ -31,7 +44,7 @@ Because = Annotated[str, typer.Option(help="Why, in words; it goes on record.")]
 @models.callback()
 def list_models(
     context: typer.Context,
-    name: Annotated[str | None, typer.Option(help="Of this model alone.")] = None,
+    name: Annotated[str | None, typer.Option(help="Of this model alone; the word --name may be left out.")] = None,
     config: Config = Path("cluster.yaml"),
     as_json: AsJson = False,
 ) -> None:

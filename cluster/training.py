@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from datetime import UTC, date, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Protocol
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -28,6 +29,9 @@ from pipelines.examples import pinned
 from pipelines.reports import COLUMNS, Report, page
 from pipelines.training import ENSEMBLE, Trained, TrainingPlan, check, run
 
+if TYPE_CHECKING:
+    from adapters.registry import Registry
+
 DIFFERS = 1
 BEFORE = timedelta(days=MEMORY["1d"] * 2)
 """Days of the calendar that hold the sessions a daily feature remembers."""
@@ -37,19 +41,6 @@ SHOWN = ("ic", "auc_up", "auc_down", "brier", "brier_base", "trades", "per_trade
 
 DAY = ["%Y-%m-%d"]
 app = typer.Typer()
-
-
-class Registry(Protocol):
-    """What is needed of the registry of models."""
-
-    def register(self, name: str, files: Mapping[str, bytes], about: About) -> int:
-        """Keep a version; its number."""
-
-    def files(self, name: str, version: int) -> dict[str, bytes]:
-        """What was kept."""
-
-    def about(self, name: str, version: int) -> About:
-        """What was said of it."""
 
 
 @app.command()
@@ -77,6 +68,8 @@ def train(
 
     No edge is an answer, too: exit code 0. Nothing is promoted here.
     """
+    from cluster.databases import registry
+
     settings = settings_of(config)
     with told():
         if out is not None and not out.absolute().parent.is_dir():
@@ -85,9 +78,9 @@ def train(
         chosen = tuple(_listed("--members", members))
         given = {"members": chosen, "folds": folds, "embargo": embargo, "seed": seed, "every": every, "daily": daily}
         plan = plan_of(settings, horizon, span, symbols_of(settings, symbols, without), given)
-        to = _registry(settings) if register else None
-        found = _trained(plan, use)
-        kept = _kept(settings, to, plan, found) if to is not None else ""
+        with registry(settings) if register else nullcontext() as to:
+            found = _trained(plan, use)
+            kept = _kept(settings, to, plan, found) if to is not None else ""
     if out is not None:
         out.write_text(page(found.report), "utf-8")
         out.with_suffix(".json").write_text(found.report.model_dump_json(indent=2), "utf-8")
@@ -107,11 +100,13 @@ def reproduce(
     config: Config = Path("cluster.yaml"),
 ) -> None:
     """Train a registered version again from what is known of it; exit code 1 when something else comes out."""
+    from cluster.databases import registry
+
     settings = settings_of(config)
     with told():
         name, number = version_of(model)
-        registry = _registry(settings)
-        about, files = registry.about(name, number), registry.files(name, number)
+        with registry(settings) as kept:
+            about, files = kept.about(name, number), kept.files(name, number)
         plan = plan_again(settings, about)
         found = _trained(plan, use)
     differences = compared(about, files, found)
@@ -310,7 +305,3 @@ def _say(report: Report) -> None:
         screen.print(line, markup=False, soft_wrap=True)
     if report.empty:
         screen.print(f"nothing in the lake of {', '.join(report.empty)}", markup=False, soft_wrap=True)
-
-
-def _registry(settings: Settings) -> Registry:
-    raise BadValue("--register", True, "--no-register: this build has no registry yet")

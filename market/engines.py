@@ -24,7 +24,9 @@ from market.records import Record
 
 KINDS = ("openai", "anthropic", "ollama")
 LOCAL = ("heuristic", "linear", "xgboost", "lstm", "transformer", "gnn", "ensemble")
-"""Names of our own models, which no language model takes."""
+"""Names of our own models."""
+RESERVED = frozenset({*LOCAL, "champion", "challenger"})
+"""Which no language model takes."""
 
 ONE = SCALE * 10**6
 """Costs are whole numbers of this part of the currency: a price is in 1/10,000 for a million tokens."""
@@ -74,7 +76,8 @@ TOOL = "give_opinion"
 class Engine(Record):
     """One language model as `cluster.yaml` describes it. Limits are of one day in India, for all of Bourse together.
 
-    `load_seconds`: so long an Ollama may take to load its model before the first answer. `currency`: of the prices,
+    `send_key`: false for a server of one's own that wants no key and must not see the vendor's. `load_seconds`: so long
+    an Ollama may take to load its model before the first answer. `currency`: of the prices,
     which are for a million tokens, and of `daily_cost`.
     """
 
@@ -85,6 +88,7 @@ class Engine(Record):
         pattern=r"^https?://[^\s@?#]+$",
         description="an http:// or https:// address without credentials, or left out for the usual one",
     )
+    send_key: bool = Field(default=True, description="true or false")
     timeout_seconds: float = Field(default=4.5, ge=0.1, le=60, description="seconds, 0.1 to 60")
     load_seconds: float = Field(default=120.0, ge=1, le=900, description="seconds, 1 to 900")
     max_tokens: int = Field(default=400, ge=50, le=8192, description="a whole number, 50 to 8192")
@@ -135,8 +139,8 @@ def named(engines: Mapping[str, Engine]) -> None:
     for name in engines:
         if not NAMES.fullmatch(name):
             raise BadValue(f"engines.{name}", name, "a name of small letters, digits, - and _, at most 31")
-        if name in LOCAL:
-            raise BadValue(f"engines.{name}", name, f"another name: {', '.join(LOCAL)} are models of our own")
+        if name in RESERVED:
+            raise BadValue(f"engines.{name}", name, f"another name: {', '.join(sorted(RESERVED))} are our own")
 
 
 class Usage(NamedTuple):

@@ -11,13 +11,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 import orjson
 
 from market import calibration
+from market.bounds import RULERS, Interval, Range
 from market.calibration import LEAST, NO_CALIBRATION, Calibration
 from market.errors import BadPayload, BadValue
 from market.labels import HORIZONS, Label, Labels
@@ -43,90 +44,11 @@ MANIFEST = "manifest.json"
 AGES = {name: 3 * MINUTE if minutes else 5 * DAY for name, minutes in HORIZONS.items()}
 """By horizon, ns after a decision from which on it may not be acted on: a minute and its delays, a long weekend."""
 
-BEYOND = 0.05
-"""The share of returns beyond either bound of the interval."""
-
-LEAST_ROWS = 100
-"""In a cell of the interval."""
-
-WIDENED, TOLERATED = 0.25, 0.1
-"""A range reaches so much of its own width further at either end; more than this share of features outside is too much.
-"""
-
 FAR_APART, LEAST_BOUND = 0.99, 0.05
 """The share of validation rows whose spread is ordinary, and the least bound on it."""
 
-MOST_SEEN = 100_000
-"""Rows of which a range is learned, evenly taken."""
-
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
-
-
-class Range(NamedTuple):
-    """What values features had in training: `low` and `high`, (k,) each, of `names`."""
-
-    names: tuple[str, ...]
-    low: Floats
-    high: Floats
-
-    @classmethod
-    def of(cls, seen: Examples) -> Self:
-        """Their robust range, widened; features never known, or always the same, are left out."""
-        step = max(len(seen.features) // MOST_SEEN, 1)
-        names, bounds = [], []
-        for name, column in zip(seen.names, seen.features[::step].T, strict=True):
-            known = column[np.isfinite(column)].astype(np.float64)
-            if len(known):
-                low, high = np.quantile(known, [0.001, 0.999])
-                if high > low:
-                    names.append(name)
-                    bounds.append((low - WIDENED * (high - low), high + WIDENED * (high - low)))
-        low, high = np.array(bounds).reshape(-1, 2).T
-        return cls(tuple(names), low, high)
-
-    def left(self, examples: Examples) -> Flags:
-        """Where more than TOLERATED of the known features lie outside, (n,)."""
-        if not self.names:
-            return np.zeros(examples.rows, np.bool_)
-        values = examples.columns(self.names)
-        outside = ((values < self.low) | (values > self.high)).sum(axis=1)
-        return np.asarray(outside > TOLERATED * np.isfinite(values).sum(axis=1))
-
-
-class Interval(NamedTuple):
-    """Bounds of the return by what the probabilities say of its size (p_flat) and its direction (p_up - p_down).
-
-    `calm`, (a - 1,): edges of p_flat; `lean`, (a, b - 1): of p_up - p_down within each; `low`, `high`, (a, b): of the
-    log return. In each cell the conformal bounds hold for the next row as they did for those of validation.
-    """
-
-    calm: Floats
-    lean: Floats
-    low: Floats
-    high: Floats
-
-    @classmethod
-    def of(cls, p: Floats, returns: Floats) -> Self | None:
-        """Of rows, (n, 3) and (n,), all known; None where they are too few for bounds at all."""
-        if len(p) < LEAST_ROWS:
-            return None
-        parts = int(np.clip(np.sqrt(len(p) / LEAST_ROWS), 1, 4))
-        inner = np.linspace(0, 1, parts + 1)[1:-1]
-        calm = np.quantile(p[:, Label.FLAT], inner)
-        row, tilt = np.searchsorted(calm, p[:, Label.FLAT], side="right"), _tilt(p)
-        lean = np.stack([np.quantile(tilt[row == i] if (row == i).any() else tilt, inner) for i in range(parts)])
-        cell = parts * row + _cells(lean, row, tilt)
-        bounds = [_bounds(returns[cell == i], returns) for i in range(parts * parts)]
-        low, high = np.array(bounds).reshape(parts, parts, 2).transpose(2, 0, 1)
-        return cls(calm, lean, low, high)
-
-    def around(self, p: Floats) -> tuple[Floats, Floats]:
-        """Low and high of each row, (n, 3) to (n,) each; NaN where `p` is."""
-        row = np.searchsorted(self.calm, p[:, Label.FLAT], side="right").clip(max=len(self.low) - 1)
-        place = row, _cells(self.lean, row, _tilt(p))
-        known = np.isfinite(p[:, Label.FLAT])
-        return np.where(known, self.low[place], np.nan), np.where(known, self.high[place], np.nan)
 
 
 class Ensemble:
@@ -163,12 +85,15 @@ class Ensemble:
         if not answered.any():
             raise BadValue("held", held.rows, "give validation rows that have labels and that some member answers")
         opinions, labels, returns = opinions[:, answered], labels[answered], returns[answered]
+        judged = held.take(rows[answered])
         self.weights = dict(zip(self.members, _weights(opinions, labels).tolist(), strict=True))
         pooled, spread = _pooled(opinions, self._weights())
         self.bound = max(float(np.quantile(spread[np.isfinite(spread)], FAR_APART)), LEAST_BOUND)
         self.calibration = calibration.fit(pooled, labels)
         known = np.isfinite(pooled).all(axis=1) & np.isfinite(returns)
-        self.interval = Interval.of(self.calibration.apply(pooled[known]), returns[known])
+        self.interval = Interval.of(
+            self.calibration.apply(pooled[known]), returns[known], judged.take(known), RULERS[self.horizon]
+        )
         self.range = Range.of(seen)
 
     def predict(self, examples: Examples, now: int | None = None) -> Predictions:
@@ -180,7 +105,7 @@ class Ensemble:
         p = self.calibration.apply(pooled)
         out = self._told(examples, now, p, spread)
         if self.interval is not None:
-            low, high = self.interval.around(p)
+            low, high = self.interval.around(p, examples)
             told = out["abstained"] == Abstained.NO
             out["low"][told], out["high"][told] = low[told], high[told]
         return out
@@ -209,8 +134,8 @@ class Ensemble:
                 for name, member in self.members.items()
             ],
             "calibration": self.calibration.told(),
-            "range": _listed(self.range),
-            "interval": None if self.interval is None else _listed(self.interval),
+            "range": self.range.told(),
+            "interval": None if self.interval is None else self.interval.told(),
             "bound": self.bound,
         }
         return {MANIFEST: orjson.dumps(manifest, option=orjson.OPT_INDENT_2), **files}
@@ -227,8 +152,8 @@ class Ensemble:
             made = cls(told["horizon"], members, told["age"])
             made.weights = _checked_weights({one["name"]: one["weight"] for one in told["members"]})
             made.calibration = Calibration.of(told["calibration"])
-            made.range, made.bound = _checked_range(told["range"]), float(told["bound"])
-            made.interval = None if told["interval"] is None else _checked_interval(told["interval"])
+            made.range, made.bound = Range.again(told["range"]), float(told["bound"])
+            made.interval = None if told["interval"] is None else Interval.again(told["interval"])
         except (ValueError, KeyError, TypeError, AttributeError, BadValue) as e:
             raise BadPayload("ensemble", manifest, f"{MANIFEST}: {type(e).__name__}: {e}") from e
         return made
@@ -333,21 +258,6 @@ def _weights(opinions: Probabilities, labels: Labels) -> Floats:
     return np.asarray(np.round(best / best.sum(), 6))
 
 
-def _tilt(p: Floats) -> Floats:
-    return np.asarray(p[:, Label.UP] - p[:, Label.DOWN])
-
-
-def _cells(lean: Floats, row: npt.NDArray[np.intp], tilt: Floats) -> npt.NDArray[np.intp]:
-    return np.asarray((tilt[:, None] >= lean[row]).sum(axis=1))
-
-
-def _bounds(returns: Floats, everywhere: Floats) -> tuple[float, float]:
-    """The order statistics beyond each of which the next one lies with BEYOND; of all rows where a cell has few."""
-    ordered = np.sort(returns if len(returns) >= LEAST_ROWS // 2 else everywhere)
-    below = int((len(ordered) + 1) * BEYOND) - 1
-    return float(ordered[max(below, 0)]), float(ordered[min(len(ordered) - 1 - below, len(ordered) - 1)])
-
-
 def _member(told: Mapping[str, Any], files: Mapping[str, bytes]) -> Model:
     data = files[f"{told['name']}.model"]
     if hashlib.sha256(data).hexdigest() != told["sha256"]:
@@ -355,27 +265,7 @@ def _member(told: Mapping[str, Any], files: Mapping[str, bytes]) -> Model:
     return kind_of(told["kind"]).load(data)
 
 
-def _listed(told: Range | Interval) -> dict[str, Any]:
-    return {name: list(value) if isinstance(value, tuple) else value.tolist() for name, value in told._asdict().items()}
-
-
 def _checked_weights(weights: dict[str, float]) -> dict[str, float]:
     if not all(weight >= 0 for weight in weights.values()) or abs(sum(weights.values()) - 1) > 1e-3:
         raise ValueError("the weights do not sum to 1")
     return weights
-
-
-def _checked_range(told: Mapping[str, Any]) -> Range:
-    low, high = (np.array(told[name], np.float64) for name in ("low", "high"))
-    if not len(told["names"]) == len(low) == len(high) or not (low < high).all():
-        raise ValueError("the range is none")
-    return Range(tuple(told["names"]), low, high)
-
-
-def _checked_interval(told: Mapping[str, Any]) -> Interval:
-    made = Interval(*(np.array(told[name], np.float64) for name in Interval._fields))
-    parts = len(made.low)
-    shapes = [(parts - 1,), (parts, parts - 1), (parts, parts), (parts, parts)]
-    if not parts or [value.shape for value in made] != shapes or not all(np.isfinite(value).all() for value in made):
-        raise ValueError("the interval is none")
-    return made

@@ -39,6 +39,9 @@ LOWER = 0.05
 FEWEST = 20
 """Trades on the held part below which a threshold has proven nothing."""
 
+FEWEST_DAYS = 3
+"""Below, the t of a correlation says nothing."""
+
 QUANTILES = (0.0, 0.5, 0.75, 0.9, 0.95, 0.98)
 """Of the convictions on the held part: the thresholds tried."""
 
@@ -63,11 +66,12 @@ class Fold(NamedTuple):
 class Score(Record):
     """A model on one test part. None: cannot be told, as of no trade or one class.
 
-    `answered` of `rows`; `ic`: mean over days of Spearman's correlation of p_up - p_down with the return, `ic_t` its
-    t; `auc_up`, `auc_down`: against the rest; `brier`: the sum over three classes, 0 to 2, and of the base rates on the
-    same rows; `accuracy`: of the side, up or down, where the outcome was not FLAT. After costs, as fractions: `net`,
-    the sum of daily returns; `per_trade`, the mean; `sharpe`, mean over deviation of the daily returns, not annualised;
-    `top_decile`, per trade, had one acted on the tenth of greatest conviction whatever was learnt.
+    `answered` of `rows`; `ic`: mean over days of Spearman's correlation of p_up - p_down with the return, `ic_t` its t
+    from FEWEST_DAYS on; `auc_up`, `auc_down`: against the rest; `brier`: the sum over three classes, 0 to 2, and of the
+    base rates on the same rows; `accuracy`: of the side, up or down, where the outcome was not FLAT. After costs, as
+    fractions: `net`, the sum of daily returns; `per_trade`, the mean; `sharpe`, mean over deviation of the daily
+    returns, not annualised; `top_decile`, per trade, had one acted on the tenth of greatest conviction whatever was
+    learnt.
     """
 
     rows: int
@@ -381,7 +385,7 @@ def _correlation(conviction: Floats, returns: Floats, sessions: Days) -> tuple[f
         if x.std() > 0 and y.std() > 0:
             found.append(float(np.corrcoef(x, y)[0, 1]))
     mean, deviation = spread(found)
-    if mean is None or not deviation:
+    if mean is None or not deviation or len(found) < FEWEST_DAYS:
         return mean, None
     return mean, mean / (deviation / float(np.sqrt(len(found))))
 

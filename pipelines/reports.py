@@ -102,7 +102,9 @@ class Column(NamedTuple):
         mean, deviation = row.over_folds(self.field)
         if mean is None:
             return "-"
-        return self.form.format(mean) + ("" if deviation is None else f" ± {self.form.format(deviation)}")
+        return self.form.format(mean) + (
+            "" if deviation is None else f" ± {self.form.replace('+', '').format(deviation)}"
+        )
 
 
 COLUMNS = (
@@ -157,8 +159,8 @@ def summary(report: Report) -> str:
             markdown(report),
             "",
             f"{report.examples:,} decisions ({shares}) in {report.sessions} sessions, {report.first} to {report.last}, "
-            f"of {len(report.symbols)} symbols; tested from {report.spans[0][0]} on in {len(report.spans)} folds. Lake: "
-            f"{versions}; features {report.features}; seed {report.seed}; code {report.revision}.",
+            f"of {len(report.symbols)} symbols; tested from {report.spans[0][0]} on in {len(report.spans)} folds. "
+            f"Lake: {versions}; features {report.features}; seed {report.seed}; code {report.revision}.",
             "",
         ]
     )

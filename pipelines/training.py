@@ -89,11 +89,15 @@ def run(plan: TrainingPlan, progress: Progress) -> Trained:
 
 
 def check(plan: TrainingPlan) -> None:
-    """Raises BadValue for kinds nobody knows, or features that no baseline can be made of."""
+    """Raises BadValue for what cannot be, before anything is read."""
     if not plan.members:
         raise BadValue("members", "", "one kind at least, such as linear,xgboost")
     for kind in plan.members:
         kind_of(kind)
+    if plan.folds < 1:
+        raise BadValue("folds", plan.folds, "1 at least")
+    if plan.embargo < 0:
+        raise BadValue("embargo", plan.embargo, "0 sessions at least")
     if plan.every < 1:
         raise BadValue("every", plan.every, "1 minute at least")
     if plan.daily and plan.horizon != "1d":

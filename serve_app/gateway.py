@@ -227,8 +227,8 @@ def build(plan: GatewayPlan, *, names_requests: bool = True, predicts: Predicts 
     _state_routes(app, desk)
     ledger.install(app, desk, _only)
     features.install(app, desk, _only, _moment)
-    market.install(app, desk, _only, _moment, _day)
     analyze.install(app, desk, _only)
+    market.install(app, desk, _only, _moment, _day)
     predictions.install(app, desk, _only, predicts or Remote())
     return app
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn import functional
 
 from market.errors import BadPayload
 from market.labels import HORIZONS, UNKNOWN_LABEL, Label
@@ -24,6 +25,11 @@ PATCH = 4
 """Rows in a token: a quarter of the tokens is learned in a quarter of the time."""
 
 WIDTH = 32
+"""Small enough that 500 instruments are answered in milliseconds on one core. Measured there, in vain: dynamic
+quantisation, TorchScript, torch.compile and bfloat16 bring no net here much more than a tenth; quantisation doubles the
+LSTM's time. What does: the last layer asks for one token, not for all.
+"""
+
 HEADS = 4
 LAYERS = 2
 DROPOUT = 0.1
@@ -115,12 +121,7 @@ class _Net(nn.Module):
         self.moment = nn.Linear(2 * len(about.names), about.width)
         self.past = nn.Linear(about.patch * len(about.channels), about.width)
         self.place = nn.Parameter(0.1 * torch.randn(tokens + 1, about.width))
-        self.layers = nn.ModuleList(
-            nn.TransformerEncoderLayer(
-                about.width, HEADS, 2 * about.width, DROPOUT, "gelu", batch_first=True, norm_first=True
-            )
-            for _ in range(about.layers)
-        )
+        self.layers = nn.ModuleList(_Layer(about.width) for _ in range(about.layers))
         self.norm = nn.LayerNorm(about.width)
         self.answer = nets.Answer(about.width, len(about.horizons))
 
@@ -128,7 +129,33 @@ class _Net(nn.Module):
         past = self.past(torch.unflatten(self.steps.standard(sequence), 1, (-1, self.about.patch)).flatten(2))
         moment = self.moment(self.features(features)).unsqueeze(1)
         tokens = torch.cat([moment, past], dim=1) + self.place
-        for layer in self.layers:
-            tokens = layer(tokens)
-        scores: Tensor = self.answer(self.norm(tokens[:, 0]))
+        for layer in self.layers[:-1]:
+            tokens = layer(tokens, tokens.shape[1])
+        scores: Tensor = self.answer(self.norm(self.layers[-1](tokens, 1)[:, 0]))
         return scores
+
+
+class _Layer(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.query = nn.Linear(width, width)
+        self.key = nn.Linear(width, width)
+        self.value = nn.Linear(width, width)
+        self.out = nn.Linear(width, width)
+        self.forth = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
+        )
+        self.drop = nn.Dropout(DROPOUT)
+
+    def forward(self, tokens: Tensor, kept: int) -> Tensor:
+        seen = self.norm(tokens)
+        asked, keys, values = self.query(seen[:, :kept]), self.key(seen), self.value(seen)
+        found = functional.scaled_dot_product_attention(_heads(asked), _heads(keys), _heads(values))
+        own: Tensor = tokens[:, :kept] + self.drop(self.out(found.transpose(1, 2).flatten(2)))
+        after: Tensor = own + self.drop(self.forth(own))
+        return after
+
+
+def _heads(tokens: Tensor) -> Tensor:
+    return torch.unflatten(tokens, -1, (HEADS, -1)).transpose(1, 2)

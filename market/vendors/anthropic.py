@@ -65,8 +65,9 @@ class Anthropic:
         headers = {
             "Content-Type": "application/json",
             "anthropic-version": VERSION,
-            "x-api-key": key.get_secret_value(),
         }
+        if secret := key.get_secret_value():
+            headers["x-api-key"] = secret
         return Call(f"{root}/v1/messages", headers, "POST", content=json.dumps(body).encode())
 
     def load(self, root: str, key: SecretStr, engine: Engine) -> Call | None:

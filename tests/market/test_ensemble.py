@@ -9,8 +9,9 @@ import orjson
 import pytest
 import torch
 
+from market.bounds import Range
 from market.calibration import NO_CALIBRATION, log_loss
-from market.ensemble import KINDS, MANIFEST, Ensemble, Interval, Range, heuristic_ensemble, kind_of
+from market.ensemble import KINDS, MANIFEST, Ensemble, heuristic_ensemble, kind_of
 from market.errors import BadPayload, BadValue
 from market.features import NAMES as FEATURES
 from market.labels import HORIZONS
@@ -177,16 +178,6 @@ def test_a_fitted_ensemble_is_better_than_its_members_and_its_interval_holds(fit
     assert np.corrcoef(found["low"][told], found["prediction"][told])[0, 1] > 0.5
 
 
-def test_an_interval_is_the_order_statistics_of_its_cell():
-    p = np.tile([0.3, 0.4, 0.3], (199, 1))
-
-    made = Interval.of(p, np.arange(199.0))
-
-    # floor(200 * 0.05) = 10: the 10th smallest and the 10th greatest of 0..198.
-    assert [bound.tolist() for bound in made.around(p[:1])] == [[9], [189]]
-    assert Interval.of(p[:99], np.zeros(99)) is None
-
-
 def test_what_lies_far_outside_of_training_is_out_of_range(fitted):
     examples, _, _ = lesson(50, 6)
     examples.features[7, [0, 1]] = 40.0
@@ -194,15 +185,6 @@ def test_what_lies_far_outside_of_training_is_out_of_range(fitted):
     found = fitted.predict(examples)
 
     assert np.flatnonzero(found["abstained"] == Abstained.OUT_OF_RANGE).tolist() == [7]
-
-
-def test_a_range_leaves_out_what_never_changes_or_is_never_known():
-    rows = examples_of([[0, 3, np.nan], [1, 3, np.nan], [np.nan, 3, np.nan]], ("a", "b", "c"))
-
-    made = Range.of(rows)
-
-    assert made.names == ("a",)
-    assert (made.low[0], made.high[0]) == pytest.approx((-0.25, 1.25), abs=0.01)
 
 
 def test_one_engine_answers_by_itself(fitted):
@@ -260,7 +242,7 @@ def test_of_no_examples_there_are_no_predictions(fitted):
         ({"horizon": "7m"}, "horizon"),
         ({"members": []}, "members"),
         ({"bound": "wide"}, "could not convert"),
-        ({"interval": {"calm": [], "lean": [[]], "low": [[1]], "high": [[None]]}}, "interval"),
+        ({"interval": {"ruler": "", "usual": 1, "calm": [], "lean": [[]], "low": [[1]], "high": [[None]]}}, "interval"),
         ({"range": {"names": ["a"], "low": [1], "high": [0]}}, "range"),
         ({"calibration": {"method": "magic", "x": [], "y": []}}, "magic"),
     ],

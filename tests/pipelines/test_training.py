@@ -26,7 +26,7 @@ from pipelines import training
 from pipelines.examples import DAY_NAMES, Material, material, pinned
 from pipelines.training import TrainingPlan, Trial, check, fitted
 
-SHARES = tuple(Instrument(id=k, symbol=f"NSE:{name}") for k, name in enumerate(["AAA", "BBB"]))
+SHARES = tuple(Instrument(id=k, symbol=f"NSE:{name}") for k, name in enumerate(["RELIANCE", "TCS"]))
 DAYS = tuple(sessions_of("NSE", date(2016, 1, 1), date(2016, 8, 31)))
 MINUTES = DAYS[-12:]
 NOW = DAYS[-1].close
@@ -118,7 +118,7 @@ def test_what_comes_later_changes_no_example(learnt: Material, tmp_path: Path) -
     cut = DAYS[90]
     lake = lake_of(tmp_path, *(day_rows(k, *reversed(walk(k, 0.015)))[:91] for k in range(2)))
 
-    known = material(plan(lake, last=cut.date, sessions=DAYS[:91]), ("NSE:AAA", "NSE:BBB")).examples
+    known = material(plan(lake, last=cut.date, sessions=DAYS[:91]), ("NSE:RELIANCE", "NSE:TCS")).examples
 
     before = learnt.examples.take(learnt.examples.at < cut.close)
     assert known.rows == before.rows
@@ -174,14 +174,20 @@ def test_a_split_nobody_told_of_is_refused_and_one_that_was_told_is_adjusted(tmp
     halved = np.where(np.arange(len(DAYS)) >= ex, 0.5, 1.0)
     lake = lake_of(tmp_path, day_rows(0, closes * halved, opens * halved))
 
-    with pytest.raises(UnexplainedBreak, match=f"NSE:AAA opened on {DAYS[ex].date}"):
-        material(plan(lake), ("NSE:AAA",))
-    cut = material(plan(lake, sessions=DAYS[ex:], first=DAYS[ex].date), ("NSE:AAA",))
+    with pytest.raises(UnexplainedBreak, match=f"NSE:RELIANCE opened on {DAYS[ex].date}"):
+        material(plan(lake), ("NSE:RELIANCE",))
+    cut = material(plan(lake, sessions=DAYS[ex:], first=DAYS[ex].date), ("NSE:RELIANCE",))
     told = Action(
-        symbol="NSE:AAA", kind=Kind.SPLIT, ex_date=DAYS[ex].date, factor=Fraction(1, 2), known=1, recorded=1, source="t"
+        symbol="NSE:RELIANCE",
+        kind=Kind.SPLIT,
+        ex_date=DAYS[ex].date,
+        factor=Fraction(1, 2),
+        known=1,
+        recorded=1,
+        source="t",
     )
     actions.add(lake, [told])
-    found = material(plan(lake), ("NSE:AAA",))
+    found = material(plan(lake), ("NSE:RELIANCE",))
 
     assert cut.examples.session.min() >= day_number(DAYS[ex].date)
     day = int(np.flatnonzero(found.examples.at == DAYS[ex].close)[0])
@@ -213,7 +219,7 @@ def feature_rows(candles: Candles) -> np.ndarray:
 
 def of_minutes(lake: Lake, **given: object) -> TrainingPlan:
     told = {"sessions": MINUTES[:3], "first": MINUTES[0].date, "last": MINUTES[2].date, "daily": False}
-    return plan(lake, **{**told, "horizon": "15m", "symbols": ("NSE:AAA",), "base": pinned(lake, False), **given})
+    return plan(lake, **{**told, "horizon": "15m", "symbols": ("NSE:RELIANCE",), "base": pinned(lake, False), **given})
 
 
 def test_minutes_without_features_are_refused_with_the_command_that_computes_them(tmp_path: Path) -> None:
@@ -222,20 +228,22 @@ def test_minutes_without_features_are_refused_with_the_command_that_computes_the
 
     with pytest.raises(BadValue, match="bourse features --from"):
         pinned(lake, False)
-    lake.append("features", feature_table(rows[:500], ["NSE:AAA"], SET, NAMES, ("",)), {"test": 1})
+    lake.append("features", feature_table(rows[:500], ["NSE:RELIANCE"], SET, NAMES, ("",)), {"test": 1})
     with pytest.raises(BadValue) as refused:
-        material(of_minutes(lake), ("NSE:AAA",))
+        material(of_minutes(lake), ("NSE:RELIANCE",))
 
     day, first, last = (MINUTES[k].date for k in (1, 0, 2))
     assert f"the first on {day}" in str(refused.value)
-    assert f"bourse features --from {first} --to {last} --symbols NSE:AAA" in str(refused.value)
+    assert f"bourse features --from {first} --to {last} --symbols NSE:RELIANCE" in str(refused.value)
 
 
 def test_every_fifteenth_minute_decides_and_sees_the_features_of_its_own_minute(tmp_path: Path) -> None:
     lake = lake_of(tmp_path, minute_rows(0))
-    lake.append("features", feature_table(feature_rows(minute_rows(0)), ["NSE:AAA"], SET, NAMES, ("",)), {"test": 1})
+    lake.append(
+        "features", feature_table(feature_rows(minute_rows(0)), ["NSE:RELIANCE"], SET, NAMES, ("",)), {"test": 1}
+    )
 
-    found = material(of_minutes(lake, every=15), ("NSE:AAA",))
+    found = material(of_minutes(lake, every=15), ("NSE:RELIANCE",))
 
     # Decisions at 09:30, 09:45 ... 15:15, of which the horizon ends with the session.
     since = (found.examples.at - np.repeat([d.open for d in MINUTES[:3]], 24)) // MINUTE
