@@ -109,5 +109,5 @@ def test_the_bus_keeps_what_analysis_has_not_read_where_there_is_one(tmp_path: P
 
     assert ("analysis" in told.readers["candles"]) is features
     assert told.readers["analysis"] == ("archive-analysis",)
-    assert told.readers["scores"] == ("archive-scores",)
+    assert told.readers["scores"] == (("archive-scores", "signals") if features else ("archive-scores",))
     assert told.readers.keys() == told.keep_seconds.keys()
