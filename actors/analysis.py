@@ -1,4 +1,5 @@
-"""Analysis: features of each closed minute, from the candles of all partitions for the instruments of some.
+"""Analysis: features and scorecards of each closed minute, from the candles of all partitions for the instruments of
+some.
 
 Exactly once: what a minute comes to is written under the id of the candle entry, of the same partition, that closed it,
 so whatever is computed again after a restart is refused by the bus as known. It depends on the logs up to that minute
@@ -6,6 +7,9 @@ so whatever is computed again after a restart is refused by the bus as known. It
 kept before anything follows from it. So at each session's open, after every loss and after a kill -9 the windows are
 made in one way: the lake's candles as of the basis, then the bus's behind it. A basis of a log that went back, or that
 the lake has forgotten, is replaced by a new one.
+
+Features are published first; the scorecards (`actors.scoring`) follow from them under the same ids, and a minute is
+done when both are on the bus.
 """
 
 from __future__ import annotations
@@ -19,9 +23,12 @@ from typing import Any
 import numpy as np
 import structlog
 
+from actors.asking import Predictor
 from actors.history import Basis, History
 from actors.measures import Counts, milliseconds, resident_bytes
 from actors.plans import AnalysisPlan, ids
+from actors.scoring import TOPIC as SCORES
+from actors.scoring import Scoring, percentiles
 from adapters import entries, logs
 from adapters.bus import SEQUENCE_BITS, START, Bus, EntryId, Lease
 from adapters.lines import Backoff
@@ -31,6 +38,8 @@ from market.closings import Closings, Step
 from market.errors import LeaseLost, LineDown, LogWentBack
 from market.features import FeatureRows, Window, members_of, without_market
 from market.instruments import Universe
+from market.models.examples import Examples
+from market.scores import Scores
 from market.sessions import MINUTE, Sessions
 
 READER = "analysis"
@@ -59,6 +68,10 @@ class Partition:
         """Of minutes that were published before: they only make the window."""
         self.made: list[FeatureRows] = []
         """What the minutes of the entry under way came to."""
+        self.unscored: tuple[EntryId, FeatureRows] | None = None
+        """The newest minute, of which the window has not been asked yet what its scorecards need."""
+        self.opening: Step | None = None
+        """The first minute of a session that waits until what was before it is published."""
         self.market_time = 0
         self.counts = dict.fromkeys(COUNTS, 0)
 
@@ -73,7 +86,8 @@ class Partition:
 class Analysis:
     """Reads, computes, writes; decides nothing itself."""
 
-    def __init__(self, plan: AnalysisPlan) -> None:
+    def __init__(self, plan: AnalysisPlan, predictor: Predictor | None = None) -> None:
+        """`predictor`: who is asked, that of the plan unless given."""
         name = "-".join(map(str, plan.mine))
         logs.configure(f"analysis/{name}", plan.log_level)
         self._plan = plan
@@ -86,6 +100,7 @@ class Analysis:
         self._groups = members_of(plan.instruments)
         self._sessions = Sessions(plan.sessions).table()
         self._history = History(plan, self._bus)
+        self._scoring = Scoring(plan, self._bus, predictor)
         self._parts: dict[int, Partition] = {}
         self._leases: dict[int, Lease] = {}
         self._live_after: EntryId = START
@@ -137,8 +152,9 @@ class Analysis:
             "pid": os.getpid(),
             "resident": resident_bytes(),
             "trouble": self._trouble,
-            "closing_ms": _percentiles(self._closing),
-            "features_ms": _percentiles(self._working),
+            "closing_ms": percentiles(self._closing),
+            "features_ms": percentiles(self._working),
+            "scores": self._scoring.health(),
             "market_time": min((p.market_time for p in parts), default=0),
             "partitions": {str(p.number): p.health() for p in parts},
         }
@@ -171,7 +187,9 @@ class Analysis:
             basis = Basis.model_validate_json(kept[1])
         for q, cursor in enumerate(basis.cursors):
             self._bus.check("candles", q, cursor)
-        done = max(self._bus.last(TOPIC, number), basis.cursors[number])
+        self._scoring.forget(number)
+        published = min(self._bus.last(topic, number) for topic in (TOPIC, SCORES))
+        done = max(published, basis.cursors[number])
         if not self._history.holds(basis):
             self._log.error("basis_gone", partition=number, version=basis.version)
             basis = self._history.within(number, done + 1, basis.session)
@@ -222,7 +240,8 @@ class Analysis:
                 self._publish(self._parts[number], outputs, came)
                 made += [rows for _, rows in outputs]
         if made:
-            self._show(np.concatenate(made))  # when everything is on the bus: nobody waits for it
+            scored = self._score()
+            self._show(np.concatenate(made), scored)  # when everything is on the bus: nobody waits for it
         if began - self._renewed > self._plan.lease_seconds / 3:
             self._renew()
         if began - self._counted > SHOWN_SECONDS:
@@ -233,9 +252,12 @@ class Analysis:
     def _work(self, part: Partition) -> list[Output]:
         """What is due of a partition, a bounded part of it at once."""
         outputs: list[Output] = []
+        if part.opening is not None:
+            self._open_session(part, part.opening)
+            return outputs
         while len(outputs) < MOST_OUTPUTS and (step := part.closings.next()) is not None:
             if step.session > part.basis.session:
-                self._open_session(part, step)
+                part.opening = step
                 break
             if step.missing and step.start not in part.basis.given_up:
                 self._give_up(part, step)
@@ -247,9 +269,12 @@ class Analysis:
             if step.ends:
                 outputs.append((step.entry, np.concatenate(part.made)))
                 part.made = []
+        if part.opening is not None and not outputs:
+            self._open_session(part, part.opening)
         return outputs
 
     def _features(self, part: Partition, step: Step) -> FeatureRows:
+        self._measure(part)
         if part.before:
             part.window.warm(np.concatenate(part.before), np.concatenate(part.before))
             part.before = []
@@ -257,10 +282,30 @@ class Analysis:
         rows = part.window.step(step.rows)
         self._step_ms.observe((time.monotonic() - began) * 1000, tags=self._tags)
         part.counts["minutes"] += 1
-        return without_market(rows) if step.missing else rows
+        rows = without_market(rows) if step.missing else rows
+        part.unscored = step.entry, rows
+        return rows
+
+    def _measure(self, part: Partition) -> None:
+        """What the newest minute's scorecards need of the window, before it goes on; behind its features if it can."""
+        if part.unscored is not None:
+            entry, rows = part.unscored
+            self._scoring.add(part.number, entry, part.window, rows)
+            part.unscored = None
+
+    def _score(self) -> tuple[Examples, Scores] | None:
+        """Write the scorecards of what is published; what a model saw in them, and they."""
+        for part in self._parts.values():
+            self._measure(part)
+        return self._scoring.publish({p.number: p.done for p in self._parts.values()}, self._live_after)
 
     def _open_session(self, part: Partition, step: Step) -> None:
-        """Choose a session's basis, keep it, and go back to it: the minute that was due comes again."""
+        """Choose a session's basis, keep it, and go back to it: the minute that was due comes again.
+
+        What came before is scored first: behind the new basis nobody would make up for it.
+        """
+        self._score()
+        self._scoring.forget(part.number)
         basis = self._history.within(part.number, step.entry, step.session)
         part.closings.forget(step.start)
         basis = basis.model_copy(update={"given_up": dict(part.closings.given_up)})
@@ -293,14 +338,22 @@ class Analysis:
                 self._close_ms.observe(self._closing[-1], tags=self._tags)
         part.done = outputs[-1][0]
 
-    def _show(self, rows: FeatureRows) -> None:
-        """The read model's latest rows; one of an older minute than is shown there stays out."""
+    def _show(self, rows: FeatureRows, scored: tuple[Examples, Scores] | None) -> None:
+        """The read model's latest rows, scorecards and what models saw; those of an older minute than is shown stay
+        out.
+        """
         order = np.lexsort((rows["start"], rows["instrument"]))
         rows = rows[order[np.append(np.diff(rows["instrument"][order]) != 0, True)]]
         rows = rows[rows["start"] >= self._shown[rows["instrument"]]]
         self._shown[rows["instrument"]] = rows["start"]
         try:
             self._model.features([self._symbols[i] for i in rows["instrument"].tolist()], rows)
+            if scored is not None:
+                newest = scored[0].at == self._shown[scored[0].instrument] + MINUTE
+                seen, scores = scored[0].take(newest), scored[1][newest]
+                symbols = [self._symbols[i] for i in seen.instrument.tolist()]
+                self._model.inputs(symbols, seen)
+                self._model.results(symbols, scores)
         except LineDown as e:
             self._log.warning("cache_down", reason=e.reason)
 
@@ -308,8 +361,3 @@ class Analysis:
         for lease in self._leases.values():
             lease.renew()
         self._renewed = time.monotonic()
-
-
-def _percentiles(values: deque[float]) -> dict[str, float]:
-    p50, p99 = np.percentile(list(values) or [0.0], (50, 99)).round(2).tolist()
-    return {"count": len(values), "p50": p50, "p99": p99}

@@ -1,4 +1,4 @@
-"""Archive: carries ticks, candles and features from the bus into the lake, each row once.
+"""Archive: carries ticks, candles, features and predictions from the bus into the lake, each row once.
 
 The cursor lives in the lake itself: every commit names, as a Delta application transaction, the last entry it holds
 of each partition, and a commit that would not move it forward is refused. So a restart asks the lake where to go on,
@@ -21,7 +21,9 @@ from adapters.bus import Bus, Entry, EntryId
 from adapters.lines import Backoff
 from market.candles import CANDLE
 from market.errors import BadPayload, LineDown, LogWentBack
+from market.scores import SCORE
 from market.sessions import Sessions, ahead
+from market.signals import SIGNAL
 from market.ticks import Kind
 
 READ_ENTRIES = 256
@@ -29,7 +31,7 @@ BLOCK_SECONDS = 0.2
 COMMIT_ROWS = 1_000_000
 
 
-TABLES = {"ticks": "ticks", "candles": "candles", "analysis": "features"}
+TABLES = {"ticks": "ticks", "candles": "candles", "analysis": "features", "scores": "predictions", "signals": "signals"}
 """The lake's name for what a topic carries."""
 
 
@@ -156,6 +158,10 @@ class Archive:
             return rows[rows["kind"] == Kind.TICK]
         if shelf.topic == "candles":
             return entries.decode(entry.payload, CANDLE)
+        if shelf.topic == "signals":
+            return entries.decode(entry.payload, SIGNAL)
+        if shelf.topic == "scores":
+            return entries.decode(entry.payload, SCORE)
         from market.features import FEATURE, NO_FEATURES
 
         try:
@@ -189,13 +195,19 @@ class Archive:
         shelf.committed = dict(shelf.cursors)
 
     def _table(self, topic: str, rows: np.ndarray) -> Any:
-        from adapters.schemas import candle_table, feature_table, tick_table
+        from adapters.schemas import candle_table, feature_table, prediction_table, tick_table
 
         match topic:
             case "ticks":
                 return tick_table(rows, self._symbols, self._plan.feeds, self._ahead)
             case "candles":
                 return candle_table(rows, self._symbols)
+            case "signals":
+                from adapters.signals import signal_table
+
+                return signal_table(rows, self._symbols, self._ahead)
+            case "scores":
+                return prediction_table(rows, self._symbols)
             case _:
                 from market.features import NAMES, SET, Unknown
 

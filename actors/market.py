@@ -6,7 +6,6 @@ import os
 import time
 from typing import Any
 
-import numpy as np
 import structlog
 
 from actors.measures import resident_bytes
@@ -18,6 +17,8 @@ from adapters.readmodel import ReadModel
 from adapters.switches import Switches
 from market.errors import LineDown
 from market.quotes import Quotes
+from market.sessions import SECOND
+from market.view import Watch
 
 READ_ENTRIES = 256
 BLOCK_SECONDS = 0.2
@@ -36,7 +37,8 @@ class Market:
         self._model = ReadModel(plan.cache)
         self._quotes = Quotes(len(plan.instruments))
         self._symbols = [i.symbol for i in plan.instruments]
-        self._equity = np.array([i.kind != "INDEX" for i in plan.instruments])
+        self._watch = Watch(plan.instruments)
+        self._stale = int(plan.stale_seconds * SECOND)
         self._stopped = False
         self._trouble = ""
         self._refreshed = 0
@@ -83,4 +85,11 @@ class Market:
                 due = time.monotonic() + self._plan.refresh_seconds
 
     def _refresh(self) -> None:
-        self._refreshed += self._model.refresh(self._symbols, self._quotes, self._equity)
+        changed = self._model.refresh(self._symbols, self._quotes, self._watch.shares)
+        self._refreshed += changed
+        quotes = self._quotes
+        rows = quotes.read(range(len(self._symbols)))
+        said = quotes.feeds.get(quotes.active)
+        state = said.state.name if said else "UNKNOWN"
+        view = self._watch.view(rows, quotes.stale(rows, self._stale), quotes.market_time, state)
+        self._model.market(view, tell=changed > 0)

@@ -14,6 +14,7 @@ from market.failover import Rule
 from market.instruments import Instrument
 from market.records import Record
 from market.sessions import MINUTE, Session
+from market.signals import Rules
 
 
 class BusPlan(Record):
@@ -75,13 +76,17 @@ class AnalysisPlan(BusPlan):
     """The partitions one Analysis actor owns, and the lake it starts from.
 
     `patience`: ns of market time for which a minute waits for partitions that lag; None: for ever, as in a replay,
-    where nothing is lost by waiting.
+    where nothing is lost by waiting. `predictor`: the Serve application that predicts, "" for none; `horizons`: what
+    it is asked for, the first one shifts the recommendation; `ask_seconds`: how long a minute waits for its answers.
     """
 
     mine: tuple[int, ...]
     lake: str
     patience: int | None = 3 * MINUTE
     lease_seconds: float = 5.0
+    predictor: str = ""
+    horizons: tuple[str, ...] = ("15m",)
+    ask_seconds: float = 1.0
 
 
 class SwitchPlan(BusPlan):
@@ -103,9 +108,19 @@ class ArchivePlan(BusPlan):
 
 
 class MarketPlan(BusPlan):
-    """The read model's writer. `refresh_seconds`: a human rate."""
+    """The read model's writer. `refresh_seconds`: a human rate; `stale_seconds`: of market time, for quotes."""
 
     refresh_seconds: float = 1.0
+    stale_seconds: float = 60.0
+
+
+class SignalsPlan(BusPlan):
+    """The partitions whose scores one Signals actor turns into signals, and by which rules."""
+
+    mine: tuple[int, ...]
+    rules: Rules = Rules()
+    snapshot_seconds: float = 5.0
+    lease_seconds: float = 5.0
 
 
 def ids(instruments: Sequence[Instrument]) -> list[int]:

@@ -16,7 +16,7 @@ from typing import Any
 
 import ray
 import structlog
-from pydantic import Field
+from pydantic import Field, SecretStr
 from ray import cloudpickle
 from ray.actor import ActorHandle
 from ray.exceptions import RayError
@@ -25,6 +25,7 @@ from actors.measures import gauge, resident_bytes
 from adapters import logs
 from adapters.alerts import Alerts
 from adapters.bus import Bus, Pressure, disk_free
+from adapters.database import Watch
 from adapters.readmodel import ReadModel
 from market.alerts import OperatorAlert
 from market.errors import LineDown
@@ -61,6 +62,7 @@ class SupervisorPlan(Record):
 
     bus: str
     cache: str
+    database: SecretStr | None = None
     partitions: int
     bus_folder: str | None
     readers: dict[str, tuple[str, ...]]
@@ -131,6 +133,10 @@ class Supervisor:
         self._trimmed = 0
         self._status: dict[str, Any] = {}
         self._memory = gauge("bourse_bus_memory_fraction", "used part of the bus's memory limit")
+        url = plan.database
+        self._database = Watch(url.get_secret_value(), self._log) if url is not None else None
+        self._database_up = gauge("bourse_database_up", "1 while the database answers")
+        self._database_ms = gauge("bourse_database_milliseconds", "what its last answer took")
         self._lag = gauge("bourse_lag_seconds", "market time a part is behind the feeds", "part")
 
     def run(self) -> None:
@@ -151,6 +157,8 @@ class Supervisor:
     def stop(self) -> None:
         """Tell every part to end its `run`, feeds first, and stop watching."""
         self._stopped = True
+        if self._database is not None:
+            self._database.stop()
         for one in sorted(self._parts, key=lambda s: not s.part.asynchronous):
             try:
                 ray.get(one.call("stop"), timeout=ANSWER_SECONDS)
@@ -262,8 +270,17 @@ class Supervisor:
             "bus": bus,
             "held_back": self._held_back or "",
             "supervisor": me,
+            "database": self._look_at_database(),
         }
         self._model.put("status", self._status, STATUS_EXPIRY)
+
+    def _look_at_database(self) -> dict[str, Any] | None:
+        if self._database is None:
+            return None
+        health = self._database.health
+        self._database_up.set(float(health.up))
+        self._database_ms.set(health.milliseconds)
+        return health.model_dump()
 
     def _tell(self) -> None:
         """What an operator must hear of the parts; what our predecessor told and is not over is taken up."""

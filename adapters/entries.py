@@ -32,6 +32,8 @@ import zstandard
 
 from market.candles import CANDLE
 from market.errors import BadPayload, BadValue
+from market.scores import SCORE
+from market.signals import SIGNAL
 from market.ticks import TICK
 
 VERSION = 1
@@ -42,7 +44,7 @@ HEADER = struct.Struct("<cBBBI")
 MAGIC = b"B"
 RECORDS = 0
 FEATURES = 3
-KINDS = {1: TICK, 2: CANDLE}
+KINDS = {1: TICK, 2: CANDLE, 4: SCORE, 5: SIGNAL}
 LEVEL = 1
 
 # A code is the width in bytes, and what was done to the column.
@@ -68,7 +70,7 @@ def encode(rows: Rows) -> bytes:
     kind = next((k for k, dtype in KINDS.items() if dtype == rows.dtype), FEATURES)
     named = b"" if kind in KINDS else _set().named
     if kind == FEATURES and rows.dtype != _set().dtype:
-        raise BadValue("rows", rows.dtype, "TICK, CANDLE or FEATURE")
+        raise BadValue("rows", rows.dtype, "TICK, CANDLE, FEATURE, SCORE or SIGNAL")
     parts = [b""]
     if len(rows):
         values = _columns(np.ascontiguousarray(rows)).view(np.uint64)

@@ -4,9 +4,15 @@
     depth:latest:RELIANCE     JSON of the visible book, gone after 300 s without a newer one
     candle:current:RELIANCE   hash of the minute being built, gone after 120 s
     analysis:latest:RELIANCE  JSON of the features of the last minute that closed
+    model:input:RELIANCE      features and sequence of that minute as models take them, packed (`adapters.inputs`)
+    analysis:results          stream of the newest 1000 scorecards: symbol, ts, trend, recommendation, rsi, macd, ...
     market:gainers            equities of the session by change in per cent
+    market:losers             the same by how far they fell, in per cent: the first is the one that fell most
+    market:view               JSON of the whole market, `market.view.MarketView`, gone after 300 s
+    signal:latest:RELIANCE    JSON of the last signal
     tick:updates              channel: symbol and price of every changed quote
     market:sentiment          channel: breadth, how many equities rose for each that fell
+    signal:alerts             channel: every new signal
     bourse:NAME               our own records, such as `status`
 
 Symbols stand as `RELIANCE` for NSE and as `BSE:XYZ` for others; prices are rupees, times epoch seconds. Nothing here
@@ -23,16 +29,21 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
+from adapters.inputs import pack
 from adapters.redis_line import Call, RedisLine, Word
 from market.candles import Candles
+from market.models.examples import Examples
 from market.money import SCALE, UNKNOWN, to_floats
 from market.quotes import Quotes, change
+from market.scores import Recommendation, Scores
+from market.signals import SignalRecord
 from market.ticks import Ticks
+from market.view import MarketView
 
 TICK_SECONDS = 300
 CANDLE_SECONDS = 120
-BULLISH = 1.5
-"""Rising equities for one falling one; its inverse is bearish."""
+RESULTS, MOST_RESULTS = "analysis:results", 1000
+VIEW_SECONDS = 300
 
 _CANDLE = ("open", "high", "low", "close")
 
@@ -87,6 +98,28 @@ class ReadModel:
         if calls:
             self._line.calls(calls)
 
+    def market(self, view: MarketView, *, tell: bool) -> None:
+        """Write the view of the market; `tell`: say its sentiment on the channel too."""
+        calls: list[Call] = [("SET", "market:view", view.model_dump_json(), "EX", VIEW_SECONDS)]
+        if tell and view.advancing + view.declining + view.unchanged:
+            said = {"overall": view.overall, "breadth": view.breadth}
+            calls.append(("PUBLISH", "market:sentiment", json.dumps(said)))
+        self._line.calls(calls)
+
+    def market_view(self) -> MarketView | None:
+        """The last view of the market; None when there is none, or it has expired."""
+        text = self._line.call("GET", "market:view")
+        return None if text is None else MarketView.model_validate_json(text)
+
+    def signals(self, told: Sequence[SignalRecord]) -> None:
+        """Write new signals, oldest first, and say each on the channel."""
+        calls: list[Call] = []
+        for one in told:
+            text = one.model_dump_json()
+            calls += [("SET", f"signal:latest:{_name(one.symbol)}", text), ("PUBLISH", "signal:alerts", text)]
+        if calls:
+            self._line.calls(calls)
+
     def features(self, symbols: Sequence[str], rows: npt.NDArray[np.void]) -> None:
         """Write the newest features: `FEATURE` rows, (n,), and their symbols, (n,)."""
         from market.features import NAMES, SET, Unknown  # here: few need TA-Lib and pandas
@@ -111,6 +144,33 @@ class ReadModel:
         text = self._line.call("GET", f"analysis:latest:{_name(symbol)}")
         found: dict[str, Any] | None = None if text is None else orjson.loads(text)
         return found
+
+    def inputs(self, symbols: Sequence[str], examples: Examples) -> None:
+        """Write what models see now: (n,) examples and their symbols, (n,)."""
+        pairs = zip(symbols, pack(examples), strict=True)
+        words = [word for symbol, one in pairs for word in (f"model:input:{_name(symbol)}", one)]
+        if words:
+            self._line.call("MSET", *words)
+
+    def read_inputs(self, symbols: Sequence[str]) -> list[bytes | None]:
+        """What was written of some symbols, packed, in their order; None where nothing was."""
+        found: list[bytes | None] = self._line.call("MGET", *(f"model:input:{_name(s)}" for s in symbols))
+        return found
+
+    def results(self, symbols: Sequence[str], rows: Scores) -> None:
+        """Add scorecards, `SCORE` rows, (n,), and their symbols, (n,), to the stream of the newest."""
+        macd = to_floats(rows["macd"])
+        calls: list[Call] = []
+        for symbol, row, line in zip(symbols, rows, macd.tolist(), strict=True):
+            numbers = {name: float(row[name]) for name in ("rsi", "composite", "prediction")} | {"macd": line}
+            words: list[Word] = [w for name, x in numbers.items() if x == x for w in (name, repr(round(x, 4)))]
+            told = Recommendation(int(row["recommendation"])).name
+            leaning = "BULLISH" if row["trend"] >= 1 else "BEARISH" if row["trend"] <= -1 else "NEUTRAL"
+            at = int(row["start"]) // 10**9 + 60
+            fields = ("symbol", _name(symbol), "ts", at, "trend", leaning, "recommendation", told, *words)
+            calls.append(("XADD", RESULTS, "MAXLEN", "~", MOST_RESULTS, "*", *fields))
+        if calls:
+            self._line.calls(calls)
 
     def put(self, name: str, value: dict[str, Any], expiry: float) -> None:
         """Keep a record of ours for `expiry` seconds."""
@@ -158,21 +218,12 @@ def _ticks(
 
 def _market(names: list[str], rising: npt.NDArray[np.float64], today: npt.NDArray[np.int64]) -> list[Call]:
     if not len(today):
-        return [("DEL", "market:gainers")]
-    scores = [word for i in today.tolist() for word in (repr(float(rising[i])), names[i])]
-    up, down = int((rising[today] > 0).sum()), int((rising[today] < 0).sum())
-    return [
-        ("DEL", "market:gainers:next"),
-        ("ZADD", "market:gainers:next", *scores),
-        ("RENAME", "market:gainers:next", "market:gainers"),
-        ("PUBLISH", "market:sentiment", json.dumps(_sentiment(up, down))),
-    ]
-
-
-def _sentiment(up: int, down: int) -> dict[str, Any]:
-    breadth = round(up / max(down, 1), 4)
-    overall = "BULLISH" if up >= BULLISH * down and up else "BEARISH" if down >= BULLISH * up and down else "NEUTRAL"
-    return {"overall": overall, "breadth": breadth}
+        return [("DEL", "market:gainers", "market:losers")]
+    calls: list[Call] = []
+    for key, sign in (("market:gainers", 1), ("market:losers", -1)):
+        scores = [word for i in today.tolist() for word in (repr(sign * float(rising[i])), names[i])]
+        calls += [("DEL", f"{key}:next"), ("ZADD", f"{key}:next", *scores), ("RENAME", f"{key}:next", key)]
+    return calls
 
 
 def _name(symbol: str) -> str:

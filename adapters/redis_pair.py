@@ -16,8 +16,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from adapters.children import launch
 from adapters.redis_line import RedisLine
-from adapters.redis_server import find, launch
+from adapters.redis_server import find
 from market.errors import LineDown
 
 SET = "bourse"

@@ -11,16 +11,13 @@ taken for ours only if it is a redis-server that names our folder.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import shutil
 import socket
 import struct
 import subprocess
-import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -30,7 +27,7 @@ from urllib.parse import quote
 import psutil
 import structlog
 
-from adapters import allocation
+from adapters.children import claim, launch, release
 from adapters.redis_line import RedisLine
 from market.errors import LineDown, StoreRefused
 
@@ -46,22 +43,9 @@ STOP_SECONDS = 10.0
 POLL_SECONDS = 0.005
 
 VERSION_FILE = "redis-version"
-LOCK_FILE = "owner.lock"
 PID_FILE = "redis.pid"
 CONF_FILE = "redis.conf"
 LOG_FILE = "redis.log"
-
-# Ends the server when the thread that started it ends; `_spawner` is a thread that lives as long as its process.
-LAUNCH = """
-import ctypes, os, signal, sys
-try:
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
-except (OSError, AttributeError):
-    pass
-if os.getppid() != int(sys.argv[1]):
-    sys.exit(1)
-os.execv(sys.argv[2], sys.argv[2:])
-"""
 
 SHARED_CONF = """
 port 0
@@ -190,32 +174,15 @@ class RedisServer:
     # From here on: one start, step by step.
 
     def _own(self) -> None:
-        """Take the folder. The lock is the kernel's and ends with its process, so a stale file is only a note."""
-        for folder in (self._folder, self._run):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if self._folder.stat().st_uid != os.geteuid():
-            raise StoreRefused(self._name, f"{self._folder} belongs to another user")
-        self._folder.chmod(0o700)
-        lock = (self._folder / LOCK_FILE).open("a+")
-        lock.seek(0)
-        owner = lock.read().strip()
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as e:
-            lock.close()
-            raise StoreRefused(self._name, f"{self._folder} is in use by process {owner or '?'}; stop it first") from e
+        self._lock, owner = claim(self._folder, self._name)
+        self._run.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._run.chmod(0o700)
         if owner:
             self._say(f"stale lock file of process {owner}")
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        self._lock = lock
 
     def _release(self) -> None:
         if self._lock is not None:
-            self._lock.truncate(0)
-            fcntl.flock(self._lock, fcntl.LOCK_UN)  # a child that another thread is just starting may hold a copy
-            self._lock.close()
+            release(self._lock)
             self._lock = None
 
     def _check_version(self) -> None:
@@ -426,12 +393,6 @@ def find() -> str:
     return bundled
 
 
-def launch(words: list[str], log: Path) -> subprocess.Popen[bytes]:
-    """Start a server that ends with this process, however that ends; it writes to `log`, in whose folder it works."""
-    lead = [sys.executable, "-I", "-S", "-c", LAUNCH, str(os.getpid())]
-    return _spawner(os.getpid()).submit(_popen, [*lead, *words], log).result()
-
-
 @cache
 def _version(binary: str) -> tuple[int, int]:
     try:
@@ -444,26 +405,6 @@ def _version(binary: str) -> tuple[int, int]:
 
 def _text(version: tuple[int, int]) -> str:
     return f"{version[0]}.{version[1]}"
-
-
-@cache
-def _spawner(pid: int) -> ThreadPoolExecutor:
-    # The kernel ends the server with the thread that started it, not with the process: this thread starts them all.
-    return ThreadPoolExecutor(1, f"redis-spawner-{pid}")
-
-
-def _popen(words: list[str], log: Path) -> subprocess.Popen[bytes]:
-    # A session of its own: Ctrl-C in the terminal is for us, we stop the server when its writers are done.
-    with log.open("ab") as out:
-        return subprocess.Popen(  # noqa: S603
-            words,
-            cwd=log.parent,
-            env=os.environ | allocation.LIBC,  # which the wheel's server goes by
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=out,
-            start_new_session=True,
-        )
 
 
 def _peer(path: Path) -> int | None:

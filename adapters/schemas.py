@@ -17,7 +17,9 @@ import pyarrow.compute as pc
 from market.candles import CANDLE, INTERVAL_NAMES, INTERVALS, Candles, Provenance
 from market.errors import BadValue
 from market.money import DECIMALS, UNKNOWN
-from market.sessions import DAY, NO_TABLE, ahead
+from market.predictions import Abstained
+from market.scores import HORIZON_NAMES, PREDICTED, Asked, Recommendation
+from market.sessions import DAY, MINUTE, NO_TABLE, ahead
 from market.ticks import Ticks
 
 PRICE = pa.decimal128(18, DECIMALS)
@@ -109,6 +111,89 @@ FEATURES = pa.schema(
 features are not known. A feature that is not known is null. The columns grow with what is written.
 """
 
+SIGNALS = pa.schema(
+    [
+        ("symbol", pa.string()),
+        ("at", INSTANT),
+        ("action", pa.string()),
+        ("reason", pa.string()),
+        ("horizon", pa.string()),
+        ("expires", INSTANT),
+        ("price", PRICE),
+        ("stop", PRICE),
+        *((name, pa.float64()) for name in ("size", "strength", "prediction", "confidence", "low", "high")),
+        ("composite", pa.float64()),
+        ("atr", pa.float64()),
+        ("abstained", pa.string()),
+        ("version", pa.string()),
+        ("session", pa.date32()),
+    ]
+)
+"""The table `signals`, `market.signals.SIGNAL`: what changed, and what the decision knew. Null is unknown, or does not
+apply to a HOLD.
+"""
+
+OUTCOMES = pa.schema(
+    [
+        ("symbol", pa.string()),
+        ("at", INSTANT),
+        ("horizon", pa.string()),
+        ("version", pa.string()),
+        *((name, pa.float64()) for name in ("p_down", "p_flat", "p_up", "prediction", "confidence", "low", "high")),
+        ("abstained", pa.string()),
+        ("unscored", pa.string()),
+        ("came", pa.string()),
+        ("outcome", pa.float64()),
+        ("net", pa.float64()),
+        ("scored", INSTANT),
+        ("session", pa.date32()),
+    ]
+)
+"""The table `outcomes`, `market.outcomes.OUTCOME`: each prediction once, with what came of it. `abstained`, `unscored`:
+why there is none, else null; `scored`: when it was.
+"""
+
+DRIFT = pa.schema(
+    [
+        ("version", pa.string()),
+        ("horizon", pa.string()),
+        ("first", pa.date32()),
+        ("last", pa.date32()),
+        ("features", pa.int64()),
+        ("shifted", pa.float64()),
+        ("worst", pa.string()),
+        ("calibration", pa.float64()),
+        ("weight", pa.float64()),
+        ("at", INSTANT),
+    ]
+)
+"""The table `drift`, `market.drift.Drift`, as of each session's end; `worst` as JSON. The newest row of a version says
+how much it counts.
+"""
+
+PREDICTIONS = pa.schema(
+    [
+        ("symbol", pa.string()),
+        ("at", INSTANT),
+        ("horizon", pa.string()),
+        *((name, pa.float32()) for name in PREDICTED),
+        ("abstained", pa.string()),
+        ("asked", pa.string()),
+        ("version", pa.string()),
+        ("close", PRICE),
+        *((name, pa.float32()) for name in ("rsi", "trend", "momentum", "composite")),
+        ("recommendation", pa.string()),
+        ("latency_ms", pa.float32()),
+        ("revision", pa.int32()),
+        ("session", pa.date32()),
+    ]
+)
+"""The table `predictions`: what was expected of a symbol at the end of a minute, over a horizon, with its scores.
+
+`asked`: null where the predictor answered, else why it did not (`market.scores.Asked`); `abstained`: null where there
+is a prediction, else why there is none (`market.predictions.Abstained`); `version`: of the ensemble that answered.
+"""
+
 ACTIONS = pa.schema(
     [
         *((name, pa.string()) for name in ("symbol", "isin", "kind")),
@@ -130,6 +215,10 @@ SCHEMAS = {
     "candles": CANDLES,
     "lacking": LACKING,
     "features": FEATURES,
+    "predictions": PREDICTIONS,
+    "signals": SIGNALS,
+    "outcomes": OUTCOMES,
+    "drift": DRIFT,
     "actions": ACTIONS,
     "quarantine": QUARANTINE,
     "series": SERIES,
@@ -140,6 +229,10 @@ INDEXED = {
     "candles": "symbol,interval,start",
     "lacking": "symbol,start",
     "features": "symbol,start,set",
+    "predictions": "symbol,at,horizon",
+    "signals": "symbol,at",
+    "outcomes": "symbol,at,horizon,version",
+    "drift": "version,last",
     "actions": "symbol,session",
     "quarantine": "file,row",
     "series": "name,at,known",
@@ -147,7 +240,7 @@ INDEXED = {
 }
 GROWING = {"features": pa.float64()}
 """Tables that take columns nobody has heard of, and their type."""
-WHOLE = frozenset({"actions", "quarantine", "series", "asked"})
+WHOLE = frozenset({"actions", "quarantine", "series", "asked", "drift"})
 """Tables too small to be cut by session."""
 
 INDIA = ahead(NO_TABLE)
@@ -158,13 +251,13 @@ def candle_table(candles: Candles, symbols: Sequence[str]) -> pa.Table:
     names = [INTERVAL_NAMES.get(s, "") for s in range(max(INTERVAL_NAMES) + 1)]
     provenances = [""] + [p.name for p in sorted(Provenance)]
     columns = {
-        "symbol": _strings(candles["instrument"], symbols),
-        "interval": _strings(candles["interval"], names),
-        "start": _instants(candles["start"]),
+        "symbol": strings(candles["instrument"], symbols),
+        "interval": strings(candles["interval"], names),
+        "start": instants(candles["start"]),
         **{name: decimals(candles[name]) for name in ("open", "high", "low", "close", "vwap")},
         **{name: _numbers(candles[name]) for name in ("volume", "trades", "open_interest")},
         "completeness": pa.array(np.ascontiguousarray(candles["completeness"])),
-        "provenance": _strings(candles["provenance"], provenances),
+        "provenance": strings(candles["provenance"], provenances),
         "revision": pa.array(np.ascontiguousarray(candles["revision"])),
         "session": pa.array(np.ascontiguousarray(candles["session"])).cast(pa.date32()),
     }
@@ -204,16 +297,40 @@ def feature_table(
     """
     values = {name: rows["values"][:, k] for k, name in enumerate(names)}
     columns = {
-        "symbol": _strings(rows["instrument"], symbols),
-        "start": _instants(rows["start"]),
+        "symbol": strings(rows["instrument"], symbols),
+        "start": instants(rows["start"]),
         "set": pa.repeat(pa.scalar(of), len(rows)),
         "run": pa.repeat(pa.scalar(None if run is None else run // 1000, pa.int64()), len(rows)).cast(INSTANT),
         "revision": pa.array(rows["revision"].astype(np.int32)),
-        "unknown": _strings(rows["unknown"], [*([None] if reasons else []), *reasons[1:]]),
+        "unknown": strings(rows["unknown"], [*([None] if reasons else []), *reasons[1:]]),
         "session": pa.array(rows["session"].astype(np.int32)).cast(pa.date32()),
         **{name: pa.array(np.ascontiguousarray(column), mask=np.isnan(column)) for name, column in values.items()},
     }
     return pa.table(columns)
+
+
+def prediction_table(rows: npt.NDArray[Any], symbols: Sequence[str]) -> pa.Table:
+    """`market.scores.SCORE` rows, (n,), as rows of the lake's `predictions`, in their order; NaN becomes null."""
+    floats = (*PREDICTED, "rsi", "trend", "momentum", "composite")
+    known = rows["recommendation"] != Recommendation.UNKNOWN
+    lowest = int(Recommendation.STRONG_SELL)
+    told = [Recommendation(code).name for code in range(lowest, int(Recommendation.STRONG_BUY) + 1)]
+    versions = rows["version"]
+    columns = {
+        "symbol": strings(rows["instrument"], symbols),
+        "at": instants(rows["start"] + MINUTE),
+        "horizon": strings(rows["horizon"], HORIZON_NAMES),
+        **{name: _floats(rows[name]) for name in floats},
+        "abstained": strings(rows["abstained"], [None, *(a.name for a in sorted(Abstained)[1:])]),
+        "asked": strings(rows["asked"], [None, *(a.name for a in sorted(Asked)[1:])]),
+        "version": pa.array(versions, mask=versions == b"").cast(pa.string()),
+        "close": decimals(rows["close"]),
+        "recommendation": strings(np.where(known, rows["recommendation"] - lowest, len(told)), [*told, None]),
+        "latency_ms": _floats(rows["latency"]),
+        "revision": pa.array(rows["revision"].astype(np.int32)),
+        "session": pa.array(rows["session"].astype(np.int32)).cast(pa.date32()),
+    }
+    return pa.table(columns, schema=PREDICTIONS)
 
 
 def feature_values(table: pa.Table, names: Sequence[str]) -> npt.NDArray[np.float64]:
@@ -228,7 +345,7 @@ def lacking_table(rows: Sequence[tuple[str, int, date]], vendor: str) -> pa.Tabl
     """(symbol, start in ns UTC, session) as rows of the lake's `lacking`."""
     columns = {
         "symbol": pa.array([symbol for symbol, _, _ in rows], pa.string()),
-        "start": _instants(np.array([start for _, start, _ in rows], np.int64)),
+        "start": instants(np.array([start for _, start, _ in rows], np.int64)),
         "vendor": pa.array([vendor] * len(rows), pa.string()),
         "session": pa.array([session for _, _, session in rows], pa.date32()),
     }
@@ -241,10 +358,10 @@ def tick_table(ticks: Ticks, symbols: Sequence[str], feeds: Sequence[str], ahead
     The session is the date of `at` on clocks that are `ahead_by` ns before UTC: `sessions.ahead`.
     """
     columns = {
-        "symbol": _strings(ticks["instrument"], symbols),
-        "source": _strings(ticks["source"], feeds),
+        "symbol": strings(ticks["instrument"], symbols),
+        "source": strings(ticks["source"], feeds),
         "sequence": pa.array(ticks["sequence"].astype(np.int64)),
-        **{name: _instants(ticks[name]) for name in ("at", "quoted", "received")},
+        **{name: instants(ticks[name]) for name in ("at", "quoted", "received")},
         **{name: decimals(ticks[name]) for name in ("price", "bid", "ask")},
         **{name: _numbers(ticks[name]) for name in ("day_volume", "bid_quantity", "ask_quantity", "open_interest")},
         "flags": pa.array(ticks["flags"].astype(np.int16)),
@@ -278,11 +395,15 @@ def _numbers(values: npt.NDArray[np.int64]) -> pa.Array:
     return pa.array(np.ascontiguousarray(values), mask=values == UNKNOWN)
 
 
-def _instants(values: npt.NDArray[np.int64]) -> pa.Array:
+def instants(values: npt.NDArray[np.int64]) -> pa.Array:
     return pa.array(values // 1000, mask=values == UNKNOWN).cast(INSTANT)
 
 
-def _strings(codes: npt.NDArray[Any], names: Sequence[str | None]) -> pa.Array:
+def _floats(values: npt.NDArray[np.float32]) -> pa.Array:
+    return pa.array(np.ascontiguousarray(values), mask=np.isnan(values))
+
+
+def strings(codes: npt.NDArray[Any], names: Sequence[str | None]) -> pa.Array:
     if len(codes) and not 0 <= int(codes.min()) <= int(codes.max()) < len(names):
         raise BadValue("code", int(codes.max()), f"0 to {len(names) - 1}, as listed")
     return pa.DictionaryArray.from_arrays(codes.astype(np.int32), pa.array(names, pa.string())).cast(pa.string())

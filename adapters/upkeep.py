@@ -32,6 +32,7 @@ KEPT = "kept"
 KEYS = {
     "candles": ("symbol", "interval", "start", "revision"),
     "features": ("symbol", "start", "set", "run", "revision"),
+    "predictions": ("symbol", "at", "horizon"),
 }
 """What no two rows of a table have in common."""
 

@@ -1,9 +1,10 @@
-"""Minute close to published features, live: 50 and 500 instruments; no peer.
+"""Minute close to published features and scorecards, live: 50 and 500 instruments; no peer.
 
 The durable bus, Candles and Analysis run as processes of their own on this machine; the lake holds sessions of history
 for the windows. A minute's trades are put on the bus, then the mark that closes it; the time runs from just before that
-mark is written to when the features of all partitions have been read back from the bus. The session's first minute, at
-which the windows are made from the lake, is told apart.
+mark is written to when the features, and then the scorecards, of all partitions have been read back from the bus. The
+predictor is a deployment of Ray Serve on this machine, asked through its handle, with the ensemble that is served while
+no model is registered. The session's first minute, at which the windows are made from the lake, is told apart.
 """
 
 from __future__ import annotations
@@ -12,11 +13,15 @@ import multiprocessing as mp
 import os
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import ray
+from ray import serve
 
 from actors.plans import AnalysisPlan, CandlesPlan
 from adapters import entries, logs
@@ -30,8 +35,10 @@ from benchmarks.spine import instruments, percentiles, run_candles
 from market.candles import CANDLE, Candles, Provenance
 from market.features import FEATURE
 from market.instruments import Instrument, Universe
+from market.scores import SCORE, Asked
 from market.sessions import MINUTE, SECOND, Session, day_number, session
 from market.ticks import FeedState, Ticks, blank, mark
+from serve_app.predictor import APP, PredictorPlan, application
 
 PARTITIONS = 2
 CLOSES = 150
@@ -52,12 +59,17 @@ def run(out: Report) -> None:
         out.say(f"{case}: first minute of the session {took['first']:,.0f} ms, {took['rows']:,.0f} rows")
         out.add(case, "p50 ms", took["p50"])
         out.add(case, "p99 ms", took["p99"])
+        case = f"minute close of {count} instruments to scorecards"
+        out.add(case, "p50 ms", took["scores_p50"])
+        out.add(case, "p99 ms", took["scores_p99"])
+        out.say(f"{case}: {took['answered']:,.0f} of {took['rows']:,.0f} scorecards with the predictor's answer")
     out.add("latest features of one symbol, read model", "p50 ms", took["read_p50"])
     out.add("latest features of one symbol, read model", "p99 ms", took["read_p99"])
 
 
 def closes(count: int, minutes: int = CLOSES) -> dict[str, float]:
-    """ms of the session's `first` minute, `p50` and `p99` of the others; `rows` of features; `read_p50` and `read_p99`
+    """ms of the session's `first` minute, `p50` and `p99` of the others to features, `scores_p50` and `scores_p99` to
+    scorecards; `rows` of features; `answered`: scorecards with the predictor's word; `read_p50` and `read_p99`
     of one symbol's latest.
     """
     logs.configure("bench", "error")
@@ -79,11 +91,31 @@ def closes(count: int, minutes: int = CLOSES) -> dict[str, float]:
                 "bus": bus.url, "cache": cache.url, "partitions": PARTITIONS, "instruments": of, "sessions": sessions,
                 "mine": tuple(range(PARTITIONS)), "log_level": "error",
             }  # fmt: skip
-            with _Processes(CandlesPlan(**common, grace=2 * SECOND), AnalysisPlan(**common, lake=str(folder / "lake"))):
+            analysis = AnalysisPlan(**common, lake=str(folder / "lake"), predictor=APP)
+            with _predictor(bus.url, cache.url), _Processes(CandlesPlan(**common, grace=2 * SECOND), analysis):
                 return _measured(Bus(bus.url), ReadModel(cache.url), of, sessions[-1], minutes)
         finally:
             bus.stop()
             cache.stop()
+
+
+@contextmanager
+def _predictor(bus: str, cache: str) -> Iterator[None]:
+    """The deployment on a Ray of its own, until the end of the block; child processes find it."""
+    told = {
+        "plan": PredictorPlan(bus=bus, cache=cache, log_level="error").model_dump_json(), "tuning": {}, "replicas": 1,
+        "max_ongoing_requests": 100, "num_cpus": 0.1, "environment": {},
+    }  # fmt: skip
+    context = ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
+    os.environ["RAY_ADDRESS"] = context.address_info["address"]
+    try:
+        serve.start(proxy_location="Disabled")
+        serve.run(application(told), name=APP, route_prefix=None)
+        yield
+    finally:
+        serve.shutdown()
+        ray.shutdown()
+        del os.environ["RAY_ADDRESS"]
 
 
 class _Processes:
@@ -119,6 +151,7 @@ def run_analysis(plan: AnalysisPlan, out: Any) -> None:
     from actors.analysis import Analysis
     from benchmarks.spine import _until_told
 
+    ray.init(log_to_driver=False, logging_level="error")
     _until_told(Analysis(plan), "analysis", out)
 
 
@@ -129,7 +162,10 @@ def _measured(bus: Bus, model: ReadModel, of: tuple[Instrument, ...], day: Sessi
     price = 1_000_000 + rng.integers(0, 9_000_000, len(of))
     volume = np.zeros(len(of), np.int64)
     after = dict.fromkeys(range(PARTITIONS), 0)
-    number, rows, took = 0, 0, []
+    number, rows, answered = 0, 0, 0
+    took: list[float] = []
+    carded: list[float] = []
+    behind = dict.fromkeys(range(PARTITIONS), 0)
     _write(bus, number, [mark(0, FeedState.LIVE, day.open - SECOND)] * PARTITIONS)
     for minute in range(minutes + 1):
         begins = day.open + minute * MINUTE
@@ -152,10 +188,22 @@ def _measured(bus: Bus, model: ReadModel, of: tuple[Instrument, ...], day: Sessi
                 assert (found["start"] == begins).all()
                 rows += len(found)
         took.append((time.perf_counter() - began) * 1000)
+        missing = set(behind)
+        while missing:
+            if time.perf_counter() - began > WAIT:
+                raise TimeoutError(f"no scorecards of minute {minute} within {WAIT} s")
+            for entry in bus.read("scores", {p: behind[p] for p in missing}, count=1, block=1.0):
+                behind[entry.partition] = entry.id
+                missing.discard(entry.partition)
+                cards = entries.decode(entry.payload, SCORE)
+                assert (cards["start"] == begins).all()
+                answered += int(np.count_nonzero(cards["asked"] == Asked.ANSWERED))
+        carded.append((time.perf_counter() - began) * 1000)
     middle, worst = percentiles(took[1:])
     read = [_timed(lambda k=k: model.feature(of[k % len(of)].symbol)) for k in range(READS)]
     shown, slowest = percentiles(read)
-    told = {"first": took[0], "p50": middle, "p99": worst, "rows": float(rows)}
+    told = {"first": took[0], "p50": middle, "p99": worst, "rows": float(rows), "answered": float(answered)}
+    told["scores_p50"], told["scores_p99"] = percentiles(carded[1:])
     return {**told, "read_p50": shown, "read_p99": slowest}
 
 

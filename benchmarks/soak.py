@@ -14,7 +14,6 @@ import os
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from pathlib import Path
 from statistics import fmean
@@ -64,13 +63,13 @@ def run(out: Report) -> None:
                 away.append(time.time())
             for key, value in _look(spine).items():
                 seen[key].append((time.monotonic() - began, value))
+                if SERIES:
+                    _write(Path(SERIES), *key, time.monotonic() - began, value)
         ended, took = time.time(), time.monotonic() - began
         used = {name: (after - before.get(name, 0.0)) / took for name, after in _cpu(spine).items()}
         # What was in flight when the feed itself cut its line is lost, and counted: so not until all are folded.
         spine.wait(lambda: spine.folded_until() > ended, 120)
         screens.stop()
-        if SERIES:
-            _write_series(Path(SERIES), seen)
         lost = sent["ticks"] - spine.folded()
         _wait_archived(spine)
         _tell(out, spine, sent, lost, seen, used, took, [*away, ended])
@@ -114,12 +113,10 @@ def _look(spine: Spine) -> dict[tuple[str, str], float]:
     return found
 
 
-def _write_series(path: Path, seen: Mapping[tuple[str, str], Sequence[tuple[float, float]]]) -> None:
-    """A row for each value: the process, what of it, seconds since the beginning, the value."""
-    with path.open("w", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(["process", "what", "second", "value"])
-        rows.writerows((*key, round(at, 1), value) for key, values in seen.items() for at, value in values)
+def _write(path: Path, *values: str | float) -> None:
+    """A row: the process, what of it, seconds since the beginning, the value."""
+    with path.open("a", newline="") as file:
+        csv.writer(file).writerow(values)
 
 
 def _cpu(spine: Spine) -> dict[str, float]:

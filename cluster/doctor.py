@@ -27,7 +27,7 @@ from packaging.utils import canonicalize_name
 
 from cluster.ports import Ports
 from cluster.settings import Settings, private_folder
-from market.errors import StoreRefused
+from market.errors import BourseError, StoreRefused
 from market.records import Record
 
 GIB = 1 << 30
@@ -51,6 +51,7 @@ def findings(settings: Settings) -> Iterator[Finding]:
     yield from packages()
     yield redis()
     yield haproxy()
+    yield database(settings.secrets.database_url.get_secret_value() if settings.secrets.database_url else None)
     yield cores(len(os.sched_getaffinity(0)))
     yield memory(_available())
     yield shared_memory(_free(Path("/dev/shm")), settings.object_store)  # noqa: S108 where Ray keeps its objects
@@ -71,6 +72,7 @@ def python(version: tuple[int, int, int]) -> Finding:
 
 def packages(distribution: str = "bourse") -> Iterator[Finding]:
     """What is installed is what is pinned, and can be imported."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # its import would report itself
     try:
         pins = [Requirement(text) for text in metadata.requires(distribution) or []]
     except metadata.PackageNotFoundError:
@@ -108,6 +110,29 @@ def haproxy() -> Finding:
     if version is None:
         return Finding(what="HAProxy", state="fail", detail=f"{binary} does not run", remedy="make setup")
     return Finding(what="HAProxy", state="ok", detail=f"{version[1]} at {binary}")
+
+
+def database(url: str | None) -> Finding:
+    """A Postgres: the one of `DATABASE_URL`, else the one in the wheel. Without it models are not registered."""
+    from adapters import postgres_server
+    from adapters.database import Database
+
+    if url is not None:
+        try:
+            health = Database(url).health()
+        except BourseError as e:
+            return Finding(what="Postgres", state="warn", detail=str(e), remedy="correct DATABASE_URL, or unset it")
+        if health.up:
+            return Finding(what="Postgres", state="ok", detail=f"{health.version} of DATABASE_URL")
+        return Finding(what="Postgres", state="warn", detail=health.trouble, remedy="start it; Bourse goes on trying")
+    try:
+        binaries = postgres_server.find()
+    except StoreRefused as e:
+        return Finding(what="Postgres", state="warn", detail=e.reason, remedy="make setup")
+    version = postgres_server.version(binaries)
+    if not version:
+        return Finding(what="Postgres", state="warn", detail=f"{binaries} does not run here", remedy="set DATABASE_URL")
+    return Finding(what="Postgres", state="ok", detail=f"{version} at {binaries}")
 
 
 def cores(count: int) -> Finding:

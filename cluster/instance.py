@@ -23,6 +23,7 @@ import structlog
 
 from adapters import logs
 from cluster import head
+from cluster.databases import KeptDatabase
 from cluster.ports import SPAN, Ports
 from cluster.settings import Settings, private_folder
 from cluster.stores import Stores
@@ -46,6 +47,7 @@ class Instance:
             self._say(line)
         head.prepare(settings, run)
         self.stores = Stores(settings, run)
+        self._database: KeptDatabase | None = None
         self.addresses: dict[str, str] = {}
         self._supervisor: Any = None
         self._running: Any = None
@@ -61,6 +63,10 @@ class Instance:
         """Start the embedded servers; what had to be recovered is said."""
         for line in self.stores.start():
             self._say(f"recovered {line}")
+
+    def open_database(self) -> None:
+        """Begin to start the database; it is there a little later, or says why not and is tried again."""
+        self._database = KeptDatabase(self.settings, self.run)
 
     def open_ray(self, *, dashboard: bool) -> None:
         """Start a head node in this process tree. Raises StoreRefused when one of our ports is taken."""
@@ -95,6 +101,13 @@ class Instance:
             )
             serve.run(application, name="gateway", route_prefix="/")
         self.addresses["gateway"] = f"http://127.0.0.1:{ports.http}"
+
+    def predictor(self, given: dict[str, Any]) -> None:
+        """Serve the predictor, by a config that `retune` can change; it comes up by itself."""
+        from cluster import predicting
+
+        with in_one_line(self.addresses.get("logs")):
+            predicting.deploy(given)
 
     def status(self) -> dict[str, Any]:
         """The Supervisor's last status record; {} while it is away."""
@@ -138,6 +151,8 @@ class Instance:
                 self._say(line)
         except (LineDown, StoreRefused) as e:
             self._say(str(e))
+        for line in self._database.ensure() if self._database else ():
+            self._say(line)
         if self._running is not None and ray.wait([self._running], timeout=0)[0]:
             self._say("the supervisor ended; started again")
             self._running = self._supervisor.run.remote()
@@ -146,6 +161,8 @@ class Instance:
         """End everything in order; safe to call at any stage."""
         if self._ray:
             self._close_ray()
+        if self._database is not None:
+            self._database.stop()
         self.stores.stop()
         self._lock.close()
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from market.timetable import SESSION, Job
+from market.labels import HORIZONS
+from market.timetable import BY_HAND, SESSION, Job
 
 COMMANDS: Mapping[str, tuple[str, ...]] = {
     "instruments": ("instruments", "refresh"),
@@ -14,6 +15,9 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "compact": ("compact", "--session", SESSION),
     "features": ("features", "--from", SESSION, "--to", SESSION),
     "retain": ("lake", "retain", "--session", SESSION),
+    "outcomes": ("outcomes", "--score", "--session", SESSION),
+    "train": ("retrain",),
+    **{f"train-{horizon}": ("train", "--horizon", horizon) for horizon in HORIZONS},
 }
 """The words behind `bourse`; SESSION stands for the session the run belongs to."""
 
@@ -21,10 +25,26 @@ TIMETABLE: Mapping[str, Job] = {
     "instruments": Job(at="08:30 on session days", do="instruments"),
     "repair": Job(at="every 10 min while open", do="repair", misfire="skip"),
     "repair-day": Job(at="20 min after close", do="repair"),
+    "outcomes": Job(at="45 min after close", do="outcomes"),
     "reconcile": Job(at="19:30 on session days", do="reconcile", retry_seconds=900),
     "compact": Job(at="23:00 on session days", do="compact"),
     "retain": Job(at="23:30 on session days", do="retain"),
+    "train": Job(cron="0 6 * * sat", do="train", tries=1, limit_seconds=43_200, misfire="skip"),
 }
+
+
+LONGEST_TRAINING = 6 * 3600.0
+
+
+def training(horizon: str) -> str:
+    """The job that trains the model of a horizon."""
+    return f"train-{horizon}"
+
+
+def trainings() -> dict[str, Job]:
+    """The jobs that run when somebody asks for them (`POST /models/NAME/train`), and never by themselves."""
+    names = map(training, HORIZONS)
+    return {name: Job(at=BY_HAND, do=name, tries=1, limit_seconds=LONGEST_TRAINING) for name in names}
 
 
 def commands(config: Path) -> dict[str, tuple[str, ...]]:

@@ -15,14 +15,20 @@ from cluster import (
     actions,
     daily,
     days,
+    engines,
     features,
     feeding,
     importing,
     indicators,
     lakes,
     ledger,
+    models,
+    outcomes,
+    predicting,
+    retraining,
     running,
     tending,
+    training,
 )
 from cluster.chaos import command
 from cluster.console import Config, screen, settings_of
@@ -43,11 +49,17 @@ app.add_typer(command.app)
 app.add_typer(feeding.app, name="feed")
 app.add_typer(tending.app)
 app.add_typer(ledger.app)
+app.add_typer(outcomes.app)
+app.add_typer(retraining.app)
 app.add_typer(importing.app)
 app.add_typer(actions.app, name="actions")
+app.add_typer(engines.app, name="engines")
 app.add_typer(indicators.app)
 app.add_typer(features.app)
+app.add_typer(training.app)
 app.add_typer(lakes.app)
+app.add_typer(predicting.app)
+app.add_typer(models.app)
 app.add_typer(lakes.lake, name="lake")
 
 
@@ -99,6 +111,8 @@ def resolved(settings: Settings) -> Iterator[tuple[str, str]]:
         yield from _flat(source.model_dump(exclude=said), f"feed {name}.")
     yield "bus", _store(settings.secrets.bus_url, settings.bus_folder, stores.bus_memory)
     yield "cache", _store(settings.secrets.cache_url, settings.cache_folder, stores.cache_memory)
+    yield "database", database(settings)
+    yield "models", str(settings.models)
     yield "lake", settings.lake
     yield "logs", str(settings.logs)
     yield "quarantine", str(settings.quarantine)
@@ -118,6 +132,16 @@ def _store(url: SecretStr | None, folder: Path | None, memory: int) -> str:
     if url is not None:
         return without_password(url.get_secret_value())
     return f"our own in {folder}, up to {memory >> 20} MiB"
+
+
+def database(settings: Settings) -> str:
+    """Where the database is, without its password."""
+    if (url := settings.secrets.database_url) is None:
+        return f"our own in {settings.database_folder}"
+    from adapters.database import address
+    from adapters.database import without_password as shown
+
+    return shown(address(url.get_secret_value()))
 
 
 def _flat(values: dict[str, object], path: str = "") -> Iterator[tuple[str, str]]:

@@ -249,13 +249,14 @@ def _archived(instance: Instance, bus: Bus, parts: dict[str, dict[str, Any]]) ->
         return True
     done = {int(p): v for part in analysis for p, v in part.get("partitions", {}).items()}
     try:
-        made = _ends(instance, bus, "analysis")
+        made, scored = _ends(instance, bus, "analysis"), _ends(instance, bus, "scores")
     except LineDown:
         return False
     through = {p: v["read"] for p, v in done.items()} == ends["candles"] and not any(
         v["waiting"] for v in done.values()
     )
-    return through and _committed(parts, "analysis") == made
+    through = through and scored == made
+    return through and _committed(parts, "analysis") == made and _committed(parts, "scores") == scored
 
 
 def sessions_around(day: date, notices: Iterable[Notice] = ()) -> tuple[Session, Sessions]:

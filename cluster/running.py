@@ -162,8 +162,9 @@ def tables(record: dict[str, Any]) -> Group:
     bus, today = record.get("bus", {}), record.get("candles_today")
     line = f"bus {_mib(bus.get('used'))} of {_mib(bus.get('limit'))} ({bus.get('pressure', 'unknown')})"
     line = line if today is None else f"{line}, candles today {today:,}"
+    line += _database(record.get("database"))
     open_alerts = [f"{a['severity']}: {a['text']} (since {clock(a['at'])})" for a in record.get("alerts", [])]
-    return Group(_feeds(parts), _folds(parts), _features(parts), _parts(parts), line, *map(escape, open_alerts))
+    return Group(*(of(parts) for of in (_feeds, _folds, _features, _parts)), *map(escape, [line, *open_alerts]))
 
 
 Parts = list[dict[str, Any]]
@@ -256,6 +257,12 @@ def _welcome(addresses: dict[str, str], settings: Settings) -> None:
     ):
         screen.print(f"[bold]{name:<10}[/bold] {value}", soft_wrap=True)
     screen.print("Bourse is up; Ctrl-C ends it.")
+
+
+def _database(said: dict[str, Any] | None) -> str:
+    if said is None:
+        return ""
+    return f", database up ({said['milliseconds']:.1f} ms)" if said["up"] else f"\ndatabase down: {said['trouble']}"
 
 
 def _mib(size: int | None) -> str:

@@ -22,10 +22,12 @@ from adapters.redis_line import ADDRESSES
 from cluster.document import OURS, document, ours, shown, stranger
 from cluster.jobs import COMMANDS, TIMETABLE
 from cluster.ports import Ports
+from market.engines import Engine, named
 from market.errors import BadSetting, BadValue, StoreRefused
 from market.instruments import Universe
 from market.records import Record
 from market.sessions import exchange_of
+from market.signals import Rules
 from market.timetable import Job
 from market.universes import UNIVERSES, universe
 from market.vendors import PRINTERS
@@ -133,6 +135,24 @@ class Gateway(Record):
     num_cpus: float = Field(default=0.0, ge=0, le=1024, description="a number, 0 to 1024")
 
 
+class Predictor(Record):
+    """The deployment that predicts. `threads`: of the numeric libraries in each replica; the challenger answers for
+    `challenger_weight` of the instruments and, with `shadow`, unseen for all; `wait_ms`: so long callers wait for each
+    other.
+    """
+
+    replicas: int = Field(default=1, ge=1, le=1000, description="a whole number, 1 to 1000")
+    num_cpus: float = Field(default=0.0, ge=0, le=1024, description="a number, 0 to 1024")
+    threads: int = Field(default=1, ge=1, le=256, description="a whole number, 1 to 256")
+    horizons: tuple[Literal["5m", "15m", "60m", "1d"], ...] = Field(
+        default=("5m", "15m", "60m", "1d"), min_length=1, description="a list of 5m, 15m, 60m and 1d"
+    )
+    challenger_weight: float = Field(default=0.0, ge=0, le=1, description="a number, 0 to 1")
+    shadow: bool = Field(default=True, description="true or false")
+    wait_ms: float = Field(default=1.0, ge=0, le=100, description="milliseconds, 0 to 100")
+    poll_seconds: float = Field(default=5.0, ge=0.1, le=3600, description="seconds, 0.1 to 3600")
+
+
 class Stores(Record):
     """Where data lives. `data`: a folder, seen from the file; `lake`: the same, or an s3 address."""
 
@@ -205,8 +225,13 @@ class Secrets(Record):
     mstock_access_token: SecretStr | None = None
     polygon_api_key: SecretStr | None = None
     finnhub_api_key: SecretStr | None = None
+    openai_api_key: SecretStr | None = None
+    anthropic_api_key: SecretStr | None = None
+    ollama_api_key: SecretStr | None = None
+    ollama_url: SecretStr | None = None
     bus_url: SecretStr | None = None
     cache_url: SecretStr | None = None
+    database_url: SecretStr | None = None
 
     def of(self, vendor: str, what: str) -> SecretStr:
         """One secret of a vendor, empty where the environment does not say."""
@@ -228,11 +253,14 @@ class Settings(Record):
     partitions: int = Field(default=2, ge=1, le=64, description="a whole number, 1 to 64")
     actors: Actors = Actors()
     gateway: Gateway = Gateway()
+    predictor: Predictor = Predictor()
     stores: Stores = Stores()
     retention: Retention = Retention()
     archive: Archive = Archive()
     snapshots: Snapshots = Snapshots()
+    signals: Rules = Rules()
     timetable: Mapping[str, Job] = Field(default_factory=lambda: dict(TIMETABLE), description="jobs by name")
+    engines: Mapping[str, Engine] = Field(default_factory=dict, description="language models by name")
     object_store: Bytes = Field(
         default=256 << 20, ge=80 << 20, description="at least 80 MiB, written like 256 MiB or as bytes"
     )
@@ -267,6 +295,16 @@ class Settings(Record):
         return None if self.secrets.cache_url else self.data / "cache"
 
     @property
+    def database_folder(self) -> Path | None:
+        """The embedded database's own folder, or None: `DATABASE_URL` names a foreign one."""
+        return None if self.secrets.database_url else self.data / "database"
+
+    @property
+    def models(self) -> Path:
+        """Where the files of registered models are."""
+        return self.data / "models"
+
+    @property
     def logs(self) -> Path:
         """Where our own log files go."""
         return self.data / "logs"
@@ -291,6 +329,7 @@ class Settings(Record):
         _check_feeds(self.feeds)
         _check_vendors(self.feeds.sources, self.instruments())
         _check_timetable(self.timetable)
+        named(self.engines)
         for name, shards in (("candles", self.actors.candles), ("analysis", self.actors.analysis)):
             if shards.count > self.partitions:
                 allowed = f"1 to {self.partitions}, the number of partitions"
@@ -342,6 +381,10 @@ def _secrets(environment: Mapping[str, str]) -> dict[str, str]:
     for name in ("bus_url", "cache_url"):
         if name in given and not re.fullmatch(r"(rediss?|redis\+sentinel|unix)://\S+", given[name]):
             raise BadSetting(name.upper(), "its value", f"an address {ADDRESSES}")
+    if "ollama_url" in given and not re.fullmatch(r"https?://[^\s@?#]+", given["ollama_url"]):
+        raise BadSetting("OLLAMA_URL", "its value", "an address like http://127.0.0.1:11434")
+    if not re.fullmatch(r"postgres(ql)?(\+psycopg)?://\S+", given.get("database_url", "postgresql://-")):
+        raise BadSetting("DATABASE_URL", "its value", "an address postgresql://USER:PASSWORD@HOST:PORT/NAME")
     return given
 
 

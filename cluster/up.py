@@ -39,6 +39,7 @@ def up(settings: Settings, say: Say, tape: Tape | None = None, ready: Callable[[
     from serve_app.gateway import application
 
     try:
+        instance.open_database()
         instance.open_stores()
         say("stores are open")
         instance.open_ray(dashboard=True)
@@ -50,6 +51,7 @@ def up(settings: Settings, say: Say, tape: Tape | None = None, ready: Callable[[
         instance.supervise(wiring.supervisor(), parts)
         size = settings.gateway
         instance.gateway(application(wiring.gateway(), size.replicas, size.max_ongoing_requests, size.num_cpus))
+        instance.predictor(wiring.predictor())
         instance.wait_ready(len(parts))
         if ready is not None:
             ready(instance)

@@ -19,7 +19,8 @@ from actors.exchange import Exchange, ExchangePlan
 from actors.feed import Feed
 from actors.history import SPARE
 from actors.market import Market
-from actors.plans import AnalysisPlan, ArchivePlan, CandlesPlan, FeedPlan, MarketPlan, SwitchPlan
+from actors.plans import AnalysisPlan, ArchivePlan, CandlesPlan, FeedPlan, MarketPlan, SignalsPlan, SwitchPlan
+from actors.signals import Signals
 from actors.supervisor import Part, SupervisorPlan
 from actors.switch import Switch
 from actors.timetable import Timetable, TimetablePlan
@@ -27,8 +28,11 @@ from adapters import logs
 from adapters.jobs import READER
 from adapters.logins import Credentials
 from adapters.notices import Notices
+from cluster import databases
 from cluster.broker import root
-from cluster.jobs import commands
+from cluster.databases import url
+from cluster.engines import plans
+from cluster.jobs import commands, training, trainings
 from cluster.settings import Settings, Source, private_folder, temporary
 from cluster.stores import Stores
 from cluster.tapes import Tape
@@ -38,9 +42,12 @@ from market.failover import Rule, order
 from market.features import MEMORY
 from market.holidays import sessions_of
 from market.instruments import Instrument
+from market.labels import HORIZONS
 from market.sessions import MINUTE, SECOND, Session, exchange_of
 from market.vendors import VENDORS
+from serve_app.ensembles import model_of
 from serve_app.follow import GatewayPlan
+from serve_app.predictor import APP, PredictorPlan, Tuning
 
 DEMO_KEY = "demo"
 DEMO_TOKEN = "demo-access-token"  # noqa: S105  (of the simulated exchange, on loopback)
@@ -48,6 +55,8 @@ LOGIN = "start the demo again: its exchange takes only the demo's own token"
 HORIZON_DAYS = 400
 RECORDS_SECONDS = 30 * 86_400.0
 """So long alerts and the ledger of jobs stay on the bus."""
+SHADOWS_SECONDS = 3 * 86_400.0
+"""So long what challengers said unseen waits on the bus for the job that scores it."""
 LEAD = 15 * MINUTE
 """The demo of a market with a long pre-open begins so long before the open."""
 CALENDAR = date(2000, 1, 1)
@@ -91,6 +100,7 @@ class Wiring:
         parts = [self._exchange(name, port) for name, port in self._exchanges.items()]
         parts += self._candles()
         parts += self._analysis() if features else []
+        parts += [self._signals()] if features else []
         parts.append(self._archive(features=features))
         if read_model:
             parts.append(
@@ -108,12 +118,16 @@ class Wiring:
         return SupervisorPlan(
             bus=self.stores.bus,
             cache=self.stores.cache,
+            database=None if self._tape else SecretStr(databases.url(self.settings)),
             partitions=self.settings.partitions,
             bus_folder=str(self.settings.bus_folder) if self.settings.bus_folder else None,
             readers={
                 "ticks": ("candles", "archive-ticks"),
                 "candles": ("archive-candles", *(("analysis",) if features else ())),
                 "analysis": ("archive-analysis",),
+                "scores": ("archive-scores", *(("signals",) if features else ())),
+                "signals": ("archive-signals",),
+                "shadows": (),
                 "alerts": (),
                 "jobs": (READER,),
             },
@@ -121,6 +135,9 @@ class Wiring:
                 "ticks": keep.ticks_minutes * 60.0,
                 "candles": keep.candles_days * 86_400.0,
                 "analysis": keep.features_minutes * 60.0,
+                "scores": keep.features_minutes * 60.0,
+                "signals": RECORDS_SECONDS,
+                "shadows": SHADOWS_SECONDS,
                 "alerts": RECORDS_SECONDS,
                 "jobs": RECORDS_SECONDS,
             },
@@ -132,7 +149,37 @@ class Wiring:
         built_in = sessions_of(self._exchange_name, CALENDAR, self._span[1], self._notices)
         known = {s.date: s for s in (*built_in, *self.sessions)}
         plan = {**self._bus(), "sessions": tuple(known[day] for day in sorted(known))}
-        return GatewayPlan(**plan, lake=self.settings.lake, feeds=tuple(self.feeds), notices=self._notices)
+        return GatewayPlan(
+            **plan,
+            lake=self.settings.lake,
+            feeds=tuple(self.feeds),
+            notices=self._notices,
+            predictor=True,
+            trainings={model_of(horizon): training(horizon) for horizon in HORIZONS},
+        )
+
+    def predictor(self) -> dict[str, Any]:
+        """What the predictor's application is built from."""
+        size = self.settings.predictor
+        plan = PredictorPlan(
+            bus="" if self.settings.secrets.bus_url else self.stores.bus,
+            cache="" if self.settings.secrets.cache_url else self.stores.cache,
+            registry="" if self.settings.secrets.database_url else url(self.settings),
+            models=str(self.settings.models),
+            engines=tuple(plans(self.settings, "").values()),
+            horizons=size.horizons,
+            threads=size.threads,
+            poll_seconds=size.poll_seconds,
+            log_level=self.settings.log_level,
+        )
+        tuning = size.model_dump(include=set(Tuning.model_fields))
+        return {
+            "plan": plan.model_dump_json(exclude={"engines": {"__all__": {"key"}}}),
+            "tuning": tuning,
+            "replicas": size.replicas,
+            "num_cpus": size.num_cpus,
+            "environment": self._environment(),
+        }
 
     def remembered(self) -> tuple[Session, ...]:
         """Our sessions and those before them that features remember."""
@@ -249,6 +296,8 @@ class Wiring:
                 **{**self._bus(), "sessions": self.remembered()},
                 mine=tuple(range(k, self.settings.partitions, share.count)),
                 lake=self.settings.lake,
+                # A day that is only replayed has nobody to ask.
+                predictor="" if self._tape is not None and self._tape.hold else APP,
                 **({"patience": None} if self._tape else {}),
             )
             name, environment = f"analysis-{k}", self._environment()
@@ -262,6 +311,10 @@ class Wiring:
             )
             parts.append(part)
         return parts
+
+    def _signals(self) -> Part:
+        plan = SignalsPlan(**self._bus(), mine=tuple(range(self.settings.partitions)), rules=self.settings.signals)
+        return Part(name="signals", make=Signals, plan=plan, environment=self._environment())
 
     def _switch(self) -> Part:
         feeds = self.settings.feeds
@@ -287,7 +340,7 @@ class Wiring:
             lake=self.settings.lake,
             feeds=tuple(self.feeds),
             commit_seconds=self.settings.archive.commit_seconds,
-            tables=("ticks", "candles", "analysis") if features else ("ticks", "candles"),
+            tables=("ticks", "candles", "analysis", "scores", "signals") if features else ("ticks", "candles"),
         )
         share = self.settings.actors.archive
         return Part(
@@ -305,7 +358,7 @@ class Wiring:
 
     def _timetable(self) -> Part:
         own = {"exchange": self._exchange_name}
-        named = self.settings.timetable.items()
+        named = {**trainings(), **self.settings.timetable}.items()
         jobs = {n: job if "exchange" in job.model_fields_set else job.model_copy(update=own) for n, job in named}
         plan = TimetablePlan(
             bus=self.stores.bus,

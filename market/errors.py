@@ -8,6 +8,7 @@
     │   └── UnknownSymbol   ... a symbol nobody listed
     ├── LineDown        try again later
     │   ├── NotYet          ... nothing is broken: what is asked for comes by itself
+    │   ├── BudgetSpent     ... when the budget begins anew, in `after` seconds
     │   └── OutcomeUnknown  ... but look first whether the request was carried out
     ├── Rejected        a vendor will not do what we asked; asking again does not help
     ├── AuthRequired    a person must log in; trying again does not help
@@ -89,6 +90,10 @@ class LineDown(BourseError):
 
 class NotYet(LineDown):
     """What is asked for is not there yet, and comes by itself."""
+
+
+class BudgetSpent(LineDown):
+    """What may be spent in a day is spent. `after`: seconds until the next day's budget."""
 
 
 class OutcomeUnknown(LineDown):

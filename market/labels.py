@@ -20,8 +20,9 @@ HORIZONS: dict[str, int] = {"5m": 5, "15m": 15, "60m": 60, "1d": 0}
 """Name to minutes; 0: to the close of the next session."""
 
 COST = 0.0010
-"""Of a round trip, as a fraction of its value: brokerage 0.03 % a side at most, STT 0.025 % on the sale, exchange and
-stamp duty 0.009 %, GST on the fees, and half a spread of 0.01 % twice. Source: zerodha.com/charges, intraday equity.
+"""Of a round trip of 100,000 rupees within a session, as a fraction of its value: brokerage of 20 rupees a side 0.04 %,
+STT on the sale 0.025 %, exchange and stamp duty 0.009 %, GST on the fees 0.008 %, and half a spread of 0.01 % twice.
+What is held overnight pays STT of 0.1 % a side, and more in all: give that cost. Source: zerodha.com/charges, equity.
 """
 
 
@@ -42,6 +43,8 @@ Labels = npt.NDArray[np.int8]
 def outcomes(candles: Candles, horizon: str) -> Floats:
     """Log returns, (n,), of one instrument's adjusted minutes, oldest first, (n,), from the next minute's open to the
     end of the horizon; NaN where there is none: no next minute, a GAP at either end, past the close.
+
+    Give whole sessions: of the next one, the last minute that is there stands for its close.
     """
     close, opening = to_floats(candles["close"]), to_floats(candles["open"])
     good = (candles["provenance"] != Provenance.GAP) & (candles["close"] > 0) & (candles["open"] > 0)

@@ -24,6 +24,17 @@ class Abstained(IntEnum):
     """None could answer."""
 
 
+REASONS: dict[Abstained, str] = {
+    Abstained.NO: "",
+    Abstained.UNKNOWN: "the features of this moment are not known",
+    Abstained.STALE: "the features are older than a decision may rest on",
+    Abstained.OUT_OF_RANGE: "the features lie outside of what the models have learned from",
+    Abstained.DISAGREEMENT: "the models contradict each other",
+    Abstained.NO_MODEL: "no model could answer from what is known",
+}
+"""What a reader is told."""
+
+
 PREDICTION = np.dtype(
     [
         ("instrument", "<i4"),
@@ -42,7 +53,8 @@ PREDICTION = np.dtype(
 )
 """`at` ns UTC of the decision; the probabilities are calibrated and sum to 1; `prediction` p_up + p_flat / 2, 0 bearish
 to 1 bullish; `confidence` 2 |prediction - 1/2|; `low` and `high` bound the log return over the horizon, before costs,
-in nine cases of ten; `spread`: the standard deviation of the members' predictions.
+in nine cases of ten, NaN where that was never learned; `spread`: the standard deviation of the members' predictions,
+weighted as they are.
 """
 
 Predictions = npt.NDArray[np.void]

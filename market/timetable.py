@@ -26,7 +26,8 @@ from market.errors import BadValue
 from market.records import Record
 from market.sessions import DAY, MINUTE, SECOND, ZONES, ExchangeName, Session, at, instant
 
-PHRASES = "like 08:30 on session days, 30 min before open, 20 min after close or every 10 min while open"
+PHRASES = "like 08:30 on session days, 30 min before open, 20 min after close, every 10 min while open or by hand"
+BY_HAND = "by hand"
 CRON = "five fields of cron, like 30 2 * * mon-fri, in the exchange's time"
 FARTHEST_MINUTES = 24 * 60
 CRON_FIELDS = 5
@@ -85,15 +86,25 @@ class Cron(Record):
         return None if found is None else int(found.timestamp()) * SECOND
 
 
-When = On | Near | Every | Cron
+class ByHand(Record):
+    """Never by itself, only when somebody asks for it."""
+
+    def of(self, session: Session) -> list[int]:
+        """None."""
+        return []
 
 
-def when(phrase: str) -> On | Near | Every:
+When = On | Near | Every | ByHand | Cron
+
+
+def when(phrase: str) -> On | Near | Every | ByHand:
     """What a phrase of the session calendar means. Raises BadValue.
 
     >>> when("20 min after close")
     Near(edge='close', minutes=20)
     """
+    if phrase == BY_HAND:
+        return ByHand()
     try:
         if found := re.fullmatch(r"(\d\d:\d\d) on session days", phrase):
             return On(clock=time.fromisoformat(found[1]))
@@ -110,6 +121,8 @@ def when(phrase: str) -> On | Near | Every:
 
 def newest(when: When, sessions: Sequence[Session], now: int) -> int | None:
     """The newest instant not after `now`, ns UTC; None before the first. `sessions`: of one exchange, in order."""
+    if isinstance(when, ByHand):
+        return None
     if isinstance(when, Cron):
         return when.walk(now, back=True)
     begun = bisect_right(sessions, now + DAY, key=_open)
@@ -121,6 +134,8 @@ def newest(when: When, sessions: Sequence[Session], now: int) -> int | None:
 
 def following(when: When, sessions: Sequence[Session], now: int) -> int | None:
     """The first instant after `now`, ns UTC; None where the calendar ends before it."""
+    if isinstance(when, ByHand):
+        return None
     if isinstance(when, Cron):
         return when.walk(now, back=False)
     for k in range(bisect_right(sessions, now - 2 * DAY, key=_open), len(sessions)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,10 +26,12 @@ from market.instruments import Instrument
 from market.notices import Notice
 from market.quotes import QuoteRows, Quotes
 from market.records import Record
+from market.scores import SCORE, Scores
 from market.sessions import Session, Sessions
 from market.ticks import TICK, Ticks
 from market.windows import CandleWindow
 
+SCORES = "scores"
 READ_ENTRIES = 256
 BLOCK_SECONDS = 0.05
 TAIL_MS = 10_000
@@ -38,7 +40,7 @@ TAIL_MS = 10_000
 
 class GatewayPlan(Record):
     """What a gateway replica is told. `feeds`: names by source number; `stale_seconds`: of market time; `notices`: of
-    the exchanges' days.
+    the exchanges' days; `predictor`: whether one runs; `trainings`: the timetable's job by the model it trains.
     """
 
     bus: str
@@ -50,6 +52,8 @@ class GatewayPlan(Record):
     feeds: tuple[str, ...]
     notices: tuple[Notice, ...] = ()
     stale_seconds: float = 60.0
+    predictor: bool = False
+    trainings: Mapping[str, str] = {}
     log_level: str = "info"
 
 
@@ -62,6 +66,7 @@ class Follower:
     def __init__(self, plan: GatewayPlan) -> None:
         sessions = Sessions(plan.sessions)
         self._partitions = range(plan.partitions)
+        self._instruments = len(plan.instruments)
         self._bus = Bus(plan.bus)
         self._log = structlog.get_logger()
         self._stopped = threading.Event()
@@ -71,6 +76,11 @@ class Follower:
         self.alerts: deque[OperatorAlert] = deque(maxlen=RECENT)
         """The last operator alerts, oldest first."""
         self._alerts_after = START
+        self.scores: dict[int, Scores] = {}
+        """The latest scorecard of each instrument, `SCORE` rows (n,) by horizon, the main one first; `start` 0 where
+        there is none.
+        """
+        self._scores_after = dict.fromkeys(self._partitions, START)
         self.trouble = "starting"
         self.lag_seconds = 0.0
         self.entries = 0
@@ -99,7 +109,9 @@ class Follower:
                 with self.lock:
                     self.window.clear()
                     self.alerts.clear()
+                    self.scores.clear()
                 self._alerts_after = START
+                self._scores_after = dict.fromkeys(self._partitions, START)
                 self._stopped.wait(self._pauses.pause())
             except LineDown as e:
                 self.trouble = e.reason
@@ -145,6 +157,16 @@ class Follower:
             self.quotes.learn(rows)
             self.version = self.quotes.version
 
+    def put_scores(self, rows: Scores) -> None:
+        """Take `SCORE` rows in any order; one that is older than what is here stays out."""
+        with self.lock:
+            for horizon in dict.fromkeys(rows["horizon"].tolist()):
+                held = self.scores.setdefault(horizon, np.zeros(self._instruments, SCORE))
+                mine = rows[rows["horizon"] == horizon]
+                mine = mine[np.argsort(mine["start"], kind="stable")]
+                mine = mine[mine["start"] >= held["start"][mine["instrument"]]]
+                held[mine["instrument"]] = mine
+
     def health(self) -> dict[str, Any]:
         """What `/health` says of this replica."""
         with self.lock:
@@ -165,6 +187,8 @@ class Follower:
             pass
         while self._read_alerts():
             pass
+        while self._read_scores():
+            pass
         ticks = {p: self._bus.last("ticks", p) for p in self._partitions}
         if (seam := Switches(self._bus).newest()) is not None:
             with self.lock:
@@ -184,6 +208,7 @@ class Follower:
                 ticks[entry.partition] = entry.id
             self.entries += len(read)
             self._read_candles(candles)
+            self._read_scores()
             if read:
                 self.lag_seconds = round(max(0.0, time.time() - (read[-1].id >> SEQUENCE_BITS) / 1000), 3)
             if time.monotonic() - checked > 1.0:
@@ -192,6 +217,7 @@ class Follower:
                 self._bus.check(ALERTS, 0, self._alerts_after)
                 for p in self._partitions:
                     self._bus.check("ticks", p, ticks[p])
+                    self._bus.check(SCORES, p, self._scores_after[p])
 
     def _rows(self, entry: Entry, dtype: np.dtype[Any]) -> Rows:
         try:
@@ -213,6 +239,14 @@ class Follower:
             with self.lock:
                 self.alerts += found
             self._alerts_after = entry.id
+        return bool(read)
+
+    def _read_scores(self) -> bool:
+        read = self._bus.read(SCORES, self._scores_after, count=READ_ENTRIES)
+        for entry in read:
+            rows = self._rows(entry, SCORE)
+            self.put_scores(rows[(rows["instrument"] >= 0) & (rows["instrument"] < self._instruments)])
+            self._scores_after[entry.partition] = entry.id
         return bool(read)
 
     def _read_candles(self, after: dict[int, EntryId]) -> bool:

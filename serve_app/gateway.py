@@ -31,8 +31,9 @@ from market.errors import BadValue, LineDown
 from market.holidays import exchange_named, sessions_of, span
 from market.instruments import Universe
 from market.sessions import DAY, SECOND, ZONES, ExchangeName, Session, Sessions, instant, nanoseconds
-from serve_app import features, ledger, problems, shapes
+from serve_app import analyze, features, ledger, market, predictions, problems, shapes
 from serve_app.follow import Follower, GatewayPlan
+from serve_app.predictions import Predicts, Remote
 from serve_app.requests import Requests
 from serve_app.stream import Screen
 
@@ -40,7 +41,7 @@ BATCH = 500
 CANDLES = 1000
 MOST_CANDLES = 10_000
 LONGEST = timedelta(days=366 * 5)
-STATUS = "status"
+STATUS, PREDICTOR = "status", "predictor"
 DOWN = ("DOWN", "MUTE", "AUTH_REQUIRED")
 SETTLED = 5 * SECOND
 """A candle that ended longer ago than this, in market time, should be here."""
@@ -73,8 +74,17 @@ class Desk:
             record = {"parts": [], "trouble": f"cache: {e.reason}"}
         record["candles_today"] = int(self.follower.counts().sum())
         record["gateway"] = self.follower.health()
+        if self.plan.predictor:
+            record["predictor"] = self._predictor()
         record["alerts"] = self.alerts(everything=False)
         return record
+
+    def _predictor(self) -> dict[str, Any]:
+        silent = {"up": False, "trouble": "the predictor has said nothing for a while"}
+        try:
+            return self.model.get(PREDICTOR) or silent
+        except LineDown as e:
+            return {"up": False, "trouble": f"cache: {e.reason}"}
 
     def alerts(self, *, everything: bool) -> list[dict[str, Any]]:
         """Operator alerts: the open ones, or all of late."""
@@ -87,12 +97,13 @@ class Desk:
             p["actor"]: {k: p.get(k) for k in ("up", "state", "lag_seconds", "trouble", "restarts") if k in p}
             for p in record["parts"]
         }
-        parts["gateway"] = record["gateway"]
+        parts |= {name: record[name] for name in ("gateway", PREDICTOR) if name in record}
         well = all(p["up"] and p.get("state") not in DOWN and not p.get("trouble") for p in parts.values())
         well = well and bool(record["parts"]) and not record.get("held_back")
+        well = well and (record.get("database") or {"up": True})["up"]
         well = well and not any(a["severity"] == "critical" for a in record["alerts"])
         status = "ok" if well else "down" if self.follower.trouble else "degraded"
-        said = {name: record.get(name) for name in ("bus", "alerts")}
+        said = {name: record.get(name) for name in ("bus", "database", "alerts")}
         told = {"status": status, "parts": parts, **said, "trouble": record.get("trouble", "")}
         return told | {"feeds": _breakers(record)}
 
@@ -202,9 +213,9 @@ class Desk:
         return np.asarray(rows[(rows["start"] >= first) & (rows["start"] < last)])
 
 
-def build(plan: GatewayPlan, *, names_requests: bool = True) -> FastAPI:
+def build(plan: GatewayPlan, *, names_requests: bool = True, predicts: Predicts | None = None) -> FastAPI:
     """The app; its follower runs from here on. `names_requests`: answers carry the request id; behind Serve it
-    adds it.
+    adds it. `predicts`: instead of the predictor's deployment.
     """
     desk = Desk(plan)
     desk.follower.start()
@@ -216,6 +227,9 @@ def build(plan: GatewayPlan, *, names_requests: bool = True) -> FastAPI:
     _state_routes(app, desk)
     ledger.install(app, desk, _only)
     features.install(app, desk, _only, _moment)
+    analyze.install(app, desk, _only)
+    market.install(app, desk, _only, _moment, _day)
+    predictions.install(app, desk, _only, predicts or Remote())
     return app
 
 

@@ -57,6 +57,10 @@ def of(error: Exception, instance: str) -> Problem:
             return problem("bad-value", "Value not allowed", 422, _said(error), instance, error.allowed)
         case NotYet():
             return problem("not-yet", "Not there yet", 503, error.reason, instance, "try again")
+        case LineDown(line="predictor"):
+            return problem("predictor-down", "No prediction now", 503, error.reason, instance, "try again")
+        case TimeoutError():
+            return problem("too-slow", "No answer in time", 504, "what was asked took too long", instance, "try again")
         case LineDown() | StoreRefused():
             return problem("store-down", "A store cannot be read now", 503, type(error).__name__, instance, "try again")
         case RequestValidationError():
@@ -88,7 +92,7 @@ def install(app: FastAPI) -> None:
             structlog.get_logger().warning("store_down", reason=str(error))
         return answer(of(error, request.url.path))
 
-    for kind in (BourseError, RequestValidationError, HTTPException):
+    for kind in (BourseError, RequestValidationError, HTTPException, TimeoutError):
         app.add_exception_handler(kind, refuse)
 
 

@@ -45,10 +45,11 @@ def blocks(language: str) -> list[str]:
 
 COMMANDS = sorted({line for block in blocks("sh") for line in block.splitlines() if line.strip()})
 BY_THEMSELVES = (
-    "actions|check|compact|coverage|doctor|features|import|indicators|instruments|lake|login|replay|sessions|sql"
+    "actions|check|compact|coverage|doctor|engines|features|import|indicators|instruments|lake|login|models|"
+    "outcomes|replay|sessions|sql"
 )
 ALONE = {c for c in COMMANDS if re.match(rf"\.venv/bin/bourse ({BY_THEMSELVES})\b", c)}
-WITH_AN_INSTANCE = "backfill|alerts|status|timetable|watch|down|feed|repair|reconcile"
+WITH_AN_INSTANCE = "predictor|backfill|alerts|status|timetable|watch|down|feed|repair|reconcile"
 RUNNING = {c for c in COMMANDS if re.match(rf"(curl -s |\.venv/bin/bourse ({WITH_AN_INSTANCE})\b)", c)}
 
 

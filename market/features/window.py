@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from market.candles import INTERVALS, NO_CANDLES, Candles, newest_revisions
 from market.features import anchored, crowd, rows, technical
@@ -33,6 +34,7 @@ from market.features.series import (
     stale,
 )
 from market.features.technical import Bars
+from market.models.examples import CHANNELS, LENGTH, Floats32, scaled, steps
 from market.sessions import MINUTE, SECOND
 
 LONGER = ("5m", "15m")
@@ -72,6 +74,7 @@ class Window:
         self._factors: dict[int, list[tuple[int, float, float]]] = {}
         self._newest = -1
         self._session = -1
+        self._before = np.full(everyone, np.nan)
         self.outdated: set[int] = set()
         """Instruments corrected further back than is remembered here: `forget` and `warm` them again."""
         self.corrected = 0
@@ -143,6 +146,35 @@ class Window:
         fresh = candles[~late]
         made += [self._minute(fresh[fresh["start"] == start]) for start in np.unique(fresh["start"])]
         return np.concatenate(made)
+
+    def sequences(self, made: rows.FeatureRows) -> Floats32:
+        """The sequence of each of the rows, (k,), that `step` answered for its newest minute, as `sequences` of models
+        makes it: (k, LENGTH, len(CHANNELS)), NaN where the minute has no price or its past is not whole.
+        """
+        slots = self._slot[made["instrument"]]
+        tails = {name: self._minutes.tail(name, LENGTH + 1)[slots] for name in ("high", "low", "close", "volume")}
+        whole = np.isfinite(tails["close"][:, 0]) & self._priced(made)
+        out = np.full((len(made), LENGTH, len(CHANNELS)), np.nan, np.float32)
+        if whole.any():
+            out[whole] = scaled(steps(**{name: tail[whole] for name, tail in tails.items()})[:, 1:])
+        return out
+
+    def closes(self, made: rows.FeatureRows) -> Floats:
+        """The minutes' closes of each of the rows, (k,), that `step` answered for its newest minute, as far back as is
+        held: (k, MEMORY of 1 m), 1/10,000, the newest last, NaN before the first and where the minute has no price.
+        """
+        found: Floats = self._minutes.tail("close", MEMORY["1m"])[self._slot[made["instrument"]]]
+        found[~self._priced(made)] = np.nan
+        return found
+
+    def previous(self, made: rows.FeatureRows) -> Floats:
+        """The close before the session of each of the rows, (k,), that `step` answered for its newest minute, 1/10,000,
+        NaN where it is not known or the minute has no price.
+        """
+        return np.where(self._priced(made), self._before[made["instrument"]], np.nan)
+
+    def _priced(self, made: rows.FeatureRows) -> npt.NDArray[np.bool_]:
+        return np.asarray(self._minutes.tail("start", 1)[self._slot[made["instrument"]], 0] == made["start"])
 
     def _minute(self, candles: Candles) -> rows.FeatureRows:
         """The rows of one minute that is newer than all before."""
@@ -271,7 +303,7 @@ class Window:
             if name not in self._values:
                 self._values[name] = technical.values(ring.bars(ring.keep), name, newest=True)[..., 0]
             out[rows.PARTS[name]] = self._values[name]
-        previous = self._previous()
+        self._before = previous = self._previous()
         out[rows.PARTS["session"]] = self._anchored(place, previous[self._mine])
         close = self._closes.tail("close", crowd.MEMORY)
         moved = crowd.returns(close, previous[:, None])[:, who, -1]

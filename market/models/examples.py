@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from market.candles import Candles, Provenance
-from market.money import to_floats
+from market.errors import BadValue
 from market.sessions import MINUTE
 
 LENGTH = 32
@@ -20,9 +20,11 @@ LENGTH = 32
 
 CHANNELS = ("return", "range", "position", "volume", "quiet")
 """Of each row: log return from the row before; log of high over low; where the close stands between low and high, -1 to
-1; log of 1 + the volume over its mean in the sequence; 1 where nothing was traded.
+1; log of 1 + the volume over its mean in the sequence; 1 where no volume was traded, as in every minute of an index.
+The row before may be of the session before. A volume not known counts as 0.
 """
 
+Floats = npt.NDArray[np.float64]
 Floats32 = npt.NDArray[np.float32]
 Ints32 = npt.NDArray[np.int32]
 Ints64 = npt.NDArray[np.int64]
@@ -59,6 +61,17 @@ class Examples(NamedTuple):
             self.session[rows],
         )
 
+    def columns(self, names: tuple[str, ...]) -> Floats32:
+        """The features of these names, in this order, (n, len(names)). Raises BadValue naming those that lack."""
+        if names == self.names:
+            return self.features
+        place = {name: number for number, name in enumerate(self.names)}
+        lacking = [name for name in names if name not in place]
+        if lacking:
+            shown = ", ".join(lacking[:5]) + (f" and {len(lacking) - 5} more" if len(lacking) > 5 else "")
+            raise BadValue("features", shown, f"the model was fitted on them, and the {len(place)} given lack them")
+        return self.features[:, [place[name] for name in names]]
+
 
 def sequences(candles: Candles) -> Floats32:
     """The sequence at the end of each of one instrument's candles: (n,) adjusted ones of one interval, oldest first, to
@@ -71,28 +84,40 @@ def sequences(candles: Candles) -> Floats32:
     out = np.full((len(candles), LENGTH, len(CHANNELS)), np.nan, np.float32)
     if len(rows) <= LENGTH:
         return out
-    high, low, close = (to_floats(rows[name]) for name in ("high", "low", "close"))
-    volume = rows["volume"].astype(np.float64)
+    high, low, close, volume = (rows[name].astype(np.float64) for name in ("high", "low", "close", "volume"))
+    each = steps(high, low, close, np.maximum(volume, 0.0))
+    windows = np.lib.stride_tricks.sliding_window_view(each, LENGTH, axis=0)[1:].transpose(0, 2, 1)
+    out[np.flatnonzero(live)[LENGTH:]] = scaled(windows)
+    return out
+
+
+def steps(high: Floats, low: Floats, close: Floats, volume: Floats) -> Floats:
+    """The channels of rows with a price, (..., rows) of each column to (..., rows, len(CHANNELS)), the volume as it is;
+    the first row has no return.
+    """
     span = high - low
-    steps = np.stack(
+    first = np.full((*close.shape[:-1], 1), np.nan)
+    return np.stack(
         [
-            np.diff(np.log(close), prepend=np.nan),
+            np.diff(np.log(close), prepend=first),
             np.log(high / low),
             np.divide(2.0 * close - high - low, span, out=np.zeros_like(span), where=span > 0),
             volume,
-            (rows["trades"] == 0).astype(np.float64),
+            (volume <= 0).astype(np.float64),
         ],
-        axis=1,
+        axis=-1,
     )
-    windows = np.lib.stride_tricks.sliding_window_view(steps, LENGTH, axis=0)[1:].transpose(0, 2, 1)
-    found = windows.astype(np.float32)
+
+
+def scaled(each: Floats) -> Floats32:
+    """Sequences, (n, LENGTH, len(CHANNELS)), of `steps`, their volumes over their mean."""
+    found = np.ascontiguousarray(each, np.float32)
     volumes = CHANNELS.index("volume")
     mean = found[:, :, volumes].mean(axis=1, keepdims=True)
     found[:, :, volumes] = np.log1p(
         np.divide(found[:, :, volumes], mean, out=np.zeros_like(mean * found[:, :, volumes]), where=mean > 0)
     )
-    out[np.flatnonzero(live)[LENGTH:]] = found
-    return out
+    return found
 
 
 def decisions(candles: Candles) -> Ints64:

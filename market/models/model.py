@@ -8,7 +8,8 @@ from typing import Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
-from market.labels import Labels
+from market.errors import BadValue
+from market.labels import UNKNOWN_LABEL, Labels
 from market.models.examples import Examples
 
 Probabilities = npt.NDArray[np.float32]
@@ -42,3 +43,18 @@ class Model(Protocol):
     @classmethod
     def load(cls, data: bytes) -> Self:
         """The model that `save` was asked of. Raises BadPayload."""
+
+
+def learnable(examples: Examples, targets: Targets, horizon: str) -> npt.NDArray[np.intp]:
+    """The places of the examples that have a label and any known feature, (k,). Raises BadValue: no such horizon."""
+    if horizon not in targets:
+        raise BadValue("targets", sorted(targets), f"give the labels of {horizon}")
+    known = np.isfinite(examples.features).any(axis=1)
+    return np.flatnonzero(known & (targets[horizon] != UNKNOWN_LABEL))
+
+
+def check_outcomes(labels: Labels) -> None:
+    """Raises BadValue where labels, (k,), are not of two outcomes at least: there is nothing to tell apart."""
+    found = np.unique(labels)
+    if len(found) < 2:
+        raise BadValue("labels", found.tolist(), "give examples of two outcomes or more: there is nothing to learn")

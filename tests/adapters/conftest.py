@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from adapters.bus import Bus
+from adapters.postgres_server import PostgresServer
 from adapters.redis_line import RedisLine
 from adapters.redis_server import RedisServer
 from tests.adapters.cycle import MakeServer
@@ -78,3 +79,13 @@ def make_server() -> Iterator[MakeServer]:
         yield make
         for server in made:
             server.stop()
+
+
+@pytest.fixture(scope="session")
+def shared_database() -> Iterator[PostgresServer]:
+    """The Postgres that tests share; each test takes other names in it."""
+    with tempfile.TemporaryDirectory(prefix="bourse-") as folder:
+        server = PostgresServer(f"{folder}/database", f"{folder}/run")
+        server.start()
+        yield server
+        server.stop()

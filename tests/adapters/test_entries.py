@@ -18,6 +18,7 @@ from market.candles import CANDLE
 from market.errors import BadPayload, BadValue
 from market.features import FEATURE
 from market.money import UNKNOWN
+from market.scores import SCORE
 from market.ticks import DEPTH, TICK, FeedState, blank, mark
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -34,7 +35,7 @@ def ticks(count: int) -> np.ndarray:
     return rows
 
 
-@pytest.mark.parametrize("dtype", [TICK, CANDLE, FEATURE], ids=["ticks", "candles", "features"])
+@pytest.mark.parametrize("dtype", [TICK, CANDLE, FEATURE, SCORE], ids=["ticks", "candles", "features", "scores"])
 @pytest.mark.parametrize("count", [0, 1, 2, 300])
 def test_any_bits_come_back_as_they_went_in(dtype: np.dtype[Any], count: int) -> None:
     noise = np.random.default_rng(count).integers(0, 256, count * dtype.itemsize, dtype="u1").view(dtype)
@@ -94,7 +95,7 @@ def test_decoded_rows_are_writable_and_strided_rows_are_taken() -> None:
 
 
 def test_rows_of_another_dtype_are_refused() -> None:
-    with pytest.raises(BadValue, match="TICK, CANDLE or FEATURE"):
+    with pytest.raises(BadValue, match="TICK, CANDLE, FEATURE, SCORE or SIGNAL"):
         encode(np.zeros(1, DEPTH))
 
 

@@ -15,9 +15,12 @@ from adapters.redis_line import RedisLine
 from adapters.redis_server import RedisServer
 from market.candles import CANDLE
 from market.errors import LineDown
+from market.instruments import Instrument
 from market.money import UNKNOWN
 from market.quotes import Quotes
+from market.signals import SIGNAL, records
 from market.ticks import Kind, Ticks, blank
+from market.view import Watch
 from tests.adapters.cycle import MakeServer
 
 SYMBOLS = ["NSE:RELIANCE", "NSE:TCS", "BSE:XYZ", "NSE:NIFTY 50"]
@@ -103,7 +106,7 @@ def test_only_what_changed_is_written_again(model: ReadModel, cache: RedisLine, 
     quotes.update(rows(Kind.TICK, {1: 991_000}))
     assert model.refresh(SYMBOLS, quotes, EQUITY) == 1
 
-    assert sorted(cache.call("KEYS", "*")) == [b"market:gainers", b"tick:latest:TCS"]
+    assert sorted(cache.call("KEYS", "*")) == [b"market:gainers", b"market:losers", b"tick:latest:TCS"]
 
 
 def test_what_a_lost_cache_did_not_take_is_written_the_next_time(make_server: MakeServer, quotes: Quotes) -> None:
@@ -134,21 +137,51 @@ def test_changed_quotes_are_said_on_the_channel(shared_cache: RedisServer, model
     assert {"symbol": "RELIANCE", "ltp": 102.0} in said and len(said) == 4
 
 
-@pytest.mark.parametrize(
-    ("prices", "expected"),
-    [
-        ({}, {"overall": "BULLISH", "breadth": 2.0}),
-        ({2: 990_000}, {"overall": "BEARISH", "breadth": 0.5}),
-        ({2: 1_000_000}, {"overall": "NEUTRAL", "breadth": 1.0}),
-        ({0: 1_000_000, 1: 1_000_000, 2: 1_000_000}, {"overall": "NEUTRAL", "breadth": 0.0}),
-    ],
-)
-def test_sentiment_is_breadth(
-    shared_cache: RedisServer, model: ReadModel, quotes: Quotes, prices: dict[int, int], expected: dict[str, Any]
-) -> None:
-    quotes.update(rows(Kind.TICK, prices))
+def test_losers_are_ranked_by_how_far_they_fell(model: ReadModel, cache: RedisLine, quotes: Quotes) -> None:
+    model.refresh(SYMBOLS, quotes, EQUITY)
 
-    assert heard(shared_cache, "market:sentiment", model, quotes) == [expected]
+    assert cache.call("ZREVRANGE", "market:losers", 0, 0, "WITHSCORES") == [b"TCS", b"1"]
+
+
+def test_the_view_comes_back_and_its_sentiment_is_said(
+    shared_cache: RedisServer, model: ReadModel, cache: RedisLine, quotes: Quotes
+) -> None:
+    watch = Watch([Instrument(id=k, symbol=symbol) for k, symbol in enumerate(SYMBOLS)])
+    view = watch.view(quotes.read(range(4)), np.zeros(4, np.bool_), AT, "LIVE")
+    user = redis.Redis.from_url(shared_cache.url).pubsub(ignore_subscribe_messages=True)
+    user.subscribe("market:sentiment")
+    user.get_message(timeout=5)
+
+    model.market(view, tell=False)
+    model.market(view, tell=True)
+
+    said = [json.loads(message["data"]) for message in iter(lambda: user.get_message(timeout=0.1), None)]
+    user.close()
+    assert said == [{"overall": "BULLISH", "breadth": 3.0}]
+    assert model.market_view() == view and 290 < cache.call("TTL", "market:view") <= 300
+
+
+def test_a_signal_is_said_and_the_last_one_of_a_symbol_is_kept(
+    shared_cache: RedisServer, model: ReadModel, cache: RedisLine
+) -> None:
+    rows = np.zeros(2, SIGNAL)
+    rows["action"], rows["reason"], rows["at"] = [1, 0], [1, 4], [AT, AT + 1]
+    rows["price"], rows["stop"], rows["expires"] = 1_000_000, [994_191, UNKNOWN], [AT + 9, UNKNOWN]
+    rows["horizon"], rows["version"], rows["low"] = b"15m", b"direction-15m@3", np.nan
+    user = redis.Redis.from_url(shared_cache.url).pubsub(ignore_subscribe_messages=True)
+    user.subscribe("signal:alerts")
+    user.get_message(timeout=5)
+
+    model.signals(records(rows, SYMBOLS))
+
+    said = [json.loads(message["data"]) for message in iter(lambda: user.get_message(timeout=0.1), None)]
+    user.close()
+    assert [(one["action"], one["reason"], one["stop"], one["low"]) for one in said] == [
+        ("BUY", "ENTERED", 99.4191, None),
+        ("HOLD", "WEAKENED", None, None),
+    ]
+    assert json.loads(cache.call("GET", "signal:latest:RELIANCE")) == said[1]
+    assert said[1]["version"] == "direction-15m@3"
 
 
 def test_a_current_candle_is_a_hash_for_two_minutes(model: ReadModel, cache: RedisLine) -> None:

@@ -76,7 +76,7 @@ def test_a_recorded_day_is_played_to_the_primary_alone(tmp_path: Path) -> None:
     names = [part.name for part in told.parts(read_model=False)]
     bare = [part.name for part in told.parts(read_model=False, features=False)]
 
-    assert names == ["exchange-main", "candles-0", "analysis-0", "archive", "feed-main"]
+    assert names == ["exchange-main", "candles-0", "analysis-0", "signals", "archive", "feed-main"]
     assert bare == ["exchange-main", "candles-0", "archive", "feed-main"]
 
 
@@ -94,7 +94,13 @@ def test_analysis_has_all_partitions_and_the_sessions_that_features_remember(tmp
 def test_a_recorded_days_features_wait_for_ever(tmp_path: Path) -> None:
     told = wiring(tmp_path, tape=Tape(recording=tmp_path / "bars", day=date(2016, 8, 25), speed=None))
 
-    assert next(part.plan for part in told.parts() if part.name == "analysis-0").patience is None
+    plan = next(part.plan for part in told.parts() if part.name == "analysis-0")
+    assert plan.patience is None and plan.predictor == ""
+
+
+def test_a_live_market_is_put_to_the_predictor(parts: dict[str, Any]) -> None:
+    assert (parts["analysis-0"].predictor, parts["analysis-0"].horizons) == ("predictor", ("15m",))
+    assert "scores" in parts["archive"].tables
 
 
 @pytest.mark.parametrize("features", [True, False])
@@ -103,4 +109,5 @@ def test_the_bus_keeps_what_analysis_has_not_read_where_there_is_one(tmp_path: P
 
     assert ("analysis" in told.readers["candles"]) is features
     assert told.readers["analysis"] == ("archive-analysis",)
+    assert told.readers["scores"] == ("archive-scores",)
     assert told.readers.keys() == told.keep_seconds.keys()

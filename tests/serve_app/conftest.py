@@ -7,9 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ray.serve import context
+from ray.serve._private.common import DeploymentID, ReplicaID
+from ray.serve._private.config import DeploymentConfig
+from ray.serve.schema import ReplicaRank
 
 from adapters.redis_line import RedisLine
 from adapters.redis_server import RedisServer
+from serve_app.predictor import APP, NAME
 from tests.serve_app.house import House
 
 MEMORY = 64 << 20
@@ -45,3 +50,18 @@ def house(closed: House) -> House:
     """A house whose gateway follows."""
     closed.open()
     return closed
+
+
+@pytest.fixture
+def replica() -> Iterator[None]:
+    """What Serve tells of the replica around us; its batching asks for it."""
+    deployment = DeploymentID(NAME, APP)
+    context._set_internal_replica_context(
+        replica_id=ReplicaID("test", deployment),
+        servable_object=None,
+        _deployment_config=DeploymentConfig(max_ongoing_requests=10_000),
+        rank=ReplicaRank(rank=0, node_rank=0, local_rank=0),
+        world_size=1,
+    )
+    yield
+    context._INTERNAL_REPLICA_CONTEXT = None

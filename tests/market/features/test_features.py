@@ -11,6 +11,7 @@ from market.errors import BadValue
 from market.features import FEATURE, NAMES, Factors, Unknown, Window, compute, market_of, members_of, sums
 from market.features.audit import agreement, leaks
 from market.instruments import Instrument, Kind
+from market.models.examples import sequences
 from market.money import UNKNOWN
 from market.sessions import MINUTE, Sessions, day_number, session
 
@@ -184,6 +185,44 @@ def test_a_shard_makes_the_rows_of_its_own_instruments_alone():
 
     expected = of.bulk()
     assert_equal(made, expected[np.isin(expected["instrument"], [0, 3])])
+
+
+@pytest.mark.parametrize("cut", [0, 1, 35, 120])
+def test_a_sequence_of_the_window_is_that_of_bulk(cut):
+    of = days(12, 2, 75, 0.1, 0.3, 0.1)
+    starts = np.unique(of.minutes["start"])
+    window = Window([i.id for i in INSTRUMENTS], MEMBERS, of.table)
+    window.warm(of.minutes[of.minutes["start"] < starts[cut]], of.daily)
+    known = 0
+
+    for start in starts[cut:]:
+        made = window.step(of.minutes[of.minutes["start"] == start])
+        found = window.sequences(made)
+        for row, sequence in zip(made, found, strict=True):
+            mine = of.minutes[(of.minutes["instrument"] == row["instrument"]) & (of.minutes["start"] <= start)]
+            np.testing.assert_array_equal(sequence, sequences(mine[-80:] if len(mine) > 80 else mine)[-1])
+            known += np.isfinite(sequence).all()
+
+    assert known > 100
+
+
+def test_closes_and_the_one_before_the_session_are_those_of_the_candles():
+    of = days(13, 2, 61, 0.2)
+    window = Window(SHARES, MEMBERS, of.table)
+    window.warm(of.minutes[:0], of.daily[:0])
+    for start in np.unique(of.minutes["start"]):
+        made = window.step(of.minutes[of.minutes["start"] == start])
+
+    closes, previous = window.closes(made), window.previous(made)
+
+    last = int(of.minutes["session"].max())
+    for row, mine, before in zip(made, closes, previous, strict=True):
+        rows = of.minutes[(of.minutes["instrument"] == row["instrument"]) & (of.minutes["close"] > 0)]
+        there = row["unknown"] != Unknown.GAP
+        assert mine[np.isfinite(mine)].tolist() == (rows["close"].tolist() if there else [])
+        expected = rows["close"][rows["session"] < last][-1]
+        assert np.array_equal(before, expected if there else np.nan, equal_nan=True)
+    assert (made["unknown"] != Unknown.GAP).any()
 
 
 def corrected(rows, kind, rng):

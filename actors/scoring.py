@@ -1,0 +1,201 @@
+"""Scoring: from the features of closed minutes, when they are on the bus, to a scorecard each.
+
+A shard's minutes are put to the predictor in one call for all its instruments, and what comes of them is written under
+the ids of the entries they follow from. A restart may hear another prediction: what was written first stands. Without
+an answer a scorecard says so, and nothing waits for more than the plan's `ask_seconds`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import structlog
+
+from actors.asking import Answer, Asking, Predictor, Served
+from actors.measures import Counts, milliseconds
+from actors.plans import AnalysisPlan
+from adapters import entries
+from adapters.bus import SEQUENCE_BITS, Bus, EntryId
+from market.features import NAMES, FeatureRows, Window
+from market.models.examples import Examples, Floats32
+from market.readings import readings
+from market.scores import HORIZON_NAMES, Asked, Scores, answers, scored, with_prediction, without_prediction
+from market.sessions import MINUTE
+
+TOPIC = "scores"
+COUNTS = ("rows", "again", "abstained", "without", "slow", "down", "resting", "strange")
+MOST_ASKED = 4096
+"""Examples in one question: what is made up for after a pause comes in several."""
+
+_WHY = {Asked.SLOW: "slow", Asked.DOWN: "down", Asked.RESTING: "resting"}
+
+
+class Due(NamedTuple):
+    """A minute of a partition that is to be scored: the entry it follows from, its features and what the window knew.
+
+    `scores`: by horizon, without a prediction.
+    """
+
+    partition: int
+    entry: EntryId
+    made: FeatureRows
+    sequence: Floats32
+    scores: tuple[Scores, ...]
+
+
+class Scoring:
+    """The scorecards of one Analysis. `predictor`: that of the plan unless given."""
+
+    def __init__(self, plan: AnalysisPlan, bus: Bus, predictor: Predictor | None = None) -> None:
+        self._bus, self._horizons = bus, plan.horizons
+        self._log = structlog.get_logger()
+        if predictor is None and plan.predictor:
+            predictor = Served(plan.predictor, plan.ask_seconds)
+        self._seconds = plan.ask_seconds
+        self._asking = None if predictor is None else Asking(predictor)
+        self._due: list[Due] = []
+        self.versions: list[str] = []
+        """Those that answered last."""
+        self.counts = dict.fromkeys(COUNTS, 0)
+        self._tags = {"partitions": "-".join(map(str, plan.mine))}
+        self._counters = Counts("bourse_scores", COUNTS, self._tags)
+        self._close_ms = milliseconds(
+            "bourse_scores_closing_ms", "from the mark that closed a minute to its scorecards, on the bus", "partitions"
+        )
+        self._ask_ms = milliseconds("bourse_scores_asking_ms", "one question to the predictor", "partitions")
+        self._closing: deque[float] = deque(maxlen=4096)
+        self._asked: deque[float] = deque(maxlen=4096)
+
+    def add(self, partition: int, entry: EntryId, window: Window, made: FeatureRows) -> None:
+        """Take a minute that the window has just made: later it no longer knows what stood there."""
+        if not len(made):
+            return
+        closes = window.closes(made)
+        first = scored(made, NAMES, readings(closes), (closes[:, -1], window.previous(made)), self._horizons[0])
+        self._due.append(Due(partition, entry, made, window.sequences(made), self._for_each(first)))
+
+    def forget(self, partition: int) -> None:
+        """Drop what is due of a partition: its minutes come again."""
+        self._due = [due for due in self._due if due.partition != partition]
+
+    def publish(self, done: dict[int, EntryId], live_after: EntryId) -> tuple[Examples, Scores] | None:
+        """Score and write the minutes of each partition up to an entry; what a model saw in them and the scorecards for
+        the first horizon, None where none were due.
+
+        `live_after`: entries up to this one are made up for. Raises LineDown; what was not written is due again.
+        """
+        ready = [due for due in self._due if due.entry <= done.get(due.partition, -1)]
+        if not ready:
+            return None
+        written = [self._score(part) for part in _parts(ready)]
+        for outputs in written:
+            self._write(outputs, live_after)
+        self._due = [due for due in self._due if due.entry > done.get(due.partition, -1)]
+        self._counters.set(**self.counts)
+        return _examples(ready), np.concatenate([scores[0] for outputs in written for _, scores in outputs])
+
+    def health(self) -> dict[str, Any]:
+        """Counts, the versions that answered last, why one did not, and times in ms."""
+        return {
+            **self.counts,
+            "versions": self.versions,
+            "trouble": self._asking.trouble if self._asking else "",
+            "closing_ms": percentiles(self._closing),
+            "asking_ms": percentiles(self._asked),
+        }
+
+    def _for_each(self, first: Scores) -> tuple[Scores, ...]:
+        out = []
+        for horizon in self._horizons:
+            one = first.copy()
+            one["horizon"] = HORIZON_NAMES.index(horizon)
+            out.append(one)
+        return tuple(out)
+
+    def _score(self, due: Sequence[Due]) -> list[tuple[Due, list[Scores]]]:
+        """The scorecards of some minutes, one question a horizon."""
+        found: list[tuple[Due, list[Scores]]] = [(one, []) for one in due]
+        cuts = np.cumsum([len(one.made) for one in due])[:-1]
+        examples = _examples(due)
+        until = time.monotonic() + self._seconds
+        for k, horizon in enumerate(self._horizons):
+            scores = np.concatenate([one.scores[k] for one in due])
+            scores = self._answered(scores, examples, horizon, until)
+            for (_, mine), part in zip(found, np.split(scores, cuts), strict=True):
+                mine.append(part)
+        return found
+
+    def _answered(self, scores: Scores, examples: Examples, horizon: str, until: float) -> Scores:
+        if self._asking is None:
+            return without_prediction(scores, Asked.NOT_CONFIGURED)
+        began = time.monotonic()
+        answer = self._asking.ask(examples, horizon, until - began)
+        if answer is not Asked.RESTING:
+            self._asked.append((time.monotonic() - began) * 1000)
+            self._ask_ms.observe(self._asked[-1], tags=self._tags)
+        if isinstance(answer, Answer) and answers(scores, *answer):
+            self.versions = sorted(set(answer.versions))
+            return with_prediction(scores, *answer)
+        if isinstance(answer, Answer):
+            self.counts["strange"] += 1
+            self._log.error("predictor_answered_something_else", asked=len(scores), got=len(answer.predictions))
+            answer = Asked.DOWN
+        self.counts[_WHY[answer]] += 1
+        return without_prediction(scores, answer)
+
+    def _write(self, outputs: list[tuple[Due, list[Scores]]], live_after: EntryId) -> None:
+        """One entry for all minutes, instruments and horizons that follow from one."""
+        by_entry: dict[tuple[int, EntryId], list[Scores]] = {}
+        now = time.time()
+        for due, scores in outputs:
+            if due.entry > live_after:
+                for one in scores:
+                    one["latency"] = (now - (due.entry >> SEQUENCE_BITS) / 1000) * 1000
+            by_entry.setdefault((due.partition, due.entry), []).extend(scores)
+        told = [(p, entry, np.concatenate(scores)) for (p, entry), scores in by_entry.items()]
+        new = self._bus.write_all(TOPIC, [(p, entry, entries.encode(rows)) for p, entry, rows in told])
+        now = time.time()
+        for (_, entry, rows), written in zip(told, new, strict=True):
+            self.counts["rows" if written else "again"] += len(rows)
+            self.counts["without"] += int(np.count_nonzero(rows["asked"])) if written else 0
+            self.counts["abstained"] += int(np.count_nonzero(rows["abstained"] * (rows["asked"] == 0))) * written
+            if written and entry > live_after:
+                self._closing.append((now - (entry >> SEQUENCE_BITS) / 1000) * 1000)
+                self._close_ms.observe(self._closing[-1], tags=self._tags)
+
+
+def percentiles(values: deque[float]) -> dict[str, float]:
+    """How many times in ms, their median and their 99th percentile."""
+    p50, p99 = np.percentile(list(values) or [0.0], (50, 99)).round(2).tolist()
+    return {"count": len(values), "p50": p50, "p99": p99}
+
+
+def _parts(due: Sequence[Due]) -> list[list[Due]]:
+    """Runs of minutes with at most MOST_ASKED rows, an entry's in one."""
+    parts: list[list[Due]] = [[]]
+    rows = 0
+    for one in due:
+        last = parts[-1][-1] if parts[-1] else None
+        same = last is not None and (last.partition, last.entry) == (one.partition, one.entry)
+        if rows + len(one.made) > MOST_ASKED and last is not None and not same:
+            parts.append([])
+            rows = 0
+        parts[-1].append(one)
+        rows += len(one.made)
+    return parts
+
+
+def _examples(due: Sequence[Due]) -> Examples:
+    made = np.concatenate([one.made for one in due])
+    return Examples(
+        NAMES,
+        made["values"].astype(np.float32),
+        np.concatenate([one.sequence for one in due]),
+        made["instrument"].astype(np.int32),
+        made["start"].astype(np.int64) + MINUTE,
+        made["session"].astype(np.int32),
+    )

@@ -1,0 +1,118 @@
+"""Outcomes as rows of the lake, and predictions and outcomes of the lake as columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
+from adapters.lake import Lake
+from adapters.schemas import OUTCOMES, instants, strings, whole
+from adapters.signals import ABSTENTIONS, numbers, texts
+from market.labels import UNKNOWN_LABEL, Label
+from market.outcomes import OUTCOME, Outcomes, Unscored
+from market.predictions import Abstained
+
+KEY = ("symbol", "at", "horizon", "version")
+KNOWN = ("p_down", "p_flat", "p_up", "prediction", "confidence", "low", "high")
+LABELS = [label.name for label in sorted(Label)]
+REASONS = [None, *(why.name for why in sorted(Unscored)[1:])]
+
+
+def unscored(lake: Lake, first: date, last: date, shadows: pa.Table | None = None) -> pa.Table:
+    """The rows of `predictions` of sessions `first` to `last`, both inclusive, that are not in `outcomes`; of one that
+    the log brought twice the first. Not asked of the predictor, not among them. By symbol and time.
+
+    `shadows`: what challengers said unseen, `adapters.shadows.SHADOWS`, to be scored like them.
+
+    Raises LineDown, StoreRefused.
+    """
+    of = _sessions(first, last)
+    columns = [*KEY, *KNOWN, "abstained", "session"]  # as in SHADOWS
+    rows = lake.dataset("predictions").to_table(filter=of & ds.field("asked").is_null(), columns=columns)
+    rows = rows.set_column(rows.column_names.index("version"), "version", pc.fill_null(rows["version"], ""))
+    if shadows is not None:
+        kept = shadows.filter(of)
+        rows = pa.concat_tables([rows.cast(kept.schema), kept])
+    done = lake.dataset("outcomes").to_table(filter=of, columns=list(KEY))
+    rows = rows.append_column("place", pa.array(np.arange(len(rows))))
+    once = rows.group_by(list(KEY)).aggregate([("place", "min")]).rename_columns([*KEY, "place"])
+    left = once.join(done, keys=list(KEY), join_type="left anti") if len(done) else once
+    return rows.take(left["place"]).drop_columns(["place"]).sort_by([("symbol", "ascending"), ("at", "ascending")])
+
+
+def outcome_rows(table: pa.Table) -> Outcomes:
+    """Rows of the lake's `predictions` or `outcomes` as `OUTCOME` rows, in their order; of the former nothing came."""
+    out = np.zeros(len(table), OUTCOME)
+    out["at"] = whole(table["at"].cast(pa.int64())) * 1000
+    for name in ("horizon", "version"):
+        out[name] = np.char.encode(table[name].to_numpy().astype("U48"), "ascii", "replace") if len(table) else b""
+    for name in KNOWN:
+        out[name] = _floats(table[name])
+    out["abstained"] = _codes(table["abstained"], ABSTENTIONS[1:], 1, Abstained.NO)
+    if "came" in table.column_names:
+        out["unscored"] = _codes(table["unscored"], REASONS[1:], 1, Unscored.NO)
+        out["came"] = _codes(table["came"], LABELS, 0, UNKNOWN_LABEL)
+        out["outcome"], out["net"] = _floats(table["outcome"]), _floats(table["net"])
+    return out
+
+
+def outcome_table(rows: Outcomes, symbol: str, sessions: pa.ChunkedArray, at: int) -> pa.Table:
+    """`OUTCOME` rows of one symbol, (n,), as rows of the lake's `outcomes`; `sessions`, (n,), dates; `at`: ns UTC."""
+    columns = {
+        "symbol": pa.repeat(pa.scalar(symbol), len(rows)),
+        "at": instants(rows["at"]),
+        **{name: texts(rows[name]) for name in ("horizon", "version")},
+        **{name: numbers(rows[name]) for name in KNOWN},
+        "abstained": strings(rows["abstained"], ABSTENTIONS),
+        "unscored": strings(rows["unscored"], REASONS),
+        "came": strings(rows["came"].astype(np.int64) - UNKNOWN_LABEL, [None, *LABELS]),
+        **{name: numbers(rows[name]) for name in ("outcome", "net")},
+        "scored": instants(np.full(len(rows), at, np.int64)),
+        "session": sessions,
+    }
+    return pa.table(columns, schema=OUTCOMES)
+
+
+def read_outcomes(
+    lake: Lake, first: date, last: date, *, horizon: str | None = None, version: str | None = None
+) -> Outcomes:
+    """The outcomes of sessions `first` to `last`, both inclusive. `version`: `direction-15m@3`, or `direction-15m` for
+    all of this name. Raises LineDown, StoreRefused.
+    """
+    wanted = _sessions(first, last)
+    if horizon is not None:
+        wanted &= ds.field("horizon") == horizon
+    table = lake.dataset("outcomes").to_table(filter=wanted)
+    if version is not None:
+        same = pc.equal(table["version"], version)
+        table = table.filter(pc.or_(same, pc.starts_with(table["version"], f"{version}@")))
+    return outcome_rows(table)
+
+
+def drift_weights(lake: Lake) -> dict[str, float]:
+    """How much each version counts by what was last found of its drift, 0 to 1; one that is not there counts fully.
+
+    Raises LineDown, StoreRefused.
+    """
+    rows = lake.dataset("drift").to_table(columns=["version", "weight", "last"]).sort_by("last")
+    return dict(zip(rows["version"].to_pylist(), rows["weight"].to_pylist(), strict=True))
+
+
+def _sessions(first: date, last: date) -> ds.Expression:
+    return (ds.field("session") >= pa.scalar(first)) & (ds.field("session") <= pa.scalar(last))
+
+
+def _floats(column: pa.ChunkedArray) -> npt.NDArray[np.float64]:
+    return np.asarray(column.cast(pa.float64()).to_numpy(), np.float64)
+
+
+def _codes(column: pa.ChunkedArray, names: Sequence[str | None], first: int, none: int) -> npt.NDArray[Any]:
+    places = pc.index_in(column, pa.array(names, pa.string()))
+    return np.asarray(pc.fill_null(pc.add(places.cast(pa.int64()), first), none).to_numpy())

@@ -1,0 +1,207 @@
+"""Outcomes: what came of each prediction when its horizon was over, and how good the predictions of a version were.
+
+A prediction is scored once. It is held against the log return from the next minute's open to the end of its horizon, as
+`market.labels` has it, so live and in training the same thing is called a hit. Acting on one means to buy where UP is
+the likeliest of the three, to sell where DOWN is, and to do nothing where FLAT is: `net` is what that paid, costs taken
+off, for each rupee. What has no outcome says why, and is counted.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from market import calibration
+from market.candles import Candles
+from market.errors import BadValue
+from market.evaluation import net_returns
+from market.labels import COST, HORIZONS, UNKNOWN_LABEL, Label, labels
+from market.labels import outcomes as returns_after
+from market.predictions import Abstained
+from market.records import Record
+from market.sessions import MINUTE, Sessions
+
+BINS = 10
+"""Of a curve of calibration."""
+
+
+class Unscored(IntEnum):
+    """Why a prediction has no outcome."""
+
+    NO = 0
+    ABSTAINED = 1
+    """It was none."""
+    PAST_CLOSE = 2
+    """The session, or the last one that is known, ended before the horizon."""
+    NO_PRICE = 3
+    """A candle it needs is missing, or nobody saw that minute."""
+
+
+OUTCOME = np.dtype(
+    [
+        ("at", "<i8"),
+        ("horizon", "S8"),
+        ("version", "S48"),
+        *((name, "<f8") for name in ("p_down", "p_flat", "p_up", "prediction", "confidence", "low", "high")),
+        ("abstained", "u1"),
+        ("unscored", "u1"),
+        ("came", "i1"),
+        ("outcome", "<f8"),
+        ("net", "<f8"),
+    ]
+)
+"""A prediction and, behind `abstained`, what came of it: `came` a `Label`, `outcome` the log return before costs, `net`
+the return of acting on it; UNKNOWN_LABEL and NaN where it is `unscored`.
+"""
+
+Outcomes = npt.NDArray[np.void]
+Floats = npt.NDArray[np.float64]
+
+
+class Bin(Record):
+    """Of the predictions whose p_up lay in one tenth: its mean, how often UP came, and of how many."""
+
+    predicted: float
+    observed: float
+    count: int
+
+
+class Performance(Record):
+    """How good the predictions of one version for one horizon were. `first`, `last`: ns UTC of the decisions.
+
+    `hit_rate`: how often the likeliest of the three came; `brier` 0 to 2, `calibration_error` 0 to 1 and `curve` of
+    UP, as in `market.calibration`; `coverage`: how often the return lay within the interval, 0.9 is meant; `trades`:
+    predictions that one would have acted on, `trade_hits` how often that paid more than its costs; `net_mean`,
+    `net_total`: of them, after costs, each of one rupee. None: no such prediction has been scored.
+    """
+
+    version: str
+    horizon: str
+    first: int
+    last: int
+    predictions: int
+    abstained: int
+    unscored: int
+    scored: int
+    hit_rate: float | None
+    brier: float | None
+    calibration_error: float | None
+    coverage: float | None
+    trades: int
+    trade_hits: float | None
+    net_mean: float | None
+    net_total: float
+    curve: tuple[Bin, ...]
+
+
+def horizon_end(at: int, horizon: str, sessions: Sessions) -> int | None:
+    """ns UTC at which a decision's horizon ends: for 1d the next session's close. None: the calendar has none, or the
+    decision is of no session. Raises BadValue: no such horizon.
+    """
+    if horizon not in HORIZONS:
+        raise BadValue("horizon", horizon, f"one of {', '.join(HORIZONS)}")
+    if HORIZONS[horizon]:
+        return at + HORIZONS[horizon] * MINUTE if sessions.of(at) else None
+    following = sessions.after(at)
+    return following.close if following else None
+
+
+def scored(rows: Outcomes, candles: Candles, horizon: str, sessions: Sessions, cost: float = COST) -> Outcomes:
+    """Predictions of one instrument for one horizon, (n,) `OUTCOME` rows, any order, with what came of them.
+
+    `candles`: its adjusted minutes, oldest first, (m,), up to the end of the last horizon. `cost`: of a round trip.
+    """
+    out = rows.copy()
+    ends = candles["start"] + MINUTE
+    place = np.searchsorted(ends, rows["at"])
+    inside = place < len(ends)
+    found = np.full(len(rows), np.nan)
+    if len(candles):
+        exact = inside & (ends[np.minimum(place, len(ends) - 1)] == rows["at"])
+        found[exact] = returns_after(candles, horizon)[place[exact]]
+    sides = side(rows)
+    out["outcome"], out["came"] = found, labels(found, cost)
+    out["net"] = np.where(np.isnan(found), np.nan, net_returns(sides, found, cost))
+    past = [_past(int(at), horizon, sessions) for at in rows["at"]]
+    why = np.where(np.isnan(found), Unscored.NO_PRICE, Unscored.NO)
+    why = np.where(past, Unscored.PAST_CLOSE, why)
+    why = np.where(rows["abstained"] != Abstained.NO, Unscored.ABSTAINED, why)
+    out["unscored"] = why
+    left = why != Unscored.NO
+    out["came"][left], out["outcome"][left], out["net"][left] = UNKNOWN_LABEL, np.nan, np.nan
+    return out
+
+
+def side(rows: Outcomes) -> npt.NDArray[np.int8]:
+    """What acting on each prediction, (n,), means: 1 to buy, -1 to sell, 0 to do nothing; of equals nothing, then to
+    sell.
+    """
+    p = np.stack([rows["p_flat"], rows["p_down"], rows["p_up"]], axis=1)
+    sides: npt.NDArray[np.int8] = np.array([0, -1, 1], np.int8)[np.argmax(np.nan_to_num(p, nan=-1.0), axis=1)]
+    return sides
+
+
+def performances(rows: Outcomes) -> list[Performance]:
+    """How good each version was for each horizon, by name: of `OUTCOME` rows, (n,), any order."""
+    named = np.stack([rows["version"].astype("U48"), rows["horizon"].astype("U48")], axis=1)
+    kinds, of = np.unique(named, axis=0, return_inverse=True) if len(rows) else (named, np.zeros(0, np.int64))
+    return [
+        performance(rows[of.ravel() == k], str(version), str(horizon)) for k, (version, horizon) in enumerate(kinds)
+    ]
+
+
+def performance(rows: Outcomes, version: str, horizon: str) -> Performance:
+    """Of the rows, (n,), one or more, of one version and horizon."""
+    done = rows[rows["unscored"] == Unscored.NO]
+    p, came = probabilities(done), done["came"]
+    sides = side(done)
+    acted = done["net"][sides != 0]
+    within = (done["outcome"] >= done["low"]) & (done["outcome"] <= done["high"])
+    bounded = np.isfinite(done["low"]) & np.isfinite(done["high"])
+    return Performance(
+        version=version,
+        horizon=horizon,
+        first=int(rows["at"].min()),
+        last=int(rows["at"].max()),
+        predictions=len(rows),
+        abstained=int((rows["abstained"] != Abstained.NO).sum()),
+        unscored=int(np.isin(rows["unscored"], [Unscored.PAST_CLOSE, Unscored.NO_PRICE]).sum()),
+        scored=len(done),
+        hit_rate=_mean(np.argmax(p, axis=1) == came),
+        brier=_known(calibration.brier(p, came)),
+        calibration_error=_known(calibration.calibration_error(p, came)),
+        coverage=_mean(within[bounded]),
+        trades=len(acted),
+        trade_hits=_mean(acted > 0),
+        net_mean=_mean(acted),
+        net_total=_rounded(acted.sum()),
+        curve=tuple(
+            Bin(predicted=_rounded(one["predicted"]), observed=_rounded(one["observed"]), count=int(one["rows"]))
+            for one in calibration.reliability(p[:, Label.UP], came == Label.UP, BINS)
+            if one["rows"]
+        ),
+    )
+
+
+def probabilities(rows: Outcomes) -> Floats:
+    """(n, 3): of DOWN, FLAT and UP."""
+    return np.stack([rows["p_down"], rows["p_flat"], rows["p_up"]], axis=1)
+
+
+def _past(at: int, horizon: str, sessions: Sessions) -> bool:
+    today, end = sessions.of(at), horizon_end(at, horizon, sessions)
+    return today is None or end is None or (bool(HORIZONS[horizon]) and end > today.close)
+
+
+def _mean(values: npt.NDArray[np.bool_] | Floats) -> float | None:
+    return _rounded(values.mean()) if len(values) else None
+
+
+def _known(value: float) -> float | None:
+    return _rounded(value) if np.isfinite(value) else None
+
+
+def _rounded(value: float) -> float:
+    return round(float(value), 6)

@@ -1,0 +1,147 @@
+"""Outcomes: scores the predictions whose horizon is over, each once, and says whether a version has drifted.
+
+A run takes what stands in `predictions` and not in `outcomes`, and commits what it finds in one piece, under its
+number: of two runs at once one commits, the other finds its work done. A prediction that came late is taken by the next
+run, one whose horizon is not over is left to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date, timedelta
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from adapters.actions import known
+from adapters.lake import Lake
+from adapters.outcomes import outcome_rows, outcome_table, read_outcomes, unscored
+from adapters.schemas import DRIFT, candle_rows, feature_values
+from market.adjustment import adjusted, factors
+from market.candles import Candles
+from market.drift import Distribution, Drift, judged
+from market.labels import HORIZONS
+from market.outcomes import OUTCOME, Outcomes, Unscored, horizon_end, performances, scored
+from market.records import Record
+from market.sessions import Session, Sessions, day_number, instant
+
+Trained = tuple[Distribution | None, float | None]
+"""How a version's features lay in training, and its calibration error in validation; None: not known."""
+
+APP = "outcomes"
+AFTER = timedelta(days=10)
+"""So far behind a session the next one's close is looked for."""
+
+SPAN = timedelta(days=30)
+"""Drift is judged on the sessions of so many days."""
+
+
+class OutcomesPlan(Record):
+    """Predictions of sessions `first` to `last`, both inclusive, scored at `now`, ns UTC of market time."""
+
+    lake: str
+    sessions: tuple[Session, ...]
+    first: date
+    last: date
+    now: int
+
+
+class Scored(Record):
+    """What a run did. `waiting`: predictions whose horizon is not over; `again`: another run had done it."""
+
+    scored: int
+    unscored: int
+    waiting: int
+    again: bool = False
+
+
+def run(plan: OutcomesPlan, shadows: pa.Table | None = None) -> Scored:
+    """Score what is due, of `predictions` and of what challengers said unseen. Raises LineDown, StoreRefused."""
+    lake = Lake(plan.lake)
+    number = lake.cursors("outcomes", [APP])[APP]
+    todo = unscored(lake, plan.first, plan.last, shadows)
+    sessions = Sessions(plan.sessions)
+    due = np.array([_over(int(at), h, sessions, plan.now) for at, h in zip(*_decisions(todo), strict=True)], np.bool_)
+    ready = todo.filter(pa.array(due))
+    if not len(ready):
+        return Scored(scored=0, unscored=0, waiting=len(todo))
+    symbols = ready["symbol"].unique().to_pylist()
+    days = "1d" in ready["horizon"].unique().to_pylist()
+    table = lake.read_candles(symbols, "1m", plan.first, plan.last + AFTER if days else plan.last)
+    candles = candle_rows(table, {symbol: k for k, symbol in enumerate(symbols)})
+    actions = known(lake)
+    parts, failed = [], 0
+    for k, symbol in enumerate(symbols):
+        mine = ready.filter(pc.equal(ready["symbol"], symbol))
+        own = candles[candles["instrument"] == k]
+        found = _scored(outcome_rows(mine), adjusted(own, factors(actions, symbol, plan.now)), sessions)
+        failed += int((found["unscored"] != Unscored.NO).sum())
+        parts.append(outcome_table(found, symbol, mine["session"], plan.now))
+    version = lake.append("outcomes", pa.concat_tables(parts), {APP: number + 1})
+    left = len(todo) - len(ready)
+    return Scored(scored=len(ready) - failed, unscored=failed, waiting=left, again=version is None)
+
+
+def drifts(lake: Lake, session: date, of: Mapping[str, Trained], names: Sequence[str], feature_set: str) -> list[Drift]:
+    """Whether the versions that predicted in the days up to a session have drifted; each once a session is noted in the
+    table `drift`.
+
+    `of`: what is known of each version, by name; versions that are not there are left out. `names`: of the features to
+    look at, in the set `feature_set`.
+    """
+    first = session - SPAN
+    table = lake.read_features(None, first, session, feature_set, names=names)
+    values = feature_values(table, names)
+    span = day_number(first), day_number(session)
+    found = []
+    for one in performances(read_outcomes(lake, first, session)):
+        if one.version in of:
+            trained, before = of[one.version]
+            shifts = trained.stability(names, values) if trained else {}
+            found.append(judged(one.version, one.horizon, span, shifts, (one.calibration_error, before)))
+    if found:
+        app = "drift"
+        cursor = lake.cursors("drift", [app])[app]
+        if cursor < span[1]:
+            lake.append("drift", _drift_table(found, session), {app: span[1]})
+    return found
+
+
+def _scored(rows: Outcomes, candles: Candles, sessions: Sessions) -> Outcomes:
+    out = np.zeros(len(rows), OUTCOME)
+    for horizon in HORIZONS:
+        mine = rows["horizon"] == horizon.encode()
+        if mine.any():
+            out[mine] = scored(rows[mine], candles, horizon, sessions)
+    return out
+
+
+def _decisions(todo: pa.Table) -> tuple[list[int], list[str]]:
+    return (outcome_rows(todo)["at"].tolist(), todo["horizon"].to_pylist())
+
+
+def _over(at: int, horizon: str, sessions: Sessions, now: int) -> bool:
+    """Whether the horizon has passed or, where it reaches past the session's close, the session has."""
+    today, end = sessions.of(at), horizon_end(at, horizon, sessions)
+    if today is None:
+        return True
+    if HORIZONS[horizon]:
+        return now >= min(end or today.close, today.close)
+    return end is not None and now >= end
+
+
+def _drift_table(found: list[Drift], session: date) -> pa.Table:
+    epoch = date(1970, 1, 1).toordinal()
+    rows = [
+        {
+            **one.model_dump(exclude={"worst", "first", "last"}),
+            "first": date.fromordinal(epoch + one.first),
+            "last": date.fromordinal(epoch + one.last),
+            "worst": orjson.dumps(dict(one.worst)).decode(),
+            "at": instant(day_number(session) * 86_400 * 10**9),
+        }
+        for one in found
+    ]
+    return pa.Table.from_pylist(rows, schema=DRIFT)

@@ -1,0 +1,431 @@
+"""Predictions over HTTP: of a symbol's live features or of a caller's own, the models behind them, and their training.
+
+An answer has the members of the Nifty seed's (symbol, prediction, confidence, model_version) and what it rests on: the
+interval, the probabilities, the moment, or why there is none. It comes within `SECONDS` or is a problem that says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Protocol
+
+import grpc
+import numpy as np
+import orjson
+import ray
+from fastapi import FastAPI, Request, Response
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator
+from ray import serve
+from ray.exceptions import RayError
+from ray.serve.exceptions import BackPressureError, RayServeException
+
+from adapters.bus import Bus
+from adapters.inputs import unpack
+from adapters.jobs import Jobs
+from adapters.readmodel import ReadModel
+from market.errors import BadPayload, BadValue, LineDown
+from market.features import NAMES
+from market.instruments import Universe
+from market.models.examples import CHANNELS, LENGTH, Examples
+from market.models.heuristic import Body, Heuristic
+from market.predictions import REASONS, Abstained, Predictions
+from market.records import Record
+from market.timetable import ENDS, Note, State
+from serve_app import problems, shapes
+from serve_app.follow import Follower, GatewayPlan
+from serve_app.predictor import APP, NAME, Answered, Asked, NoSuch, Unable
+
+SECONDS = 5.0
+"""So long a caller waits, whatever happens behind."""
+TRIES = 2
+"""A replica that dies is asked nothing again, but another one is: predictions may be computed twice."""
+BATCH = 500
+HORIZON = "15m"
+OWN = ("rsi", "macd", "ema50", "ema200", "close", "volume")
+"""Features of the Nifty seed's body: all of them or none."""
+ACCEPTED = 202
+
+Symbol = Annotated[str, Field(min_length=1, max_length=64)]
+Engine = Annotated[str | None, Field(default=None, min_length=1, max_length=64)]
+Horizon = Annotated[str, Field(default=HORIZON)]
+
+
+class _Strict(Record):
+    model_config = ConfigDict(strict=True)
+
+
+class Wanted(_Strict):
+    """What to predict: a symbol, and either its live features or all of one's own, as in the Nifty seed."""
+
+    symbol: Symbol
+    horizon: Horizon
+    engine: Engine
+    rsi: float | None = Field(default=None, ge=0, le=100)
+    macd: float | None = None
+    ema50: float | None = Field(default=None, gt=0)
+    ema200: float | None = Field(default=None, gt=0)
+    close: float | None = Field(default=None, gt=0)
+    volume: int | None = Field(default=None, ge=0)
+
+    @field_validator(*OWN)
+    @classmethod
+    def _known(cls, value: float | None, info: ValidationInfo) -> float | None:
+        if value is None:
+            raise ValueError("a number; leave it out for the live features")
+        return value
+
+    @property
+    def own(self) -> Body | None:
+        """The caller's own features. Raises BadValue: some are missing."""
+        given = [name for name in OWN if getattr(self, name) is not None]
+        if not given:
+            return None
+        for name in OWN:
+            if name not in given:
+                raise BadValue(
+                    f"body.{name}", "nothing", f"a number: with {given[0]} all of {', '.join(OWN)} are needed"
+                )
+        return Body(symbol=self.symbol, **{name: getattr(self, name) for name in OWN})
+
+
+class WantedOfMany(_Strict):
+    """Symbols to predict from their live features."""
+
+    symbols: Annotated[list[Symbol], Field(min_length=1, max_length=BATCH)]
+    horizon: Horizon
+    engine: Engine
+
+
+class Training(_Strict):
+    """What a training is told: nothing yet, the settings say it."""
+
+
+class Interval(Record):
+    """Bounds of the log return over the horizon, before costs, in nine cases of ten."""
+
+    low: float
+    high: float
+
+
+class Prediction(Record):
+    """`prediction`: 0 bearish to 1 bullish; `confidence` 0 to 1; both null where it abstained, and `reasons` say why.
+
+    `at`: the decision the features are of; `p_...`: calibrated, sum 1; `spread`: how far the members lie apart.
+    """
+
+    symbol: str
+    prediction: float | None
+    confidence: float | None
+    model_version: str
+    horizon: str
+    engine: str
+    at: str | None
+    abstained: bool
+    reasons: list[str]
+    interval: Interval | None
+    p_down: float | None
+    p_flat: float | None
+    p_up: float | None
+    spread: float | None
+
+
+class PredictionsOfMany(Record):
+    """In the order asked for; symbols nobody listed are named."""
+
+    predictions: list[Prediction]
+    unknown: list[str]
+
+
+class JobAnswer(Record):
+    """A job. `state`: asked, started, succeeded, failed, stopped, lost or skipped; `ended`: nothing more comes."""
+
+    job: str
+    name: str
+    state: str
+    ended: bool
+    asked_at: str | None
+    noted_at: str | None
+    attempt: int
+    reason: str
+
+
+class Predicts(Protocol):
+    """Who computes."""
+
+    async def answer(self, asked: Asked) -> Answered | NoSuch:
+        """Rows for examples."""
+        ...
+
+    async def judge(self, body: Body, horizon: str, engine: str) -> Answered | NoSuch | Unable:
+        """A row for features of a caller's own."""
+        ...
+
+    async def models(self) -> dict[str, Any]:
+        """What serves."""
+        ...
+
+
+class Held(Protocol):
+    """What is asked of the gateway's desk."""
+
+    plan: GatewayPlan
+    universe: Universe
+    follower: Follower
+    model: ReadModel
+
+
+class Remote:
+    """The predictor's deployment. Satisfies `Predicts`; raises LineDown while it is away, TimeoutError when slow."""
+
+    def __init__(self) -> None:
+        """Looks for it on first use."""
+        self._handle: Any = None
+
+    async def answer(self, asked: Asked) -> Answered | NoSuch:
+        """Rows for examples."""
+        found: Answered | NoSuch = await self._ask("answer", asked)
+        return found
+
+    async def judge(self, body: Body, horizon: str, engine: str) -> Answered | NoSuch | Unable:
+        """A row for features of a caller's own."""
+        found: Answered | NoSuch | Unable = await self._ask("judge", body, horizon, engine)
+        return found
+
+    async def models(self) -> dict[str, Any]:
+        """What serves."""
+        found: dict[str, Any] = await self._ask("models")
+        return found
+
+    async def _ask(self, method: str, *words: Any) -> Any:
+        async with asyncio.timeout(SECONDS):
+            for last in (False,) * (TRIES - 1) + (True,):
+                try:
+                    if self._handle is None:
+                        if not ray.is_initialized():  # else Serve would start a cluster here
+                            raise LineDown(APP, "there is none: this gateway runs without Ray")
+                        self._handle = serve.get_deployment_handle(NAME, APP)
+                    return await getattr(self._handle, method).remote(*words)
+                except BackPressureError as e:
+                    raise LineDown(APP, "too many are waiting for it") from e
+                except (RayError, RayServeException, grpc.RpcError) as e:
+                    if last:
+                        raise LineDown(APP, f"{type(e).__name__}: {' '.join(str(e).split())[:200]}") from e
+        return None
+
+
+class Trainings:
+    """Trainings asked for and jobs looked at, by way of the timetable's ledger."""
+
+    def __init__(self, bus: Bus, trainings: Mapping[str, str]) -> None:
+        """`trainings`: the timetable's job by the name of the model it trains. Connects on first use."""
+        self._bus, self._trainings = bus, trainings
+        self._lock = threading.Lock()
+        self._jobs: Jobs | None = None
+
+    def ask(self, name: str, now: int) -> Note | None:
+        """Note that a model shall be trained; None where it is being trained. Raises KeyError, LineDown."""
+        job = self._trainings[name]
+        with self._lock:
+            jobs = self._heard()
+            if any(note.job == job and note.state not in ENDS for note in jobs.ledger.runs.values()):
+                return None
+            note = Note(job=job, state=State.ASKED, at=now, noted=now, by_hand=True)
+            jobs.note(note)
+        return note
+
+    def find(self, run: str) -> Note | None:
+        """What is known of a run. Raises LineDown."""
+        with self._lock:
+            return self._heard().ledger.runs.get(run)
+
+    def _heard(self) -> Jobs:
+        if self._jobs is None:
+            self._jobs = Jobs(self._bus)
+        self._jobs.hear()
+        return self._jobs
+
+
+def install(app: FastAPI, desk: Held, only: Any, predicts: Predicts) -> None:
+    """Add the paths; `only` refuses parameters nobody knows."""
+    _prediction_routes(app, desk, only, predicts)
+    _model_routes(app, desk, only, predicts)
+
+
+def _prediction_routes(app: FastAPI, desk: Held, only: Any, predicts: Predicts) -> None:
+    @app.post("/predict", responses={200: {"model": Prediction}})
+    @app.post("/api/v1/predict", include_in_schema=False)
+    async def predict(request: Request, wanted: Wanted) -> Response:
+        """What is expected of a symbol over a horizon, from its live features or from a body of one's own.
+
+        `engine`: a member of the ensemble, or challenger; without it the ensemble. For one's own features it is the
+        heuristic. Where features are missing or stale the answer abstains and says why.
+        """
+        only(request)
+        one = desk.universe.find(wanted.symbol)
+        own = wanted.own
+        if own is None:
+            found = await _live(desk, predicts, [one.symbol], wanted.horizon, wanted.engine)
+        else:
+            found = _there(await predicts.judge(own, wanted.horizon, wanted.engine or Heuristic.kind))
+        engine = wanted.engine or (Heuristic.kind if own else "ensemble")
+        return _json(_told(found, [one.symbol], wanted.horizon, engine)[0])
+
+    @app.post("/predict/batch", responses={200: {"model": PredictionsOfMany}})
+    @app.post("/api/v1/predict/batch", include_in_schema=False)
+    async def batch(request: Request, wanted: WantedOfMany) -> Response:
+        """The same of up to 500 symbols at once, from their live features; symbols nobody listed are named."""
+        only(request)
+        listed = {symbol: _listed(desk.universe, symbol) for symbol in dict.fromkeys(wanted.symbols)}
+        symbols = list(dict.fromkeys(symbol for symbol in listed.values() if symbol is not None))
+        found = await _live(desk, predicts, symbols, wanted.horizon, wanted.engine)
+        told = _told(found, symbols, wanted.horizon, wanted.engine or "ensemble")
+        return _json({"predictions": told, "unknown": [s for s, known in listed.items() if known is None]})
+
+
+def _model_routes(app: FastAPI, desk: Held, only: Any, predicts: Predicts) -> None:
+    trainings = Trainings(Bus(desk.plan.bus, timeout=2.0), desk.plan.trainings)
+
+    @app.get("/models")
+    @app.get("/api/v1/models", include_in_schema=False)
+    async def models(request: Request) -> Response:
+        """What serves each horizon, its members and weights, the registered versions, and how callers are divided."""
+        only(request)
+        return _json(await predicts.models())
+
+    @app.post("/models/{name}/train", status_code=ACCEPTED, responses={ACCEPTED: {"model": JobAnswer}})
+    @app.post("/api/v1/models/{name}/train", status_code=ACCEPTED, include_in_schema=False)
+    def train(request: Request, name: str, told: Training | None = None) -> Response:
+        """Ask for a training of a model as a job; its id leads to /jobs/{id}. 409 while one is under way."""
+        only(request)
+        if name not in desk.plan.trainings:
+            allowed = f"one of {', '.join(desk.plan.trainings) or 'none: nothing is trained here'}"
+            text, path = f"{name[:80]!r} is no model", request.url.path
+            return problems.answer(problems.problem("unknown-model", "Unknown model", 404, text, path, allowed))
+        note = trainings.ask(name, time.time_ns())
+        if note is None:
+            text = f"{name} is being trained already"
+            refusal = problems.problem(
+                "busy", "Already under way", 409, text, request.url.path, "try again when it ended"
+            )
+            return problems.answer(refusal)
+        return _json(_job(note), ACCEPTED, {"Location": f"/jobs/{note.run}"})
+
+    @app.get("/jobs/{id}", responses={200: {"model": JobAnswer}})
+    @app.get("/api/v1/jobs/{id}", include_in_schema=False)
+    def job(request: Request, id: str) -> Response:
+        """How a job goes, of those the timetable has started or was asked for."""
+        only(request)
+        note = trainings.find(id)
+        if note is None:
+            text = f"{id[:80]!r} is no job that is known here"
+            return problems.answer(problems.problem("unknown-job", "Unknown job", 404, text, request.url.path))
+        return _json(_job(note))
+
+
+async def _live(desk: Held, predicts: Predicts, symbols: Sequence[str], horizon: str, engine: str | None) -> Answered:
+    """Rows for symbols from the features of their last minute; where there are none, from nothing: they abstain."""
+    packed = await asyncio.to_thread(desk.model.read_inputs, symbols) if symbols else []
+    examples = _examples([desk.universe.find(s).id for s in symbols], packed)
+    now = desk.follower.quotes.market_time or None
+    return _there(await predicts.answer(Asked(examples, horizon, engine, now)))
+
+
+def _examples(instruments: Sequence[int], packed: Sequence[bytes | None]) -> Examples:
+    """Of inputs that are there and of the features known here; those of others are all NaN, at 0."""
+    blank = _nothing(instruments)
+    there = [i for i, one in enumerate(packed) if one is not None]
+    if not there:
+        return blank
+    try:
+        found = unpack(NAMES, [instruments[i] for i in there], [one for one in packed if one is not None])
+    except BadPayload:  # of an older set of features, until the next minute closes
+        return blank
+    if len(there) == len(packed):
+        return found
+    for into, column in zip(blank[1:], found[1:], strict=True):
+        into[there] = column
+    return blank
+
+
+def _nothing(instruments: Sequence[int]) -> Examples:
+    count = len(instruments)
+    features, sequence = (
+        np.full((count, *shape), np.nan, np.float32) for shape in ((len(NAMES),), (LENGTH, len(CHANNELS)))
+    )
+    at, session = np.zeros(count, np.int64), np.zeros(count, np.int32)
+    return Examples(NAMES, features, sequence, np.asarray(instruments, np.int32), at, session)
+
+
+def _there(found: Answered | NoSuch | Unable) -> Answered:
+    if isinstance(found, Unable):
+        raise LineDown(APP, found.reason)
+    if isinstance(found, NoSuch):
+        raise BadValue(*found)
+    return found
+
+
+def _told(found: Answered, symbols: Sequence[str], horizon: str, engine: str) -> list[dict[str, Any]]:
+    """Each row as JSON."""
+    rows = found.rows
+    names = ("prediction", "confidence", "low", "high", "p_down", "p_flat", "p_up", "spread")
+    columns = [_rounded(rows, name) for name in names]
+    reasons = rows["abstained"].tolist()
+    return [
+        {
+            "symbol": symbol,
+            "prediction": prediction,
+            "confidence": confidence,
+            "model_version": version,
+            "horizon": horizon,
+            "engine": engine,
+            "at": shapes.stamp(at),
+            "abstained": reason != Abstained.NO,
+            "reasons": [*_reasons(reason, p_down, p_flat, p_up), *([found.said] if found.said else [])],
+            "interval": None if low is None or high is None else {"low": low, "high": high},
+            "p_down": p_down,
+            "p_flat": p_flat,
+            "p_up": p_up,
+            "spread": spread,
+        }
+        for symbol, version, at, reason, prediction, confidence, low, high, p_down, p_flat, p_up, spread in zip(
+            symbols, found.versions, rows["at"].tolist(), reasons, *columns, strict=True
+        )
+    ]
+
+
+def _rounded(rows: Predictions, name: str) -> list[float | None]:
+    return [None if x != x else x for x in rows[name].astype(float).round(6).tolist()]
+
+
+def _reasons(reason: int, p_down: float | None, p_flat: float | None, p_up: float | None) -> list[str]:
+    if reason != Abstained.NO:
+        return [REASONS[Abstained(reason)]]
+    likely = {"a fall beyond costs": p_down, "no move beyond costs": p_flat, "a rise beyond costs": p_up}
+    return [f"{what}: {p:.0%}" for what, p in likely.items() if p is not None]
+
+
+def _job(note: Note) -> dict[str, Any]:
+    return {
+        "job": note.run,
+        "name": note.job,
+        "state": note.state.value,
+        "ended": note.state in ENDS,
+        "asked_at": shapes.stamp(note.at),
+        "noted_at": shapes.stamp(note.noted),
+        "attempt": note.attempt,
+        "reason": note.reason,
+    }
+
+
+def _listed(universe: Universe, symbol: str) -> str | None:
+    try:
+        return universe.find(symbol).symbol
+    except BadValue:
+        return None
+
+
+def _json(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(orjson.dumps(body), status, headers, "application/json")

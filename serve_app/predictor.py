@@ -1,0 +1,436 @@
+"""Predictor: what the ensembles expect, for Analysis a shard at a time, for people one symbol or many.
+
+Answers come from what is held; a thread of its own follows the registry and swaps versions. One worker computes: what
+callers ask for at the same moment is put together and computed as one batch. In shadow mode the challenger answers
+everything, too, behind the answer and from another worker; what it says goes to the bus (`shadows`) and nowhere else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import threading
+import time
+from collections import Counter as Tally
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import numpy as np
+import structlog
+from pydantic import Field, SecretStr
+from ray import serve
+from ray.serve.metrics import Counter, Gauge, Histogram
+
+from adapters import entries, logs
+from adapters.bus import Bus
+from adapters.llm import EnginePlan, Llm, ask
+from adapters.readmodel import ReadModel
+from market.errors import BadValue, BourseError, LineDown
+from market.features import NAMES
+from market.labels import HORIZONS
+from market.models.examples import Examples
+from market.models.heuristic import Body, Heuristic
+from market.predictions import NO_PREDICTIONS, PREDICTION, Abstained, Predictions
+from market.records import Record
+from serve_app.ensembles import BUILT_IN, CHALLENGER, Ensembles, Standing, Store, predict
+
+NAME, APP = "Predictor", "predictor"
+ENSEMBLE = "ensemble"
+TOPIC = "shadows"
+SHADOWS_WAITING = 8
+"""So many batches may wait for the challenger's shadow; more are left out, and counted."""
+HEALTH_SECONDS = 5.0
+FIRST_LOOK_SECONDS = 30.0
+SECRETS = {"bus": "BUS_URL", "cache": "CACHE_URL", "registry": "DATABASE_URL"}
+"""Addresses that the plan leaves empty, and where in the environment they stand then."""
+ONGOING = 2048
+"""Calls a replica may have in hand: above what one batch may hold of them."""
+MILLISECONDS = [0.25, 0.5, 1, 2, 5, 10, 25, 50, 100, 250, 1000, 5000]
+
+
+class PredictorPlan(Record):
+    """What each replica is told. `registry`: the database's address, "" where there is none; `models`: the folder of
+    the versions' files; `engines`: language models; `threads`: of the numeric libraries, each.
+    """
+
+    bus: str
+    cache: str
+    registry: str = ""
+    models: str = ""
+    horizons: tuple[str, ...] = tuple(HORIZONS)
+    engines: tuple[EnginePlan, ...] = ()
+    threads: int = 1
+    poll_seconds: float = 5.0
+    log_level: str = "info"
+
+
+class Tuning(Record):
+    """What changes without a restart. `challenger_weight`: the share of instruments it answers for; `shadow`: it
+    answers everything, unseen; `wait_ms`: so long a caller may wait for others; `batch_rows`: so many rows go together.
+    """
+
+    challenger_weight: float = Field(default=0.0, ge=0, le=1, description="a number, 0 to 1")
+    shadow: bool = Field(default=True, description="true or false")
+    wait_ms: float = Field(default=1.0, ge=0, le=100, description="milliseconds, 0 to 100")
+    batch_rows: int = Field(default=2048, ge=500, le=100_000, description="a whole number, 500 to 100000")
+
+
+class Asked(NamedTuple):
+    """One caller's examples. `engine`: a member's name, or None for the ensemble; `now`: ns UTC, or None."""
+
+    examples: Examples
+    horizon: str
+    engine: str | None = None
+    now: int | None = None
+
+
+class Answered(NamedTuple):
+    """(n,) rows, the version that made each, the milliseconds that computing took; `said`: an engine's own words."""
+
+    rows: Predictions
+    versions: list[str]
+    ms: float
+    said: str = ""
+
+
+class Unable(NamedTuple):
+    """Nobody can answer this now."""
+
+    reason: str
+
+
+class NoSuch(NamedTuple):
+    """What was asked for is not here: a value that a `BadValue` would tell."""
+
+    name: str
+    value: str
+    allowed: str
+
+
+class Predictor:
+    """One replica. A model's error is nobody's: what cannot be computed abstains, and is counted."""
+
+    def __init__(self, plan: PredictorPlan, store: Store | None = None) -> None:
+        """`store`: instead of the registry that the plan names."""
+        logs.configure("predictor", plan.log_level)
+        self._plan = plan
+        self._log = structlog.get_logger()
+        self._ensembles = Ensembles(plan.horizons, NAMES, store or registry_of(plan))
+        self._model, self._bus = ReadModel(plan.cache, timeout=2.0), Bus(plan.bus, timeout=2.0)
+        self._worker = ThreadPoolExecutor(1, "predict")
+        self._shadower = ThreadPoolExecutor(1, "shadow")
+        self._shadows_waiting, self._shadow_number = 0, 0
+        self._shadow_writer = f"predictor-{os.getpid()}-{time.time_ns()}"
+        self._counts: Tally[str] = Tally()
+        self._trouble = ""
+        self._measures = Measures()
+        self._llms = {one.name: Llm(one) for one in plan.engines}
+        # Bound to this instance, as its queue belongs to one event loop.
+        self._together = serve.batch(batch_size_fn=_all_rows)(self._batched)
+        self.reconfigure({})
+        self._stopped, self._looked = threading.Event(), threading.Event()
+        threading.Thread(target=self._follow, name="registry", daemon=True).start()
+        self._looked.wait(FIRST_LOOK_SECONDS)  # a new replica takes no calls before it holds what the old one held
+
+    def reconfigure(self, config: Mapping[str, Any]) -> None:
+        """Take new values of `Tuning`; Serve calls it at the start and on every change of `user_config`."""
+        self._tuning = tuning = Tuning.model_validate(config)
+        self._together.set_batch_wait_timeout_s(tuning.wait_ms / 1000)
+        self._together.set_max_batch_size(tuning.batch_rows)
+        self._log.info("tuned", **tuning.model_dump())
+
+    async def score(self, examples: Examples, horizon: str) -> tuple[Predictions, list[str]]:
+        """(n,) rows and the version that made each. Raises BadValue: the horizon is not served."""
+        standing = self._ensembles.of(horizon)
+        found = await self._run(standing, Asked(examples, horizon))
+        return found.rows, found.versions
+
+    async def answer(self, asked: Asked) -> Answered | NoSuch:
+        """The same for callers of HTTP, several of whom are computed together."""
+        if asked.horizon not in self._ensembles.horizons:
+            return NoSuch("horizon", asked.horizon, f"one of {', '.join(self._ensembles.horizons)}")
+        engines = self._engines(asked.horizon)
+        if asked.engine is not None and asked.engine not in engines:
+            return NoSuch("engine", asked.engine, f"one of {', '.join(engines)}")
+        if not asked.examples.rows:
+            return Answered(NO_PREDICTIONS, [], 0.0)
+        found: Answered = await self._together(asked)
+        return found
+
+    async def judge(self, body: Body, horizon: str, engine: str) -> Answered | NoSuch | Unable:
+        """One row of a caller's own features, by an engine that can use them: the heuristic, a language model."""
+        if horizon not in self._ensembles.horizons:
+            return NoSuch("horizon", horizon, f"one of {', '.join(self._ensembles.horizons)}")
+        if engine not in (Heuristic.kind, *self._llms):
+            able = ", ".join((Heuristic.kind, *self._llms))
+            return NoSuch("engine", engine, f"one of {able}, which can use features of your own")
+        began, now = time.perf_counter(), time.time_ns()
+        if engine == Heuristic.kind:
+            p = Heuristic(horizon).judge(body)[0].tolist()
+            rows, version, said = judged(now, p, None), BUILT_IN, ""
+        else:
+            try:
+                told = await ask(self._llms[engine], {**body.model_dump(), "horizon": horizon}, now)
+            except BadValue as e:
+                return NoSuch(e.name, str(e.value), e.allowed)
+            except BourseError as e:
+                self._failed("engine_failed", horizon, engine, e)
+                return Unable(f"{engine}: {e}")
+            opinion = told.opinion
+            rows = judged(now, [opinion.p_down, opinion.p_flat, opinion.p_up], opinion.confidence)
+            version, said = told.model_version, opinion.reason
+        found = Answered(rows, [version], (time.perf_counter() - began) * 1000, said)
+        self._measures.answered(horizon, engine, found)
+        return found
+
+    async def models(self) -> dict[str, Any]:
+        """What serves each horizon, what else is registered, and how callers are divided."""
+        tuning, fault = self._tuning.model_dump(), self._ensembles.trouble
+        rows = [{**row, "engines": self._engines(row["horizon"])} for row in self._ensembles.told()]
+        return {"models": rows, "refused": self._ensembles.faults(), "trouble": fault, "tuning": tuning}
+
+    def health(self) -> dict[str, Any]:
+        """What `/health` shows of this replica."""
+        standing = {h: self._ensembles.of(h) for h in self._ensembles.horizons}
+        return {
+            "up": True,
+            "pid": os.getpid(),
+            "trouble": self._trouble or self._ensembles.trouble,
+            "champions": {horizon: one.champion.title for horizon, one in standing.items()},
+            "challengers": {horizon: one.challenger.title for horizon, one in standing.items() if one.challenger},
+            "refused": self._ensembles.faults(),
+            "counts": dict(self._counts),
+            "torch": "torch" in sys.modules,
+            **self._tuning.model_dump(),
+        }
+
+    def stop(self) -> None:
+        """End the threads."""
+        self._stopped.set()
+        self._worker.shutdown(wait=True)
+        self._shadower.shutdown(wait=True)
+        self._model.close()
+        self._bus.close()
+
+    def __del__(self) -> None:
+        """Serve lets go of a replica by this."""
+        self._stopped.set()
+
+    async def _batched(self, asked: list[Asked]) -> list[Answered]:
+        """Callers that ask for the same, computed at once; each has its own rows back."""
+        groups: dict[tuple[str, str | None, tuple[str, ...]], list[int]] = {}
+        for place, one in enumerate(asked):
+            groups.setdefault((one.horizon, one.engine, one.examples.names), []).append(place)
+        answers: list[Answered] = [Answered(NO_PREDICTIONS, [], 0.0)] * len(asked)
+        for places in groups.values():
+            mine = [asked[place] for place in places]
+            whole = mine[0]._replace(
+                examples=joined([one.examples for one in mine]),
+                now=max((one.now for one in mine if one.now is not None), default=None),
+            )
+            found = await self._run(self._ensembles.of(whole.horizon), whole)
+            first = 0
+            for place, one in zip(places, mine, strict=True):
+                last = first + one.examples.rows
+                answers[place] = Answered(found.rows[first:last], found.versions[first:last], found.ms)
+                first = last
+        return answers
+
+    async def _run(self, standing: Standing, asked: Asked) -> Answered:
+        loop = asyncio.get_running_loop()
+        found = await loop.run_in_executor(self._worker, self._compute, standing, asked)
+        self._measures.answered(asked.horizon, asked.engine or ENSEMBLE, found)
+        if asked.engine is None and self._tuning.shadow and standing.challenger is not None:
+            self._shadow(standing, asked)
+        return found
+
+    def _compute(self, standing: Standing, asked: Asked) -> Answered:
+        """Never raises: a model that fails abstains. The versions are those of `standing`, whatever is swapped now."""
+        began = time.perf_counter()
+        served = standing.challenger if asked.engine == CHALLENGER and standing.challenger else standing.champion
+        try:
+            if asked.engine is None:
+                rows, versions = predict(standing, asked.examples, self._tuning.challenger_weight, asked.now)
+            elif asked.engine in (ENSEMBLE, CHALLENGER):
+                rows, versions = (
+                    served.ensemble.predict(asked.examples, asked.now),
+                    [served.title] * asked.examples.rows,
+                )
+            else:
+                rows = served.ensemble.predict_by(asked.engine, asked.examples, asked.now)
+                versions = [f"{served.title}/{asked.engine}"] * asked.examples.rows
+            self._trouble = ""
+        except Exception as e:
+            self._failed("predict_failed", asked.horizon, served.title, e)
+            self._trouble = f"{served.title}: {e if isinstance(e, BourseError) else type(e).__name__}"
+            rows, versions = abstained(asked.examples), [served.title] * asked.examples.rows
+        return Answered(rows, versions, (time.perf_counter() - began) * 1000)
+
+    def _shadow(self, standing: Standing, asked: Asked) -> None:
+        if self._shadows_waiting >= SHADOWS_WAITING:
+            self._counts["shadows_left_out"] += asked.examples.rows
+            self._measures.errors.inc(tags={"what": "shadow_left_out", "horizon": asked.horizon})
+            return
+        self._shadows_waiting += 1
+        self._shadower.submit(self._answer_unseen, standing, asked)
+
+    def _answer_unseen(self, standing: Standing, asked: Asked) -> None:
+        """The challenger's answer to all of it, timed, counted and put on the bus."""
+        challenger = standing.challenger
+        try:
+            if challenger is None:
+                return
+            began = time.perf_counter()
+            rows = challenger.ensemble.predict(asked.examples, asked.now)
+            found = Answered(rows, [challenger.title], (time.perf_counter() - began) * 1000)
+            self._measures.answered(asked.horizon, CHALLENGER, found)
+            self._counts["shadowed"] += len(rows)
+            record = {"version": challenger.title, "horizon": asked.horizon, "rows": rows.tobytes()}
+            self._shadow_number += 1
+            self._bus.append(TOPIC, self._shadow_writer, [(0, self._shadow_number, entries.encode_records([record]))])
+        except Exception as e:
+            self._failed("shadow_failed", asked.horizon, challenger.title if challenger else "", e)
+        finally:
+            self._shadows_waiting -= 1
+
+    def _failed(self, what: str, horizon: str, version: str, error: Exception) -> None:
+        self._counts[what] += 1
+        self._measures.errors.inc(tags={"what": what, "horizon": horizon})
+        self._log.error(what, horizon=horizon, version=version, reason=f"{type(error).__name__}: {error}")
+
+    def _engines(self, horizon: str) -> list[str]:
+        standing = self._ensembles.of(horizon)
+        extra = [CHALLENGER] if standing.challenger else []
+        return [ENSEMBLE, *standing.champion.ensemble.members, *extra]
+
+    def _follow(self) -> None:
+        """Look at the registry and tell how we are, until stopped."""
+        told = 0.0
+        while not self._stopped.is_set():
+            began = time.monotonic()
+            try:
+                for line in self._ensembles.look(began):
+                    self._log.info("version_swapped", line=line)
+                self._limit_threads()
+                self._looked.set()
+                if began - told >= min(HEALTH_SECONDS, self._plan.poll_seconds):
+                    told = began
+                    self._measures.serving(self._ensembles)
+                    self._model.put(APP, self.health(), 3 * HEALTH_SECONDS)
+            except LineDown as e:
+                self._log.warning("store_down", reason=str(e))
+            except Exception:
+                self._log.exception("follow_broke")
+            self._looked.set()
+            self._stopped.wait(self._plan.poll_seconds)
+
+    def _limit_threads(self) -> None:
+        """The environment says it to OpenMP before all; torch counts for itself."""
+        torch: Any = sys.modules.get("torch")
+        if torch is not None and torch.get_num_threads() != self._plan.threads:
+            torch.set_num_threads(self._plan.threads)
+
+
+class Measures:
+    """What a replica counts, for Prometheus; tags are bounded: horizons, engines, reasons, and versions in use."""
+
+    def __init__(self) -> None:
+        self._ms = Histogram("bourse_predict_ms", description="one batch's predictions", boundaries=MILLISECONDS,
+                             tag_keys=("horizon", "engine"))  # fmt: skip
+        self._rows = Counter("bourse_predictions", description="rows answered", tag_keys=("horizon", "engine"))
+        self._abstained = Counter("bourse_abstentions", description="rows without a prediction, by reason",
+                                  tag_keys=("horizon", "engine", "reason"))  # fmt: skip
+        self.errors = Counter("bourse_predict_errors", description="batches that failed", tag_keys=("what", "horizon"))
+        self._serving = Gauge("bourse_model_version", description="the registry's number of the version in use",
+                              tag_keys=("horizon", "side"))  # fmt: skip
+
+    def answered(self, horizon: str, engine: str, found: Answered) -> None:
+        """One batch."""
+        tags = {"horizon": horizon, "engine": engine}
+        self._ms.observe(found.ms, tags=tags)
+        if len(found.rows):
+            self._rows.inc(len(found.rows), tags=tags)
+        for reason, count in zip(*np.unique(found.rows["abstained"], return_counts=True), strict=True):
+            if reason != Abstained.NO:
+                self._abstained.inc(int(count), tags={**tags, "reason": Abstained(reason).name})
+
+    def serving(self, ensembles: Ensembles) -> None:
+        """The versions in use."""
+        for horizon in ensembles.horizons:
+            champion, challenger = ensembles.of(horizon)
+            for side, one in (("champion", champion), (CHALLENGER, challenger)):
+                self._serving.set(one.number if one else 0, tags={"horizon": horizon, "side": side})
+
+
+def joined(parts: Sequence[Examples]) -> Examples:
+    """Examples of the same features, one behind the other."""
+    if len(parts) == 1:
+        return parts[0]
+    return Examples(parts[0].names, *(np.concatenate(columns) for columns in zip(*(p[1:] for p in parts), strict=True)))
+
+
+def abstained(examples: Examples) -> Predictions:
+    """(n,) rows that say that no model could answer."""
+    rows = np.zeros(examples.rows, PREDICTION)
+    for name in PREDICTION.names or ():
+        if PREDICTION[name].kind == "f":
+            rows[name] = np.nan
+    rows["instrument"], rows["at"], rows["abstained"] = examples.instrument, examples.at, Abstained.NO_MODEL
+    return rows
+
+
+def judged(at: int, p: Sequence[float], confidence: float | None) -> Predictions:
+    """One row of the probabilities of DOWN, FLAT and UP; without its own `confidence` it is how far from 1/2."""
+    row = np.zeros(1, PREDICTION)
+    row["at"], row["low"], row["high"] = at, np.nan, np.nan
+    row["p_down"], row["p_flat"], row["p_up"] = p
+    row["prediction"] = p[2] + p[1] / 2
+    row["confidence"] = 2 * np.abs(row["prediction"] - 0.5) if confidence is None else confidence
+    return row
+
+
+def registry_of(plan: PredictorPlan) -> Store | None:
+    """The registry the plan names; it is connected to by whoever looks first."""
+    if not plan.registry:
+        return None
+    from adapters.registry import Registry
+
+    return Registry(plan.registry, plan.models)
+
+
+def application(given: dict[str, Any]) -> Any:
+    """The Serve application, as a config file names it. `given`: `plan` and `tuning` as JSON, replicas, num_cpus."""
+    plan = with_secrets(PredictorPlan.model_validate_json(given["plan"]), os.environ)
+    limits = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(plan.threads))
+    deployment = serve.deployment(
+        name=NAME,
+        num_replicas=given["replicas"],
+        max_ongoing_requests=ONGOING,
+        max_queued_requests=ONGOING,
+        max_surge_percent=100,
+        ray_actor_options={
+            "num_cpus": given["num_cpus"],
+            "runtime_env": {"env_vars": {**limits, **given["environment"]}},
+        },
+        user_config=given["tuning"],
+        health_check_period_s=2,
+        health_check_timeout_s=10,
+        graceful_shutdown_timeout_s=10,
+        graceful_shutdown_wait_loop_s=0.2,
+    )
+    return deployment(Predictor).bind(plan)
+
+
+def with_secrets(plan: PredictorPlan, environment: Mapping[str, str]) -> PredictorPlan:
+    """The plan with what a config may not say, everybody reads it on the dashboard: foreign addresses and keys."""
+    found = {name: environment.get(variable, "") for name, variable in SECRETS.items() if not getattr(plan, name)}
+    keys = {one.name: SecretStr(environment.get(f"{one.engine.kind.upper()}_API_KEY", "")) for one in plan.engines}
+    bus = found.get("bus", plan.bus)
+    engines = tuple(one.model_copy(update={"key": keys[one.name], "bus": bus}) for one in plan.engines)
+    return plan.model_copy(update={**found, "engines": engines})
+
+
+def _all_rows(asked: Sequence[Asked]) -> int:
+    return sum(one.examples.rows for one in asked)

@@ -1,0 +1,84 @@
+"""The pool and the migrations, over a real Postgres."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy import text
+
+from adapters.database import Database, address, without_password
+from adapters.postgres_server import PostgresServer
+from market.errors import BadSetting, LineDown, StoreRefused
+
+
+def tables(database: Database) -> list[str]:
+    asked = text("SELECT table_name FROM information_schema.tables WHERE table_schema = current_schema() ORDER BY 1")
+    with database.begin() as line:
+        return list(line.execute(asked).scalars())
+
+
+def test_migrations_run_once_however_many_ask(shared_database: PostgresServer) -> None:
+    databases = [Database(shared_database.url, "asked") for _ in range(4)]
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(Database.migrate, databases))
+    databases[0].migrate()
+
+    assert tables(databases[0]) == ["alembic_version", "promotions"]
+    assert databases[0].health().up and databases[0].health().version.startswith("18.")
+    for one in databases:
+        one.close()
+
+
+def test_what_a_newer_bourse_left_is_not_touched(shared_database: PostgresServer) -> None:
+    database = Database(shared_database.url, "newer")
+    database.migrate()
+    with database.begin() as line:
+        line.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+
+    with pytest.raises(StoreRefused, match="'9999'; a newer Bourse was here"):
+        database.migrate()
+
+    database.close()
+
+
+def test_a_transaction_that_breaks_leaves_nothing(shared_database: PostgresServer) -> None:
+    database = Database(shared_database.url, "broken")
+    database.migrate()
+
+    with pytest.raises(ZeroDivisionError), database.begin() as line:
+        line.execute(text("CREATE TABLE half (n int)"))
+        raise ZeroDivisionError
+    with pytest.raises(StoreRefused, match="half"), database.begin() as line:
+        line.execute(text("SELECT * FROM half"))
+
+    assert "half" not in tables(database)
+    database.close()
+
+
+@pytest.mark.parametrize("url", ["", "redis://x", "mysql://u:hush@h/d", "postgresql://u:hush@h:x/d"])
+def test_a_wrong_address_is_one_line_that_does_not_show_it(url: str) -> None:
+    with pytest.raises(BadSetting) as caught:
+        Database(url)
+
+    assert "DATABASE_URL" in str(caught.value) and "hush" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["postgresql://u:hush@127.0.0.1:1/d", "postgres://u:hush@host.invalid/d"])
+def test_a_server_that_is_not_there_is_one_line_without_the_password(url: str) -> None:
+    database = Database(url)
+
+    with pytest.raises(LineDown) as caught:
+        database.migrate()
+
+    said = str(caught.value)
+    assert said.startswith("database: ") and "hush" not in said and "\n" not in said
+    assert database.health().trouble == caught.value.reason
+
+
+def test_an_address_is_shown_without_its_password() -> None:
+    assert (
+        without_password(address("postgres://asha:hush@db.example:5433/x")) == "postgresql://asha:***@db.example:5433/x"
+    )

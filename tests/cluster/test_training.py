@@ -1,0 +1,99 @@
+"""The commands that train and train again: what they refuse, and one model registered, reproduced and not promoted."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from adapters.lake import Lake
+from adapters.schemas import candle_table
+from cluster.instance import free_base
+from cluster.main import app
+from cluster.revision import revision
+from tests.pipelines.test_training import DAYS, SHARES, day_rows, walk
+
+SPAN = ("--from", DAYS[0].date.isoformat(), "--to", DAYS[-1].date.isoformat())
+DAILY = ("--horizon", "1d", "--daily", "--folds", "2", "--members", "linear", "--cores", "1")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    tmp_path = tmp_path_factory.mktemp("deployment")
+    symbols = ", ".join(s.symbol for s in SHARES)
+    own = f"{{universe: [{symbols}], partitions: 1, ports: {{base: {free_base()}}}}}"
+    (tmp_path / "cluster.yaml").write_text(f"cluster_name: t\nprovider: {{type: local}}\nmetadata: {{bourse: {own}}}\n")
+    rows = np.concatenate([day_rows(k, *reversed(walk(k, 0.0))) for k in range(2)])
+    lake = Lake(str(tmp_path / "data" / "lake"))
+    lake.append("candles", candle_table(rows, [s.symbol for s in SHARES]), {"test": 1})
+    return tmp_path
+
+
+def process(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """A command in a process of its own: a Ray is started once in one."""
+    said = [sys.executable, "-m", "cluster.main", *words, "--config", str(folder / "cluster.yaml")]
+    return subprocess.run(said, capture_output=True, text=True, timeout=280)
+
+
+def bourse(folder: Path, *words: str) -> Result:
+    return CliRunner().invoke(app, [*words, "--config", str(folder / "cluster.yaml")])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--horizon", "3m"), "5m, 15m, 60m, 1d"),
+        (("--horizon", "15m", "--daily"), "--horizon 1d"),
+        (("--horizon", "15m"), "bourse features --from"),
+        ((*DAILY, "--members", "linear,oracle"), "oracle"),
+        ((*DAILY, "--members", ","), "--members"),
+        ((*DAILY, "--folds", "0"), "folds"),
+        ((*DAILY, "--embargo", "-1"), "embargo"),
+        ((*DAILY, "--every", "0"), "every"),
+        ((*DAILY, "--from", "2016-08-31", "--to", "2016-08-30"), "a day up to 2016-08-30"),
+        ((*DAILY, "--without", "RELIANCE,TCS"), "some symbols left"),
+        ((*DAILY, "--without", "ZZZ"), "symbols that would be learnt from"),
+        ((*DAILY, "--out", "/nowhere/report.html"), "a folder that is there"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_in_one_line(folder: Path, words: tuple[str, ...], said: str) -> None:
+    done = bourse(folder, "train", *words)
+
+    assert (done.exit_code, done.stderr.count("\n")) == (2, 1), done.output
+    assert said in done.stderr
+
+
+def test_a_version_that_has_no_number_is_refused_in_one_line(folder: Path) -> None:
+    done = bourse(folder, "reproduce", "direction-15m")
+
+    assert (done.exit_code, done.stderr.count("\n")) == (2, 1), done.output
+    assert "direction-15m@3" in done.stderr
+
+
+def test_the_revision_is_the_commit_or_the_release(tmp_path: Path) -> None:
+    assert revision(tmp_path).startswith(("release ", "unknown"))
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(300)
+def test_a_model_is_registered_reproduced_and_without_an_edge_not_promoted(folder: Path) -> None:
+    out = folder / "report.html"
+
+    made = process(folder, "train", *DAILY, *SPAN, "--out", str(out))
+    again = process(folder, "reproduce", "direction-1d@1")
+    refused = process(folder, "promote", "direction-1d@1")
+
+    assert made.returncode == 0, made.stderr
+    assert "registered as direction-1d@1; it has no edge and will not be promoted" in made.stdout
+    assert "NO_EDGE" in out.read_text()
+    told = json.loads(out.with_suffix(".json").read_text())
+    assert [row["name"] for row in told["rows"]] == ["ensemble", "linear", "no-trade", "last-value"]
+    assert date.fromisoformat(told["first"]) >= DAYS[0].date
+    assert (again.returncode, "direction-1d@1 is equal: 2 files" in again.stdout) == (0, True), again.stderr
+    assert refused.returncode == 1 and "NO_EDGE" in refused.stderr
