@@ -9,7 +9,7 @@ from market.models.examples import CHANNELS, LENGTH, Examples
 from market.models.nets import Lesson
 from market.sessions import MINUTE
 
-QUICK = Lesson(rounds=6, patience=3, steps=40, batch=64, rate=5e-3)
+QUICK = Lesson(rounds=3, patience=3, steps=40, batch=64, rate=5e-3)
 NAMES = ("slope", "noise")
 
 

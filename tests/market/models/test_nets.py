@@ -19,7 +19,7 @@ from market.models.nets import Lesson, Scaling
 from market.models.transformer import Transformer
 from tests.market.models.planted import NAMES, noise, shuffled
 
-SHORT = Lesson(rounds=2, patience=2, steps=10, batch=64)
+SHORT = Lesson(rounds=2, patience=2, steps=5, batch=64)
 HORIZON = "15m"
 SEEN = [0.1, 0.7, 0.2]
 
@@ -35,7 +35,7 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=KINDS, scope="module")
 def kind(request: pytest.FixtureRequest) -> Callable[[Lesson], Model]:
     """A net of each kind in turn, not yet fitted."""
     return KINDS[request.param]
@@ -51,8 +51,14 @@ def fitted(kind: Callable[[Lesson], Model], examples: Examples | None = None, se
     return model
 
 
-def test_probabilities_are_one_row_an_example_and_sum_to_one(kind):
-    found = fitted(kind).predict(noise(40, 3, 4))
+@pytest.fixture(scope="module")
+def model(kind: Callable[[Lesson], Model]) -> Model:
+    """One of each kind that learned from noise, to be asked alone."""
+    return fitted(kind)
+
+
+def test_probabilities_are_one_row_an_example_and_sum_to_one(model):
+    found = model.predict(noise(40, 3, 4))
 
     assert found.shape == (40, 3)
     assert found.dtype == np.float32
@@ -60,14 +66,14 @@ def test_probabilities_are_one_row_an_example_and_sum_to_one(kind):
     np.testing.assert_allclose(found.sum(axis=1), 1.0, atol=1e-5)
 
 
-def test_where_nothing_is_to_be_found_the_answer_is_how_often_each_outcome_was_seen(kind):
-    found = fitted(kind).predict(noise(400, 3, 4))
+def test_where_nothing_is_to_be_found_the_answer_is_how_often_each_outcome_was_seen(model):
+    found = model.predict(noise(400, 3, 4))
 
     np.testing.assert_allclose(found.mean(axis=0), SEEN, atol=0.03)
 
 
-def test_two_fits_from_one_seed_give_the_same_bytes(kind):
-    one, other, third = fitted(kind).save(), fitted(kind).save(), fitted(kind, seed=2).save()
+def test_two_fits_from_one_seed_give_the_same_bytes(kind, model):
+    one, other, third = model.save(), fitted(kind).save(), fitted(kind, seed=2).save()
 
     assert one == other
     assert one != third
@@ -83,8 +89,8 @@ def test_a_fit_leaves_torch_and_its_chance_as_they_were(kind):
     assert not torch.are_deterministic_algorithms_enabled()
 
 
-def test_a_fit_on_many_threads_gives_the_bytes_of_one(kind):
-    one = fitted(kind).save()
+def test_a_fit_on_many_threads_gives_the_bytes_of_one(kind, model):
+    one = model.save()
     torch.set_num_threads(2)
 
     two = fitted(kind).save()
@@ -93,8 +99,8 @@ def test_a_fit_on_many_threads_gives_the_bytes_of_one(kind):
     assert one == two
 
 
-def test_a_saved_model_answers_as_before(kind):
-    model, examples = fitted(kind), noise(40, 3, 4)
+def test_a_saved_model_answers_as_before(model):
+    examples = noise(40, 3, 4)
 
     again = type(model).load(model.save())
 
@@ -104,9 +110,7 @@ def test_a_saved_model_answers_as_before(kind):
 
 
 @pytest.mark.parametrize("cut", [0, 7, 8, 100, -1])
-def test_a_truncated_file_is_a_bad_payload(kind, cut):
-    model = fitted(kind)
-
+def test_a_truncated_file_is_a_bad_payload(model, cut):
     with pytest.raises(BadPayload):
         type(model).load(model.save()[:cut])
 
@@ -139,15 +143,12 @@ def with_header(data: bytes, change: Callable[[dict], object]) -> bytes:
         pytest.param(lambda about: about.pop("names"), id="no names"),
     ],
 )
-def test_a_file_that_contradicts_itself_is_a_bad_payload(kind, change):
-    model = fitted(kind)
-
+def test_a_file_that_contradicts_itself_is_a_bad_payload(model, change):
     with pytest.raises(BadPayload):
         type(model).load(with_header(model.save(), change))
 
 
-def test_a_file_with_values_that_are_no_numbers_is_a_bad_payload(kind):
-    model = fitted(kind)
+def test_a_file_with_values_that_are_no_numbers_is_a_bad_payload(model):
     data = model.save()
 
     with pytest.raises(BadPayload, match="no numbers"):
@@ -159,8 +160,8 @@ def test_the_file_of_another_kind_is_a_bad_payload():
         Gnn.load(fitted(KINDS["lstm"]).save())
 
 
-def test_features_are_picked_by_name(kind):
-    model, examples = fitted(kind), noise(40, 3, 4)
+def test_features_are_picked_by_name(model):
+    examples = noise(40, 3, 4)
     turned = examples._replace(
         names=("noise", "other", "slope"),
         features=np.stack([examples.features[:, 1], np.ones(40, np.float32), examples.features[:, 0]], axis=1),
@@ -169,18 +170,18 @@ def test_features_are_picked_by_name(kind):
     assert model.predict(turned).tobytes() == model.predict(examples).tobytes()
 
 
-def test_a_feature_that_lacks_is_named(kind):
-    model, examples = fitted(kind), noise(40, 3, 4)
+def test_a_feature_that_lacks_is_named(model):
+    examples = noise(40, 3, 4)
 
     with pytest.raises(BadValue, match="noise"):
         model.predict(examples._replace(names=("slope",), features=examples.features[:, :1]))
 
 
-def test_columns_of_another_shape_are_told(kind):
+def test_columns_of_another_shape_are_told(kind, model):
     examples = noise(40, 3, 4)
 
     with pytest.raises(BadValue, match="features"):
-        fitted(kind).predict(examples._replace(features=examples.features[:, :1]))
+        model.predict(examples._replace(features=examples.features[:, :1]))
     with pytest.raises(BadValue, match="sequence"):
         fitted(kind, examples._replace(sequence=examples.sequence[:, 1:]))
     with pytest.raises(BadValue, match="targets"):
@@ -242,8 +243,8 @@ def test_a_feature_that_training_never_knew_is_answered(kind):
     assert np.isfinite(fitted(kind, examples).predict(noise(40, 3, 4))).all()
 
 
-def test_no_examples_are_no_answers(kind):
-    assert fitted(kind).predict(noise(4, 3, 4).take(slice(0, 0))).shape == (0, 3)
+def test_no_examples_are_no_answers(model):
+    assert model.predict(noise(4, 3, 4).take(slice(0, 0))).shape == (0, 3)
 
 
 @pytest.mark.parametrize("make", [Lstm, Transformer])

@@ -19,10 +19,10 @@ def model() -> Transformer:
     the examples have a label at one of the two horizons only.
     """
     torch.set_num_threads(1)
-    (examples, labels), (held, held_labels) = ordered(2000, 1), ordered(300, 2)
+    (examples, labels), (held, held_labels) = ordered(2000, 1), ordered(200, 2)
     soon, later = labels.copy(), (2 - labels).astype(np.int8)
     soon[::4], later[1::4] = UNKNOWN_LABEL, UNKNOWN_LABEL
-    model = Transformer("5m", QUICK)
+    model = Transformer("5m", QUICK._replace(rounds=6, patience=6))
     model.fit(examples, {"5m": soon, "60m": later}, held, {"5m": held_labels, "60m": 2 - held_labels}, 1)
     return model
 
