@@ -72,9 +72,17 @@ class SupervisorPlan(Record):
 
 def pack(parts: Sequence[Part]) -> bytes:
     """The parts as the Supervisor takes them. Ray keeps an actor's arguments beside its definition up to 100 kB; more
-    it puts where a lost node takes it along, and then the actor cannot start again. The sessions alone are 80 kB.
+    it puts where a lost node takes it along, and then the actor cannot start again. What plans have in common, such as
+    the sessions, stands there once.
     """
-    return zlib.compress(cloudpickle.dumps(tuple(parts)))
+    plain = [(dict(part) | {"plan": dict(part.plan)}, type(part.plan)) for part in parts]
+    return zlib.compress(cloudpickle.dumps(plain))
+
+
+def unpack(packed: bytes) -> tuple[Part, ...]:
+    """What `pack` was given."""
+    plain = cloudpickle.loads(zlib.decompress(packed))
+    return tuple(Part.model_construct(**part | {"plan": kind.model_construct(**part["plan"])}) for part, kind in plain)
 
 
 def start(part: Part) -> ActorHandle:
@@ -117,7 +125,7 @@ class Supervisor:
 
     def __init__(self, plan: SupervisorPlan, packed: bytes) -> None:
         logs.configure("supervisor", plan.log_level)
-        parts: tuple[Part, ...] = cloudpickle.loads(zlib.decompress(packed))
+        parts = unpack(packed)
         self._plan = plan
         self._log = structlog.get_logger()
         self._bus = Bus(plan.bus)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from actors.supervisor import pack, unpack
 from cluster.settings import read
 from cluster.tapes import Tape
 from cluster.wiring import Wiring
@@ -49,6 +50,15 @@ def test_every_feed_runs_under_the_number_of_its_place_in_the_file(parts: dict[s
 
     assert feeds == {"feed-far": 0, "feed-main": 1, "feed-spare": 2, "feed-other": 3}
     assert parts["archive"].feeds == ("far", "main", "spare", "other")
+
+
+def test_all_parts_are_small_enough_to_be_found_again_by_a_supervisor_that_starts_anew(tmp_path: Path) -> None:
+    parts = tuple(wiring(tmp_path).parts())
+
+    packed = pack(parts)
+
+    assert unpack(packed) == parts
+    assert len(packed) < 100_000
 
 
 def test_a_simulated_feed_has_its_own_exchange_unless_it_names_another(parts: dict[str, Any]) -> None:

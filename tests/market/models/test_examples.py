@@ -63,7 +63,7 @@ def test_a_gap_has_no_sequence_and_those_behind_it_are_as_if_it_were_not_there()
     assert np.array_equal(np.delete(made, LENGTH + 1, axis=0), sequences(rows), equal_nan=True)
 
 
-def test_a_quiet_minute_is_told_and_a_volume_not_known_does_not_spoil_the_others():
+def test_a_minute_without_volume_is_quiet_and_a_volume_not_known_does_not_spoil_the_others():
     rows = candles(LENGTH + 1)
     rows["trades"][-2], rows["volume"][-2] = 0, 0
     rows["trades"][-3], rows["volume"][-3] = UNKNOWN, 0
@@ -71,7 +71,7 @@ def test_a_quiet_minute_is_told_and_a_volume_not_known_does_not_spoil_the_others
 
     newest = sequences(rows)[-1]
 
-    assert newest[-5:, QUIET].tolist() == [0, 0, 1, 1, 0]
+    assert newest[-5:, QUIET].tolist() == [0, 1, 1, 1, 0]
     assert newest[-4:, VOLUME].tolist() == pytest.approx([0, 0, 0, np.log1p(32 / 29)])
 
 
