@@ -7,13 +7,15 @@ no registry, or none in reach, what is held goes on; where nothing is registered
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from adapters.serving import Serving
 from market.ensemble import Ensemble, heuristic_ensemble
 from market.errors import BadPayload, BadValue, BourseError, LineDown, StoreRefused
+from market.features import SET
 from market.labels import HORIZONS
 from market.models.examples import CHANNELS, LENGTH, Examples
 from market.predictions import PREDICTION, Abstained, Predictions
@@ -59,14 +61,25 @@ class Standing(NamedTuple):
 class Ensembles:
     """One thread looks, others ask."""
 
-    def __init__(self, horizons: Sequence[str], names: Sequence[str], store: Store | None) -> None:
-        """`names`: the features that examples will have. Raises BadValue: no such horizon."""
-        self._store, self._names = store, tuple(names)
+    def __init__(
+        self, horizons: Sequence[str], names: Sequence[str], store: Store | None, serving: Serving | None = None
+    ) -> None:
+        """`names`: the features that examples will have; `serving`: what a replica before this one served, and where
+        this one leaves it. Raises BadValue: no such horizon.
+        """
+        self._store, self._names, self._serving = store, tuple(names), serving
         self._standing = {horizon: Standing(built_in(horizon)) for horizon in horizons}
         self._refused: dict[str, tuple[float, str]] = {}
         self._listed: dict[str, list[dict[str, Any]]] = {}
         self.trouble = ""
         """Why the registry cannot be looked at; empty when it could."""
+
+    def go_on(self) -> bool:
+        """Serve what was served last, where it is still there; whether there was any."""
+        for horizon, standing in self._standing.items():
+            champion, challenger = (self._kept(horizon, side) for side in (CHAMPION, CHALLENGER))
+            self._standing[horizon] = Standing(champion or standing.champion, challenger)
+        return any(one.champion.number for one in self._standing.values())
 
     @property
     def horizons(self) -> tuple[str, ...]:
@@ -110,29 +123,36 @@ class Ensembles:
     def _follow(self, store: Store, horizon: str, now: float) -> list[str]:
         name, held = model_of(horizon), self._standing[horizon]
         versions = store.versions(name)
-        wanted = {alias: one.version for one in versions for alias in one.aliases}
-        champion = self._wanted(store, horizon, wanted.get(CHAMPION), held.champion, now) or built_in(horizon)
-        challenger = self._wanted(store, horizon, wanted.get(CHALLENGER), held.challenger, now)
+        wanted = {alias: one for one in versions for alias in one.aliases}
+        champion = self._wanted(store, CHAMPION, wanted.get(CHAMPION), held.champion, now) or built_in(horizon)
+        challenger = self._wanted(store, CHALLENGER, wanted.get(CHALLENGER), held.challenger, now)
         if challenger is not None and challenger.number == champion.number:
             challenger = None
         self._standing[horizon] = found = Standing(champion, challenger)
         self._listed[horizon] = [_listed(one) for one in versions]
-        titles = {f"{name}@{number}" for number in wanted.values()}
+        for side in (CHAMPION, CHALLENGER):
+            if side not in wanted and self._serving is not None:
+                self._serving.drop(horizon, side)
+        titles = {one.title for one in wanted.values()}
         self._refused = {t: why for t, why in self._refused.items() if t in titles or not t.startswith(f"{name}@")}
         return [f"{name}: {side} is {new}, was {old}" for side, old, new in _changes(held, found)]
 
-    def _wanted(self, store: Store, horizon: str, number: int | None, held: Served | None, now: float) -> Served | None:
-        """The version of that number; what is held where it cannot be used."""
-        if number is None:
+    def _wanted(
+        self, store: Store, side: str, version: Version | None, held: Served | None, now: float
+    ) -> Served | None:
+        """That version; what is held where it cannot be used."""
+        if version is None:
             return None
-        title = f"{model_of(horizon)}@{number}"
+        horizon, number, title = version.about.horizon, version.version, version.title
         if held is not None and held.number == number:
             return held
         if title in self._refused and now - self._refused[title][0] < RETRY_SECONDS:
             return held
         try:
-            made = Ensemble.load(store.files(model_of(horizon), number))
-            check(made, horizon, self._names)
+            if version.about.features != SET:
+                raise _refusal(f"it was trained on the features {version.about.features}, and is asked about {SET}")
+            files = store.files(version.name, number)
+            made = self._checked(horizon, files)
         except LineDown:
             raise
         except Exception as e:  # whatever a version does wrong, the old one goes on
@@ -140,7 +160,24 @@ class Ensembles:
             self._refused[title] = now, said
             return held
         self._refused.pop(title, None)
+        if self._serving is not None:
+            self._serving.keep(horizon, side, number, files)
         return Served(number, title, made)
+
+    def _kept(self, horizon: str, side: str) -> Served | None:
+        kept = self._serving.kept(horizon, side) if self._serving is not None else None
+        if kept is None:
+            return None
+        number, files = kept
+        try:
+            return Served(number, f"{model_of(horizon)}@{number}", self._checked(horizon, files))
+        except Exception:  # the registry will say which version serves, and what is wrong with it
+            return None
+
+    def _checked(self, horizon: str, files: Mapping[str, bytes]) -> Ensemble:
+        made = Ensemble.load(files)
+        check(made, horizon, self._names)
+        return made
 
 
 def built_in(horizon: str) -> Served:

@@ -15,6 +15,7 @@ import time
 from collections import Counter as Tally
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,6 +28,7 @@ from adapters import entries, logs
 from adapters.bus import Bus
 from adapters.llm import EnginePlan, Llm, ask
 from adapters.readmodel import ReadModel
+from adapters.serving import Serving
 from market.errors import BadValue, BourseError, LineDown
 from market.features import NAMES
 from market.labels import HORIZONS
@@ -43,6 +45,7 @@ SHADOWS_WAITING = 8
 """So many batches may wait for the challenger's shadow; more are left out, and counted."""
 HEALTH_SECONDS = 5.0
 FIRST_LOOK_SECONDS = 30.0
+SERVING = "serving"
 SECRETS = {"bus": "BUS_URL", "cache": "CACHE_URL", "registry": "DATABASE_URL"}
 """Addresses that the plan leaves empty, and where in the environment they stand then."""
 ONGOING = 2048
@@ -117,7 +120,9 @@ class Predictor:
         logs.configure("predictor", plan.log_level)
         self._plan = plan
         self._log = structlog.get_logger()
-        self._ensembles = Ensembles(plan.horizons, NAMES, store or registry_of(plan))
+        serving = Serving(Path(plan.models) / SERVING) if plan.models else None
+        self._ensembles = Ensembles(plan.horizons, NAMES, store or registry_of(plan), serving)
+        went_on = self._ensembles.go_on()
         self._model, self._bus = ReadModel(plan.cache, timeout=2.0), Bus(plan.bus, timeout=2.0)
         self._worker = ThreadPoolExecutor(1, "predict")
         self._shadower = ThreadPoolExecutor(1, "shadow")
@@ -132,7 +137,8 @@ class Predictor:
         self.reconfigure({})
         self._stopped, self._looked = threading.Event(), threading.Event()
         threading.Thread(target=self._follow, name="registry", daemon=True).start()
-        self._looked.wait(FIRST_LOOK_SECONDS)  # a new replica takes no calls before it holds what the old one held
+        if not went_on:  # a new replica takes no calls before it holds what the old one held
+            self._looked.wait(FIRST_LOOK_SECONDS)
 
     def reconfigure(self, config: Mapping[str, Any]) -> None:
         """Take new values of `Tuning`; Serve calls it at the start and on every change of `user_config`."""

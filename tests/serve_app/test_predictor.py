@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,9 +15,10 @@ from adapters.bus import START, Bus
 from adapters.entries import decode_records
 from adapters.redis_line import RedisLine
 from adapters.redis_server import RedisServer
+from adapters.serving import Serving
 from market.ensemble import Ensemble
 from market.errors import BadValue, LineDown
-from market.features import NAMES
+from market.features import NAMES, SET
 from market.models.examples import CHANNELS, LENGTH, Examples
 from market.models.heuristic import Heuristic
 from market.models.linear import Linear
@@ -28,7 +30,7 @@ from serve_app.predictor import Asked, Predictor, PredictorPlan, abstained, join
 NAME = model_of("15m")
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 ABOUT = About(
-    name=NAME, horizon="15m", features="1", symbols=("NSE:TCS",), revision="abc", seed=1, measure="auc", score=0.6,
+    name=NAME, horizon="15m", features=SET, symbols=("NSE:TCS",), revision="abc", seed=1, measure="auc", score=0.6,
     baselines={"none": 0.5}, verdict="EDGE", trained_at=NOW,
 )  # fmt: skip
 
@@ -36,7 +38,8 @@ ABOUT = About(
 class Shelf:
     """Versions in memory, with the ways of a registry: aliases move, it can be out of reach."""
 
-    def __init__(self) -> None:
+    def __init__(self, about: About = ABOUT) -> None:
+        self.about = about
         self.kept: dict[int, dict[str, bytes]] = {}
         self.aliases: dict[str, int] = {}
         self.away = False
@@ -57,7 +60,7 @@ class Shelf:
         mine = sorted(self.kept, reverse=True) if name == NAME else []
         return [
             Version(
-                name=name, version=n, registered_at=NOW, about=ABOUT,
+                name=name, version=n, registered_at=NOW, about=self.about,
                 aliases=tuple(alias for alias, number in self.aliases.items() if number == n),
             )
             for n in mine
@@ -202,6 +205,55 @@ def test_features_that_are_not_known_here_are_refused() -> None:
 
     assert held.of("15m").champion.title == "v1-heuristic"
     assert "rsi_14_1m" in held.faults()["direction-15m@1"]
+
+
+def test_a_version_of_other_features_is_refused() -> None:
+    shelf = Shelf(ABOUT.model_copy(update={"features": "f1-daily"}))
+    shelf.put(1, heuristic(), "champion")
+    held = Ensembles(["15m"], NAMES, shelf)
+
+    held.look(0.0)
+
+    assert held.of("15m").champion.title == "v1-heuristic"
+    assert "f1-daily" in held.faults()["direction-15m@1"]
+
+
+def test_a_new_replica_goes_on_with_what_was_served_until_the_registry_says_else(tmp_path: Path) -> None:
+    shelf = Shelf()
+    shelf.put(1, linear(1), "champion")
+    shelf.put(2, heuristic(), "challenger")
+    Ensembles(["15m"], NAMES, shelf, Serving(tmp_path)).look(0.0)
+    shelf.away = True
+
+    successor = Ensembles(["15m", "60m"], NAMES, shelf, Serving(tmp_path))
+    went_on = successor.go_on()
+    successor.look(0.0)
+
+    assert went_on
+    assert successor.of("15m").champion.title == "direction-15m@1"
+    assert successor.of("15m").champion.ensemble.save() == shelf.kept[1]
+    assert successor.of("15m").challenger is not None
+    assert successor.of("60m").champion.title == "v1-heuristic"
+    shelf.away, shelf.aliases = False, {}
+    successor.look(1.0)
+    assert successor.of("15m").champion.title == "v1-heuristic"
+    assert not Ensembles(["15m"], NAMES, shelf, Serving(tmp_path)).go_on()
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b[50:]]
+)
+def test_what_was_left_half_is_not_served(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    shelf = Shelf()
+    shelf.put(1, linear(1), "champion")
+    Ensembles(["15m"], NAMES, shelf, Serving(tmp_path)).look(0.0)
+    (left,) = tmp_path.iterdir()
+    left.write_bytes(damage(left.read_bytes()))
+
+    successor = Ensembles(["15m"], NAMES, None, Serving(tmp_path))
+
+    assert not successor.go_on()
+    assert successor.of("15m").champion.title == "v1-heuristic"
 
 
 def test_a_registry_out_of_reach_changes_nothing_and_is_told(predictor: Predictor, shelf: Shelf) -> None:
