@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from market import calibration
 from market.errors import BadValue
 from market.labels import COST, UNKNOWN_LABEL, Label, Labels
 from market.records import Record
@@ -68,10 +69,10 @@ class Score(Record):
 
     `answered` of `rows`; `ic`: mean over days of Spearman's correlation of p_up - p_down with the return, `ic_t` its t
     from FEWEST_DAYS on; `auc_up`, `auc_down`: against the rest; `brier`: the sum over three classes, 0 to 2, and of the
-    base rates on the same rows; `accuracy`: of the side, up or down, where the outcome was not FLAT. After costs, as
-    fractions: `net`, the sum of daily returns; `per_trade`, the mean; `sharpe`, mean over deviation of the daily
-    returns, not annualised; `top_decile`, per trade, had one acted on the tenth of greatest conviction whatever was
-    learnt.
+    base rates on the same rows; `calibration_error`: the expected one, 0 to 1; `accuracy`: of the side, up or down,
+    where the outcome was not FLAT. After costs, as fractions: `net`, the sum of daily returns; `per_trade`, the mean;
+    `sharpe`, mean over deviation of the daily returns, not annualised; `top_decile`, per trade, had one acted on the
+    tenth of greatest conviction whatever was learnt.
     """
 
     rows: int
@@ -84,6 +85,7 @@ class Score(Record):
     brier: float | None = None
     brier_base: float | None = None
     log_loss: float | None = None
+    calibration_error: float | None = None
     accuracy: float | None = None
     threshold: float | None = None
     trades: int = 0
@@ -248,6 +250,7 @@ def judged(
         brier=_mean(((p - hit) ** 2).sum(axis=1)),
         brier_base=_mean(((base[None] - hit) ** 2).sum(axis=1)),
         log_loss=_mean(-np.log(np.clip(p[np.arange(len(y)), y], 1e-7, 1.0))),
+        calibration_error=calibration.calibration_error(p, labels[known]) if len(p) else None,
         accuracy=_accuracy(_conviction(p), y),
         threshold=None if threshold is None or not np.isfinite(threshold) else threshold,
         trades=trades,
@@ -261,14 +264,8 @@ def judged(
 
 def calibration_bins(chances: Floats, came: npt.NDArray[np.bool_]) -> Floats:
     """A calibration curve, (n,) -> (BINS, 3): how many, mean probability, share that came; bins of equal width."""
-    place = np.minimum((chances * BINS).astype(np.int64), BINS - 1)
-    count = np.bincount(place, minlength=BINS).astype(np.float64)
-    out = np.full((BINS, 3), np.nan)
-    out[:, 0] = count
-    some = count > 0
-    for column, weights in ((1, chances), (2, came.astype(np.float64))):
-        out[some, column] = np.bincount(place, weights=weights, minlength=BINS)[some] / count[some]
-    return out
+    curve = calibration.reliability(chances, came, BINS)
+    return np.stack([curve["rows"].astype(np.float64), curve["predicted"], curve["observed"]], axis=1)
 
 
 def joined_bins(parts: Sequence[Floats]) -> Floats:

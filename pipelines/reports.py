@@ -115,6 +115,7 @@ COLUMNS = (
     Column("brier", "Brier", "{:.4f}", "squared error of the three probabilities, 0 to 2; lower is better"),
     Column("brier_base", "base Brier", "{:.4f}", "that of the base rates, on the same decisions"),
     Column("log_loss", "log loss", "{:.4f}", "mean of -log of the probability of what came, in nats"),
+    Column("calibration_error", "calib. error", "{:.4f}", "how far probabilities lie from what came, 0 to 1, mean"),
     Column("accuracy", "accuracy", "{:.2%}", "of the side where the outcome was not FLAT"),
     Column("answered", "answered", "{:,.0f}", "decisions a fold on which it did not abstain"),
     Column("trades", "trades", "{:,.0f}", "a fold, by the threshold learnt on the part held back"),

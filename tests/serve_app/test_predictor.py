@@ -240,9 +240,7 @@ def test_a_new_replica_goes_on_with_what_was_served_until_the_registry_says_else
     assert not Ensembles(["15m"], NAMES, shelf, Serving(tmp_path)).go_on()
 
 
-@pytest.mark.parametrize(
-    "damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b[50:]]
-)
+@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b[50:]])
 def test_what_was_left_half_is_not_served(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
     shelf = Shelf()
     shelf.put(1, linear(1), "champion")
