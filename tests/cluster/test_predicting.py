@@ -22,6 +22,7 @@ from cluster.instance import free_base
 from cluster.predicting import retune
 from cluster.settings import Settings, read
 from market.ensemble import Ensemble
+from market.features import SET
 from market.models.heuristic import Heuristic
 from market.registrations import About, Promotion
 
@@ -104,7 +105,7 @@ def _wait(condition: Callable[[], bool]) -> None:
 def _promoted(settings: Settings) -> None:
     """Register one more version and make it the champion."""
     about = About(
-        name=NAME, horizon="15m", features="1", symbols=("NSE:RELIANCE",), revision="test", seed=1, measure="auc",
+        name=NAME, horizon="15m", features=SET, symbols=("NSE:RELIANCE",), revision="test", seed=1, measure="auc",
         score=0.6, baselines={"none": 0.5}, verdict="EDGE", trained_at=datetime.now(UTC),
     )  # fmt: skip
     files = Ensemble("15m", {"heuristic": Heuristic("15m")}).save()
