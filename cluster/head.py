@@ -38,6 +38,7 @@ wants below 98: so their names are a letter each.
 SIGNAL_OF_PARENT = 1
 """PR_SET_PDEATHSIG of prctl(2)."""
 MOST_CONNECTIONS = 20_000
+IO_WORKERS = 16
 FILES_EACH = 3
 """Open files HAProxy wants for each connection, and it refuses to start without them."""
 
@@ -56,6 +57,8 @@ def environment(settings: Settings, folder: Path) -> dict[str, str]:
         "RAY_DEDUP_LOGS": "0",
         "RAY_DISABLE_IMPORT_WARNING": "1",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        # Ray warns of workers beyond these and four for each CPU: our actors are few, and all of them stay.
+        "RAY_max_io_workers": str(IO_WORKERS),
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_USE_GRPC_BY_DEFAULT": "1",
         "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": str(PROXY_SECONDS),
