@@ -10,11 +10,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 Round = Callable[[], object]
+KEPT = ExitStack()
+"""What stays open as long as the process."""
 
 ASKED = (
     "sma:20,sma:50,ema:20,ema:50,rsi:14,macd:12:26:9,bollinger:20:2,atr:14,adx:14,plus_di:14,minus_di:14,"
@@ -96,15 +99,14 @@ def polars(source: Path, target: Path) -> Round:
 
 def pipeline(source: Path, target: Path) -> Round:
     """Ours, on Ray Data; the start is Ray's, and its first data set's over a file a core."""
-    import ray
-
+    from cluster.cores import cores
     from pipelines.indicators import Task, Work, run
 
     task = Task(asked=ASKED, anew="never")
     work = [Work(source=str(path), target=str(target / path.name)) for path in sorted(source.iterdir())]
-    cores = len(os.sched_getaffinity(0))
-    ray.init(address="local", num_cpus=cores, include_dashboard=False, log_to_driver=False, logging_level="error")
-    list(run(work[: 2 * cores], task))
+    count = len(os.sched_getaffinity(0))
+    KEPT.enter_context(cores(count))
+    list(run(work[: 2 * count], task))
 
     def once() -> None:
         failed = [done.failure for done in run(work, task) if done.failure]
@@ -116,6 +118,7 @@ def pipeline(source: Path, target: Path) -> Round:
 
 def here(source: Path, target: Path) -> Round:
     """Ours in this process, as `bourse indicators` does with little."""
+    import cluster  # noqa: F401  (as every command does first)
     from pipelines.indicators import Task, Work
     from pipelines.indicators import here as run
 
@@ -131,7 +134,8 @@ if __name__ == "__main__":
     contestant = {"talib": talib, "polars": polars, "pipeline": pipeline, "here": here}[name]
     once = contestant(Path(source), Path(target))
     print(perf_counter() - began, flush=True)
-    for _ in sys.stdin:
-        began = perf_counter()
-        once()
-        print(perf_counter() - began, flush=True)
+    with KEPT:
+        for _ in sys.stdin:
+            began = perf_counter()
+            once()
+            print(perf_counter() - began, flush=True)

@@ -135,10 +135,6 @@ class _Contestant:
             **os.environ,
             "PYTHONPATH": "" if peer else str(CONTESTANTS.parents[1]),
             "POLARS_MAX_THREADS": str(cores),
-            "RAY_AUTH_MODE": "disabled",
-            "RAY_USAGE_STATS_ENABLED": "0",
-            "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
-            "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         }
         self.said: str | None = None
 

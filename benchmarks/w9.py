@@ -29,7 +29,7 @@ from adapters.readmodel import ReadModel
 from adapters.registry import Registry
 from benchmarks.report import Report
 from market.ensemble import Ensemble
-from market.features import NAMES
+from market.features import NAMES, SET
 from market.instruments import Instrument
 from market.labels import COST
 from market.models.boosted import Boosted
@@ -114,7 +114,7 @@ def fitted() -> Ensemble:
 def _registered(url: str, folder: Path) -> Ensemble:
     ensemble, registry = fitted(), Registry(url, folder)
     about = About(
-        name=MODEL, horizon=HORIZON, features="w9", symbols=("NSE:S0",), revision="w9", seed=7, measure="auc",
+        name=MODEL, horizon=HORIZON, features=SET, symbols=("NSE:S0",), revision="w9", seed=7, measure="auc",
         score=0.6, baselines={"none": 0.5}, verdict="EDGE", trained_at=datetime.now(UTC),
     )  # fmt: skip
     version = registry.register(MODEL, ensemble.save(), about)

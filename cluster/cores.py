@@ -16,6 +16,10 @@ QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
 }
+LOOK_SECONDS = 0.05
+"""Ray Data asks so often what the cluster has. Left to itself it asks once a second, and until the second time a data
+set takes one task after the other.
+"""
 
 
 @contextmanager
@@ -27,7 +31,9 @@ def cores(count: int | None = None) -> Iterator[None]:
         os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}  # nobody else may join it
     import ray
     import ray.data
+    from ray.data._internal.execution.resource_manager import ResourceManager
 
+    ResourceManager.GLOBAL_LIMITS_UPDATE_INTERVAL_S = LOOK_SECONDS
     ray.data.DataContext.get_current().enable_progress_bars = False
     for name in ("ray.data", "ray.data.exceptions"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # what failed is told by whoever called, in one line
