@@ -164,7 +164,9 @@ def tables(record: dict[str, Any]) -> Group:
     line = line if today is None else f"{line}, candles today {today:,}"
     line += _database(record.get("database"))
     open_alerts = [f"{a['severity']}: {a['text']} (since {clock(a['at'])})" for a in record.get("alerts", [])]
-    return Group(*(of(parts) for of in (_feeds, _folds, _features, _parts)), *map(escape, [line, *open_alerts]))
+    return Group(
+        *(of(parts) for of in (_feeds, _folds, _features, _scores, _parts)), *map(escape, [line, *open_alerts])
+    )
 
 
 Parts = list[dict[str, Any]]
@@ -201,6 +203,18 @@ def _features(parts: Parts) -> Table:
         for number, of in p.get("partitions", {}).items():
             counts = (f"{of[k]:,}" for k in ("minutes", "rows", "unknown", "given_up"))
             table.add_row(number, _clock(of["market_time"]), *counts, *closing)
+    return table
+
+
+def _scores(parts: Parts) -> Table:
+    columns = ("actor", "rows", "without answer", "abstained", "p50 ms", "p99 ms", "asking p99 ms", "models", "trouble")
+    table = _table("scorecards", *columns)
+    for p in (p for p in parts if p["part"] == "analysis" and "scores" in p):
+        of = p["scores"]
+        counts = (f"{of[k]:,}" for k in ("rows", "without", "abstained"))
+        asked = (("closing_ms", "p50"), ("closing_ms", "p99"), ("asking_ms", "p99"))
+        times = (f"{of[what][share]:,}" for what, share in asked)
+        table.add_row(p["actor"], *counts, *times, ", ".join(of["versions"]), of["trouble"])
     return table
 
 
