@@ -156,7 +156,7 @@ def test_the_status_record_is_shown_as_tables() -> None:
         "given_up": 1,
     }
     scores = {
-        "rows": 18750, "without": 50, "abstained": 9, "versions": ["direction-15m@3"], "trouble": "no answer within 1.0 s",
+        "rows": 18750, "without": 50, "abstained": 9, "versions": ["direction-15m@3"], "trouble": "no answer in 1.0 s",
         "closing_ms": {"count": 375, "p50": 61.5, "p99": 210.25}, "asking_ms": {"count": 374, "p50": 9.0, "p99": 19.5},
     }  # fmt: skip
     analysis = {
@@ -173,7 +173,7 @@ def test_the_status_record_is_shown_as_tables() -> None:
     assert any(re.search(r"sim +LIVE +2016-08-25 09:30:01 +1,234 +56,789 +2 +1.25", line) for line in lines)
     assert any(re.search(r"0 +2016-08-25 09:30:00 +12,345 +7 +3 +45", line) for line in lines)
     assert any(re.search(r"1 +2016-08-25 09:30:00 +375 +18,750 +12 +1 +41.5 +180.25", line) for line in lines)
-    scored = r"analysis-0 +18,750 +50 +9 +61.5 +210.25 +19.5 +direction-15m@3 +no answer within 1.0 s"
+    scored = r"analysis-0 +18,750 +50 +9 +61.5 +210.25 +19.5 +direction-15m@3 +no answer in 1.0 s"
     assert any(re.search(scored, line) for line in lines)
     assert any(re.search(r"candles-0 +away +12 +4 +1.5 s +300 MiB +connection refused", line) for line in lines)
     assert any(re.search(r"feed-sim +LIVE +11 +0 +50 MiB", line) for line in lines)
