@@ -41,6 +41,8 @@ from market.ticks import Ticks
 from market.view import MarketView
 
 TICK_SECONDS = 300
+JUDGEMENTS = "judgements"
+"""Our record of what was found of each version and horizon, `VERSION HORIZON`: its weight, hit rate and so on."""
 CANDLE_SECONDS = 120
 RESULTS, MOST_RESULTS = "analysis:results", 1000
 VIEW_SECONDS = 300

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from pipelines.outcomes import Scored, Trained
 
 DAY = ["%Y-%m-%d"]
+JUDGED_SECONDS = 14 * 86_400.0
+"""So long a judgement counts if no other follows."""
 SHOWN = timedelta(days=30)
 BACK = timedelta(days=7)
 """So far before a session a run looks for predictions that are not scored yet: of 1d, and late ones."""
@@ -90,6 +92,7 @@ def scored(settings: Settings, day: date, now: int) -> tuple[Scored, list[Drift]
     found = drifts(Lake(settings.lake), day, _trained(settings, day), NAMES, SET)
     close = next((s.close for s in sessions if s.date == day), now)
     _tell(settings, found, close)
+    _judge(settings, day, found)
     return done, found
 
 
@@ -150,6 +153,30 @@ def _tell(settings: Settings, found: list[Drift], at: int) -> None:
     for alert in (one.alert(at) for one in found):
         if (alert.topic in known) == alert.over:
             alerts.tell(alert)
+
+
+def _judge(settings: Settings, day: date, found: list[Drift]) -> None:
+    """Leave what counts of each version where the predictor looks: how much weight it has, and how good it was."""
+    from adapters.lake import Lake
+    from adapters.outcomes import read_outcomes
+    from adapters.readmodel import JUDGEMENTS, ReadModel
+    from cluster.repairs import stores_of
+    from market.outcomes import performances
+    from pipelines.outcomes import SPAN
+
+    weights = {one.version: one.weight for one in found}
+    told: dict[str, dict[str, float]] = {}
+    for one in performances(read_outcomes(Lake(settings.lake), day - SPAN, day)):
+        figures = one.model_dump(include={"hit_rate", "brier", "calibration_error", "scored"})
+        figures |= {"net": one.net_total, "weight": weights.get(one.version, 1.0)}
+        told[f"{one.version} {one.horizon}"] = {k: v for k, v in figures.items() if v is not None}
+    model = ReadModel(stores_of(settings).cache)
+    try:
+        model.put(JUDGEMENTS, told, JUDGED_SECONDS)
+    except BourseError as e:
+        typer.echo(f"the predictor does not hear of it: {e}", err=True)
+    finally:
+        model.close()
 
 
 def _say(done: Scored, drifted: list[Drift], *, quiet: bool) -> None:

@@ -17,6 +17,16 @@ _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 _STEP = np.uint64(0x9E3779B97F4A7C15)
 
 
+def counted(share: float, champion: float, challenger: float) -> float:
+    """The challenger's share where either side counts for less, each 0 to 1: none of 0 and all of 1 stay so.
+
+    >>> counted(0.5, champion=0.5, challenger=1.0)
+    0.6666666666666666
+    """
+    theirs, ours = share * challenger, (1.0 - share) * champion
+    return theirs / (theirs + ours) if theirs + ours > 0 else share
+
+
 def challenged(instruments: Ints32, horizon: str, share: float) -> npt.NDArray[np.bool_]:
     """Whether the challenger answers for each of (n,) instruments. `share`: 0 to 1 of all there might be."""
     return places(instruments, horizon) < share

@@ -20,7 +20,7 @@ from market.labels import HORIZONS
 from market.models.examples import CHANNELS, LENGTH, Examples
 from market.predictions import PREDICTION, Abstained, Predictions
 from market.registrations import Version
-from market.trials import challenged
+from market.trials import challenged, counted
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 BUILT_IN = "v1-heuristic"
@@ -71,6 +71,8 @@ class Ensembles:
         self._standing = {horizon: Standing(built_in(horizon)) for horizon in horizons}
         self._refused: dict[str, tuple[float, str]] = {}
         self._listed: dict[str, list[dict[str, Any]]] = {}
+        self.judgements: Mapping[str, Mapping[str, float]] = {}
+        """What the outcomes said last of each version and horizon."""
         self.trouble = ""
         """Why the registry cannot be looked at; empty when it could."""
 
@@ -91,6 +93,17 @@ class Ensembles:
         if horizon not in self._standing:
             raise BadValue("horizon", horizon, f"one of {', '.join(self._standing)}")
         return self._standing[horizon]
+
+    def judged(self, one: Served, horizon: str) -> Mapping[str, float]:
+        """What is known of a version's predictions since it serves."""
+        return self.judgements.get(f"{one.title} {horizon}", {})
+
+    def share(self, horizon: str, share: float) -> float:
+        """The challenger's, where it or the champion has drifted and counts for less."""
+        champion, challenger = self.of(horizon)
+        if challenger is None:
+            return 0.0
+        return counted(share, *(self.judged(one, horizon).get("weight", 1.0) for one in (champion, challenger)))
 
     def look(self, now: float) -> list[str]:
         """Follow the registry; what changed, a line each. `now`: seconds of a steady clock."""

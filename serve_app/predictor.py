@@ -27,7 +27,7 @@ from ray.serve.metrics import Counter, Gauge, Histogram
 from adapters import entries, logs
 from adapters.bus import Bus
 from adapters.llm import EnginePlan, Llm, ask
-from adapters.readmodel import ReadModel
+from adapters.readmodel import JUDGEMENTS, ReadModel
 from adapters.serving import Serving
 from market.errors import BadValue, BourseError, LineDown
 from market.features import NAMES
@@ -51,6 +51,10 @@ SECRETS = {"bus": "BUS_URL", "cache": "CACHE_URL", "registry": "DATABASE_URL"}
 ONGOING = 2048
 """Calls a replica may have in hand: above what one batch may hold of them."""
 MILLISECONDS = [0.25, 0.5, 1, 2, 5, 10, 25, 50, 100, 250, 1000, 5000]
+
+
+OUTCOMES = {"hit_rate": "how often the likeliest outcome came", "brier": "Brier score", "net": "net return",
+            "calibration_error": "calibration error", "weight": "what drift has left of the weight"}  # fmt: skip
 
 
 class PredictorPlan(Record):
@@ -258,7 +262,8 @@ class Predictor:
         served = standing.challenger if asked.engine == CHALLENGER and standing.challenger else standing.champion
         try:
             if asked.engine is None:
-                rows, versions = predict(standing, asked.examples, self._tuning.challenger_weight, asked.now)
+                share = self._ensembles.share(asked.horizon, self._tuning.challenger_weight)
+                rows, versions = predict(standing, asked.examples, share, asked.now)
             elif asked.engine in (ENSEMBLE, CHALLENGER):
                 rows, versions = (
                     served.ensemble.predict(asked.examples, asked.now),
@@ -323,6 +328,7 @@ class Predictor:
                 self._looked.set()
                 if began - told >= min(HEALTH_SECONDS, self._plan.poll_seconds):
                     told = began
+                    self._ensembles.judgements = self._model.get(JUDGEMENTS) or {}
                     self._measures.serving(self._ensembles)
                     self._model.put(APP, self.health(), 3 * HEALTH_SECONDS)
             except LineDown as e:
@@ -349,6 +355,11 @@ class Measures:
         self._abstained = Counter("bourse_abstentions", description="rows without a prediction, by reason",
                                   tag_keys=("horizon", "engine", "reason"))  # fmt: skip
         self.errors = Counter("bourse_predict_errors", description="batches that failed", tag_keys=("what", "horizon"))
+        self._outcomes = {
+            name: Gauge(f"bourse_model_{name}", description=f"{what} of the version in use, live",
+                        tag_keys=("horizon", "side"))
+            for name, what in OUTCOMES.items()
+        }  # fmt: skip
         self._serving = Gauge("bourse_model_version", description="the registry's number of the version in use",
                               tag_keys=("horizon", "side"))  # fmt: skip
 
@@ -367,7 +378,11 @@ class Measures:
         for horizon in ensembles.horizons:
             champion, challenger = ensembles.of(horizon)
             for side, one in (("champion", champion), (CHALLENGER, challenger)):
-                self._serving.set(one.number if one else 0, tags={"horizon": horizon, "side": side})
+                tags = {"horizon": horizon, "side": side}
+                self._serving.set(one.number if one else 0, tags=tags)
+                known = ensembles.judged(one, horizon) if one else {}
+                for name, gauge in self._outcomes.items():
+                    gauge.set(known.get(name, float("nan")), tags=tags)
 
 
 def joined(parts: Sequence[Examples]) -> Examples:

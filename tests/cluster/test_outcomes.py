@@ -15,6 +15,7 @@ from typer.testing import CliRunner, Result
 from adapters.alerts import Alerts
 from adapters.bus import Bus
 from adapters.lake import Lake
+from adapters.readmodel import JUDGEMENTS, ReadModel
 from adapters.redis_server import RedisServer
 from adapters.schemas import candle_table, prediction_table
 from cluster.main import app
@@ -51,7 +52,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def bourse(folder: Path, bus: str, *words: str) -> Result:
-    return CliRunner().invoke(app, [*words, "--config", str(folder / "cluster.yaml")], env={"BUS_URL": bus})
+    known = {"BUS_URL": bus, "CACHE_URL": bus}
+    return CliRunner().invoke(app, [*words, "--config", str(folder / "cluster.yaml")], env=known)
 
 
 def fill(folder: Path) -> None:
@@ -83,6 +85,10 @@ def test_outcomes_scores_what_is_due_once_and_says_how_good_it_was(folder: Path,
     # bought at the open of the second minute, 101 rupees, sold with the sixth at 105
     assert (one["version"], one["scored"], one["hit_rate"]) == ("heuristic", 1, 1.0)
     assert one["net_total"] == pytest.approx(4 / 101 - 0.001, abs=1e-6)
+    (judgement,) = (ReadModel(bus).get(JUDGEMENTS) or {}).items()
+    assert judgement[0] == "heuristic 5m"
+    assert (judgement[1]["hit_rate"], judgement[1]["scored"], judgement[1]["weight"]) == (1.0, 1, 1.0)
+    assert judgement[1]["brier"] == pytest.approx(0.1**2 + 0.2**2 + 0.3**2)
 
 
 @pytest.mark.parametrize(

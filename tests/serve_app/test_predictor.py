@@ -287,6 +287,23 @@ def test_the_challenger_answers_for_its_share_and_the_champion_for_the_rest(pred
     assert set(score(predictor, made)[1]) == {"direction-15m@1"}
 
 
+def test_a_champion_that_has_drifted_leaves_more_to_the_challenger(predictor: Predictor, shelf: Shelf) -> None:
+    shelf.put(1, heuristic(), "champion")
+    shelf.put(2, linear(1), "challenger")
+    held = predictor._ensembles
+    held.look(0.0)
+
+    before = held.share("15m", 0.5)
+    held.judgements = {"direction-15m@1 15m": {"weight": 0.25}, "direction-15m@1 60m": {"weight": 0.0}}
+    drifted = held.share("15m", 0.5)
+    held.judgements = {"direction-15m@2 15m": {"weight": 0.5}}
+
+    assert before == 0.5
+    assert drifted == pytest.approx(0.8)  # 0.5 against 0.5 of a quarter
+    assert held.share("15m", 0.5) == pytest.approx(1 / 3)
+    assert (held.share("15m", 0.0), held.share("15m", 1.0)) == (0.0, 1.0)
+
+
 def test_in_shadow_the_challengers_answers_go_to_the_bus_alone(
     predictor: Predictor, shelf: Shelf, stores: tuple[RedisServer, RedisServer]
 ) -> None:
