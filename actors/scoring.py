@@ -21,7 +21,7 @@ from actors.plans import AnalysisPlan
 from adapters import entries
 from adapters.bus import SEQUENCE_BITS, Bus, EntryId
 from market.features import NAMES, FeatureRows, Window
-from market.models.examples import Examples, Floats32
+from market.models.examples import Examples, Floats, Floats32
 from market.readings import readings
 from market.scores import HORIZON_NAMES, Asked, Scores, answers, scored, with_prediction, without_prediction
 from market.sessions import MINUTE
@@ -35,16 +35,16 @@ _WHY = {Asked.SLOW: "slow", Asked.DOWN: "down", Asked.RESTING: "resting"}
 
 
 class Due(NamedTuple):
-    """A minute of a partition that is to be scored: the entry it follows from, its features and what the window knew.
-
-    `scores`: by horizon, without a prediction.
+    """A minute of a partition that is to be scored: the entry it follows from, its features and what the window knew:
+    the sequences, the newest closes, and those of the session before.
     """
 
     partition: int
     entry: EntryId
     made: FeatureRows
     sequence: Floats32
-    scores: tuple[Scores, ...]
+    closes: Floats
+    previous: Floats
 
 
 class Scoring:
@@ -74,9 +74,8 @@ class Scoring:
         """Take a minute that the window has just made: later it no longer knows what stood there."""
         if not len(made):
             return
-        closes = window.closes(made)
-        first = scored(made, NAMES, readings(closes), (closes[:, -1], window.previous(made)), self._horizons[0])
-        self._due.append(Due(partition, entry, made, window.sequences(made), self._for_each(first)))
+        known = window.sequences(made), window.closes(made), window.previous(made)
+        self._due.append(Due(partition, entry, made, *known))
 
     def forget(self, partition: int) -> None:
         """Drop what is due of a partition: its minutes come again."""
@@ -108,22 +107,16 @@ class Scoring:
             "asking_ms": percentiles(self._asked),
         }
 
-    def _for_each(self, first: Scores) -> tuple[Scores, ...]:
-        out = []
-        for horizon in self._horizons:
-            one = first.copy()
-            one["horizon"] = HORIZON_NAMES.index(horizon)
-            out.append(one)
-        return tuple(out)
-
     def _score(self, due: Sequence[Due]) -> list[tuple[Due, list[Scores]]]:
         """The scorecards of some minutes, one question a horizon."""
         found: list[tuple[Due, list[Scores]]] = [(one, []) for one in due]
         cuts = np.cumsum([len(one.made) for one in due])[:-1]
         examples = _examples(due)
+        first = np.concatenate([_scored(one, self._horizons[0]) for one in due])
         until = time.monotonic() + self._seconds
-        for k, horizon in enumerate(self._horizons):
-            scores = np.concatenate([one.scores[k] for one in due])
+        for horizon in self._horizons:
+            scores = first.copy()
+            scores["horizon"] = HORIZON_NAMES.index(horizon)
             scores = self._answered(scores, examples, horizon, until)
             for (_, mine), part in zip(found, np.split(scores, cuts), strict=True):
                 mine.append(part)
@@ -187,6 +180,12 @@ def _parts(due: Sequence[Due]) -> list[list[Due]]:
         parts[-1].append(one)
         rows += len(one.made)
     return parts
+
+
+def _scored(due: Due, horizon: str) -> Scores:
+    """Without a prediction."""
+    prices = due.closes[:, -1], due.previous
+    return scored(due.made, NAMES, readings(due.closes), prices, horizon)
 
 
 def _examples(due: Sequence[Due]) -> Examples:
