@@ -2,30 +2,35 @@
 
 A challenger shadows the champion until it has been scored live for `LEAST_SESSIONS` sessions. Then, at the next run, it
 takes the champion's place if the rule of the registry lets it (`market.registrations.objection`) and if its predictions
-live were no worse, by their Brier score. After that, a new challenger is trained.
+live were no worse, by their Brier score over the same minutes. After that, a new challenger is trained.
 """
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from collections.abc import Callable
+from datetime import date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cluster.console import Config, screen, settings_of, told
+from cluster.ledger import clock_of
 from cluster.settings import Settings
 from market.errors import BadValue
 from market.labels import HORIZONS
 from market.outcomes import Performance
 from market.registrations import NotPromoted
-from market.sessions import DAY
+from market.sessions import DAY, IST, instant
 
 if TYPE_CHECKING:
     from adapters.registry import Registry
 
 LEAST_SESSIONS = 5
 SHADOWED = timedelta(days=60)
+LEARNED = timedelta(days=365)
+"""What is trained on: as far back as this."""
 FAILED = 1
 app = typer.Typer()
 
@@ -37,7 +42,8 @@ def retrain(
 ) -> None:
     """Promote each horizon's challenger if the rule lets it and it was no worse live, then train a new one.
 
-    Exit code 1 when a training failed. No edge is an answer, too: such a model is registered and never a challenger.
+    One that has not been scored long enough stays, and no other is trained. No edge is an answer, too: such a model is
+    registered and never a challenger. Exit code 1 when a training failed.
     """
     from cluster.databases import registry
     from cluster.training import train
@@ -51,36 +57,48 @@ def retrain(
                 raise BadValue("--horizons", horizon, f"one of {', '.join(HORIZONS)}")
     for horizon in wanted:
         with told(), registry(settings) as found:
-            said = promoted(found, f"direction-{horizon}", live(settings, horizon))
+            today = instant(clock_of(settings)).astimezone(IST).date()
+            said, waits = promoted(found, f"direction-{horizon}", partial(live, settings, horizon, today))
         screen.print(said, markup=False, soft_wrap=True)
+        if waits:
+            continue
+        first = datetime.combine(today - LEARNED, datetime.min.time())
         try:
-            train(horizon=horizon, config=config)
+            train(horizon=horizon, since=first, config=config)
         except typer.Exit as e:
             failed = failed or e.exit_code != 0
     raise typer.Exit(FAILED if failed else 0)
 
 
-def promoted(registry: Registry, name: str, performances: dict[str, tuple[Performance, int]]) -> str:
-    """What became of a name's challenger, in words. `performances`: by version, with the sessions they are of."""
+Live = dict[str, tuple[Performance, int]]
+"""How good each version was, and in how many sessions."""
+
+
+def promoted(registry: Registry, name: str, live: Callable[[str], Live]) -> tuple[str, bool]:
+    """What became of a name's challenger, in words, and whether it still waits to be judged. `live`: how good versions
+    were where the one it is asked about was scored.
+    """
     challenger, champion = registry.alias(name, "challenger"), registry.alias(name, "champion")
     if challenger is None or challenger == champion:
-        return f"{name}: no challenger"
+        return f"{name}: no challenger", False
     title = f"{name}@{challenger}"
-    reason = held_back(performances.get(title), performances.get(f"{name}@{champion}"))
+    performances = live(title)
+    mine = performances.get(title)
+    if mine is None or mine[1] < LEAST_SESSIONS:
+        seen = mine[1] if mine else 0
+        return f"{title} waits: it was scored live in {seen} sessions, and {LEAST_SESSIONS} are asked for", True
+    reason = held_back(mine[0], performances[f"{name}@{champion}"][0] if f"{name}@{champion}" in performances else None)
     if reason is not None:
-        return f"{title} stays the challenger: {reason}"
+        return f"{title} is not promoted: {reason}", False
     found = registry.promote(name, challenger, by="rule")
     if isinstance(found, NotPromoted):
-        return f"{title} stays the challenger: {found.reason}"
-    return f"{title} is the champion: {found.because}"
+        return f"{title} is not promoted: {found.reason}", False
+    return f"{title} is the champion: {found.because}", False
 
 
-def held_back(challenger: tuple[Performance, int] | None, champion: tuple[Performance, int] | None) -> str | None:
+def held_back(challenger: Performance, champion: Performance | None) -> str | None:
     """Why a challenger may not be promoted by what it did live; None: it may."""
-    sessions = challenger[1] if challenger else 0
-    if challenger is None or sessions < LEAST_SESSIONS:
-        return f"it was scored live in {sessions} sessions, and {LEAST_SESSIONS} are asked for"
-    mine, theirs = challenger[0].brier, champion[0].brier if champion else None
+    mine, theirs = challenger.brier, champion.brier if champion else None
     if mine is None:
         return "none of its predictions has an outcome"
     if theirs is not None and mine > theirs:
@@ -88,15 +106,15 @@ def held_back(challenger: tuple[Performance, int] | None, champion: tuple[Perfor
     return None
 
 
-def live(settings: Settings, horizon: str) -> dict[str, tuple[Performance, int]]:
-    """How good each version was live of late, and in how many sessions."""
+def live(settings: Settings, horizon: str, today: date, title: str) -> Live:
+    """How good each version was of late, in the minutes in which one of them was scored."""
     import numpy as np
 
     from adapters.lake import Lake
     from adapters.outcomes import read_outcomes
     from market.outcomes import performances
 
-    today = date.today()
     rows = read_outcomes(Lake(settings.lake), today - SHADOWED, today, horizon=horizon)
+    rows = rows[np.isin(rows["at"], rows["at"][rows["version"] == title.encode()])]
     days = {v.decode(): len(np.unique(rows["at"][rows["version"] == v] // DAY)) for v in np.unique(rows["version"])}
     return {one.version: (one, days[one.version]) for one in performances(rows)}

@@ -219,7 +219,7 @@ def about_of(settings: Settings, plan: TrainingPlan, report: Report) -> About:
             if value is not None:
                 metrics[name] = value
     return About(
-        name=f"direction-{plan.horizon}",
+        name=f"direction-{plan.horizon}-daily" if plan.daily else f"direction-{plan.horizon}",
         horizon=plan.horizon,
         features=report.features,
         symbols=report.symbols,

@@ -3,7 +3,7 @@
 Walk-forward: each fold learns from sessions before those it is tested on; the last of them are held back to stop early,
 to calibrate and to choose when to act. A decision whose horizon reaches into the next part is purged, and an embargo of
 sessions lies between parts. To act is to buy where p_up - p_down is above a threshold and to sell where it is below its
-negative; a round trip costs `COST`. A day's return is that of money spread evenly over all the day's decisions.
+negative; a round trip costs what is said. A day's return is that of money spread evenly over all the day's decisions.
 
 `verdict` says EDGE only where all of it holds: a gain after costs, more than every baseline's, that survives a
 bootstrap by day, and probabilities better than the base rate's.
@@ -218,10 +218,12 @@ def judged(
     *,
     side: npt.NDArray[np.int8] | None = None,
     threshold: float | None = None,
+    cost: float = COST,
 ) -> Judged:
     """Score chances, (n, 3), against what came, each (n,); `base`: rates of the labels learnt from.
 
-    `side`: what is done; without it, what the threshold says. A decision without an outcome is left out.
+    `side`: what is done; without it, what the threshold says. `cost`: of a round trip, a fraction. A decision without
+    an outcome is left out.
     """
     chosen = side is None
     if side is None:
@@ -229,7 +231,7 @@ def judged(
     told = np.isfinite(returns) & (labels != UNKNOWN_LABEL)
     labels, returns, sessions, side = labels[told], returns[told], sessions[told], side[told]
     p = np.asarray(chances[told], np.float64)
-    net = net_returns(side, returns)
+    net = net_returns(side, returns, cost)
     days, place = np.unique(sessions, return_inverse=True)
     counts = np.bincount(place, minlength=len(days))
     daily = np.bincount(place, weights=net, minlength=len(days)) / np.maximum(counts, 1)
@@ -257,7 +259,7 @@ def judged(
         net=float(daily.sum()),
         per_trade=float(net.sum() / trades) if trades else None,
         sharpe=float(daily.mean() / deviation) if deviation > 0 else None,
-        top_decile=_top_decile(p, r) if chosen else None,
+        top_decile=_top_decile(p, r, cost) if chosen else None,
     )
     return Judged(score, days.astype(np.int32), daily, calibration_bins(p[:, Label.UP], y == Label.UP))
 
@@ -356,13 +358,13 @@ def _accuracy(conviction: Floats, labels: npt.NDArray[np.int64]) -> float | None
     return _mean((np.sign(conviction[moved]) == labels[moved] - 1).astype(np.float64))
 
 
-def _top_decile(chances: Floats, returns: Floats) -> float | None:
+def _top_decile(chances: Floats, returns: Floats, cost: float) -> float | None:
     if not len(returns):
         return None
     least = float(np.quantile(np.abs(_conviction(chances)), CONVICTION))
     side = position(chances, least)
     acted = side != 0
-    return _mean(net_returns(side, returns)[acted])
+    return _mean(net_returns(side, returns, cost)[acted])
 
 
 def _auc(chances: Floats, came: npt.NDArray[np.bool_]) -> float | None:

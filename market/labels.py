@@ -22,8 +22,20 @@ HORIZONS: dict[str, int] = {"5m": 5, "15m": 15, "60m": 60, "1d": 0}
 COST = 0.0010
 """Of a round trip of 100,000 rupees within a session, as a fraction of its value: brokerage of 20 rupees a side 0.04 %,
 STT on the sale 0.025 %, exchange and stamp duty 0.009 %, GST on the fees 0.008 %, and half a spread of 0.01 % twice.
-What is held overnight pays STT of 0.1 % a side, and more in all: give that cost. Source: zerodha.com/charges, equity.
+Source: zerodha.com/charges, equity.
 """
+
+OVERNIGHT_COST = 0.0025
+"""The same of what is held overnight: STT of 0.1 % a side, stamp duty of 0.015 %, exchange 0.006 %, a depository's 15
+rupees, and half a spread twice. Source: as above, delivery.
+"""
+
+
+def cost_of(horizon: str, *, within: bool = False) -> float:
+    """What a round trip over a horizon costs, a fraction of its value. `within`: one that ends in the session in which
+    it begins, whatever the horizon, as of daily candles.
+    """
+    return COST if HORIZONS[horizon] or within else OVERNIGHT_COST
 
 
 class Label(IntEnum):

@@ -25,7 +25,7 @@ from market.errors import BadValue
 from market.features import NAMES, SET, technical
 from market.features.series import Factors, bars, days_of, has_prices
 from market.instruments import Instrument
-from market.labels import HORIZONS, Labels, daily_outcomes, labels, outcomes
+from market.labels import HORIZONS, Labels, cost_of, daily_outcomes, labels, outcomes
 from market.models.examples import CHANNELS, LENGTH, Examples, decisions, sequences
 from market.money import to_floats
 from market.records import Record
@@ -215,7 +215,7 @@ def _of_minutes(wanted: Wanted, lake: Lake, past: Past, known: Actions, symbols:
         ends = raw["session"] if HORIZONS[wanted.horizon] else np.repeat(following, last - first + 1)
         yield Material(
             examples,
-            {name: labels(outcomes(rows, name))[picked] for name in HORIZONS},
+            {name: labels(outcomes(rows, name), cost_of(name))[picked] for name in HORIZONS},
             returns[picked],
             of[:, NAMES.index("return_day" if wanted.horizon == "1d" else LAST[wanted.horizon])],
             ends[picked].astype(np.int32),

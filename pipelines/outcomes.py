@@ -22,7 +22,7 @@ from adapters.schemas import DRIFT, candle_rows, feature_values
 from market.adjustment import adjusted, factors
 from market.candles import Candles
 from market.drift import Distribution, Drift, judged
-from market.labels import HORIZONS
+from market.labels import HORIZONS, cost_of
 from market.outcomes import OUTCOME, Outcomes, Unscored, horizon_end, performances, scored
 from market.records import Record
 from market.sessions import Session, Sessions, day_number, instant
@@ -114,7 +114,7 @@ def _scored(rows: Outcomes, candles: Candles, sessions: Sessions) -> Outcomes:
     for horizon in HORIZONS:
         mine = rows["horizon"] == horizon.encode()
         if mine.any():
-            out[mine] = scored(rows[mine], candles, horizon, sessions)
+            out[mine] = scored(rows[mine], candles, horizon, sessions, cost_of(horizon))
     return out
 
 

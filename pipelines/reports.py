@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from market.evaluation import Score, Verdict, spread
-from market.labels import COST
 from market.records import Record
 
 TEMPLATE = Path(__file__).with_name("report.html")
@@ -70,7 +69,7 @@ class Report(Record):
     labels: Mapping[str, int]
     features: str
     lake: Mapping[str, int]
-    parameters: Mapping[str, bool | int | str]
+    parameters: Mapping[str, bool | int | float | str]
     seed: int
     spans: tuple[tuple[date, date], ...]
     sizes: tuple[tuple[int, int, int], ...]
@@ -136,7 +135,7 @@ def page(report: Report) -> str:
     )
     plots = {"net": net_plot(report), "folds": fold_plot(report), "calibration": calibration_plot(report)}
     marked = {name: Markup(svg) for name, svg in plots.items()}  # noqa: S704  (made of numbers and escaped names)
-    return template.render(report=report, columns=COLUMNS, cost=COST, plots=marked)
+    return template.render(report=report, columns=COLUMNS, plots=marked)
 
 
 def markdown(report: Report) -> str:

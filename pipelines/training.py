@@ -20,7 +20,7 @@ from market.ensemble import Ensemble, kind_of
 from market.errors import BadValue, BourseError
 from market.evaluation import Fold, Judged
 from market.instruments import Instrument
-from market.labels import Label
+from market.labels import Label, cost_of
 from market.models.examples import Examples
 from market.models.model import Model
 from pipelines.examples import Floats, Material, Wanted, joined, material
@@ -44,6 +44,11 @@ class TrainingPlan(Wanted):
     folds: int = 5
     embargo: int = 1
     seed: int = 7
+
+    @property
+    def cost(self) -> float:
+        """Of a round trip, a fraction."""
+        return cost_of(self.horizon, within=self.daily)
 
 
 class Trained(NamedTuple):
@@ -98,6 +103,8 @@ def check(plan: TrainingPlan) -> None:
         raise BadValue("folds", plan.folds, "1 at least")
     if plan.embargo < 0:
         raise BadValue("embargo", plan.embargo, "0 sessions at least")
+    if not plan.embargo and "transformer" in plan.members:
+        raise BadValue("embargo", 0, "1 session at least with the transformer: it learns of the next day, too")
     if plan.every < 1:
         raise BadValue("every", plan.every, "1 minute at least")
     if plan.daily and plan.horizon != "1d":
@@ -136,10 +143,10 @@ def tried(data: Material, fold: Fold, plan: TrainingPlan, kinds: Sequence[str], 
 
     def judged(p: npt.NDArray[Any], side: npt.NDArray[np.int8] | None = None, least: float | None = None) -> Judged:
         came = test.targets[plan.horizon], test.returns, test.examples.session
-        return evaluation.judged(p, *came, base, side=side, threshold=least)
+        return evaluation.judged(p, *came, base, side=side, threshold=least, cost=plan.cost)
 
     def by(chances: Callable[[Examples], npt.NDArray[Any]]) -> Judged:
-        least = evaluation.learned_threshold(chances(held.examples), held.returns)
+        least = evaluation.learned_threshold(chances(held.examples), held.returns, plan.cost)
         return judged(chances(test.examples), least=least)
 
     sign = np.sign(np.nan_to_num(test.last)).astype(np.int8)
@@ -157,7 +164,7 @@ def finished(data: Material, fold: Fold, plan: TrainingPlan, *saved: bytes) -> t
     """The files of the ensemble of all data, and the threshold learnt on the part held back."""
     ensemble, held = assembled(plan, plan.members, saved, data, fold), data.take(fold.held)
     files = {**ensemble.save(), FILE: Distribution.of(data.take(fold.train).examples).save()}
-    return files, evaluation.learned_threshold(_chances(ensemble, held.examples), held.returns)
+    return files, evaluation.learned_threshold(_chances(ensemble, held.examples), held.returns, plan.cost)
 
 
 def _chances(ensemble: Ensemble, examples: Examples) -> Floats:
@@ -251,6 +258,7 @@ def _report(
         "embargo": plan.embargo,
         "every": plan.every,
         "daily": plan.daily,
+        "cost": plan.cost,
         "from": plan.first.isoformat(),
         "to": plan.last.isoformat(),
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,12 @@ from adapters.redis_server import RedisServer
 from adapters.schemas import candle_table, prediction_table
 from cluster.main import app
 from cluster.outcomes import _tell
-from cluster.retraining import LEAST_SESSIONS, held_back
+from cluster.retraining import LEAST_SESSIONS, held_back, promoted
 from cluster.settings import read
 from market.candles import CANDLE, Provenance
 from market.drift import judged
-from market.outcomes import OUTCOME, performances
+from market.outcomes import OUTCOME, Performance, performances
+from market.registrations import Promotion
 from market.scores import HORIZON_NAMES, SCORE
 from market.sessions import MINUTE, day_number, session
 
@@ -136,13 +137,53 @@ def live(version: str, p_up: float) -> Any:
     return performances(rows)[0]
 
 
-def test_a_challenger_waits_until_it_was_scored_live_and_was_no_worse() -> None:
-    good, bad = live("direction-15m@2", 0.9), live("direction-15m@2", 0.5)
-    champion = live("direction-15m@1", 0.8), 30
+class Kept:
+    """A registry's aliases; its rule lets everybody pass."""
 
-    assert held_back(None, champion) == "it was scored live in 0 sessions, and 5 are asked for"
-    assert "4 sessions" in str(held_back((good, LEAST_SESSIONS - 1), champion))
-    assert held_back((good, LEAST_SESSIONS), champion) is None
-    assert held_back((good, LEAST_SESSIONS), None) is None
-    # Brier: 2 x 0.5^2 against 2 x 0.2^2
-    assert held_back((bad, 9), champion) == "its Brier score live, 0.5000, is above the champion's, 0.0800"
+    def __init__(self, **aliases: int) -> None:
+        self.aliases = aliases
+
+    def alias(self, name: str, alias: str) -> int | None:
+        return self.aliases.get(alias)
+
+    def promote(self, name: str, version: int, *, by: str) -> Promotion:
+        before, self.aliases = self.aliases.get("champion"), {"champion": version}
+        at = datetime(2026, 11, 21, tzinfo=UTC)
+        return Promotion(name=name, version=version, previous=before, kind="promoted", because="auc", by=by, at=at)
+
+
+GOOD, BAD = live("direction-15m@2", 0.9), live("direction-15m@2", 0.5)
+
+
+@pytest.mark.parametrize(
+    ("challenger", "said", "waits"),
+    [
+        (None, "waits: it was scored live in 0 sessions, and 5 are asked for", True),
+        ((GOOD, LEAST_SESSIONS - 1), "waits: it was scored live in 4 sessions", True),
+        ((GOOD, LEAST_SESSIONS), "is the champion: auc", False),
+        # Brier: 2 x 0.5^2 against 2 x 0.2^2
+        ((BAD, 9), "is not promoted: its Brier score live, 0.5000, is above the champion's, 0.0800", False),
+    ],
+)
+def test_a_challenger_waits_until_it_was_scored_live_and_must_be_no_worse(
+    challenger: tuple[Performance, int] | None, said: str, waits: bool
+) -> None:
+    kept: Any = Kept(champion=1, challenger=2)
+    asked: list[str] = []
+
+    def known(title: str) -> dict[str, tuple[Performance, int]]:
+        asked.append(title)
+        both = {"direction-15m@1": (live("direction-15m@1", 0.8), 30), "direction-15m@2": challenger}
+        return {version: one for version, one in both.items() if one is not None}
+
+    told = promoted(kept, "direction-15m", known)
+
+    assert (said in told[0], told[1], asked) == (True, waits, ["direction-15m@2"])
+    assert kept.alias("direction-15m", "champion") == (2 if "is the champion" in said else 1)
+
+
+def test_without_a_challenger_there_is_nothing_to_wait_for() -> None:
+    kept: Any = Kept(champion=1)
+
+    assert promoted(kept, "direction-15m", lambda title: {}) == ("direction-15m: no challenger", False)
+    assert held_back(GOOD, None) is None

@@ -44,7 +44,7 @@ def report() -> Report:
         labels={"DOWN": 50, "FLAT": 100, "UP": 50},
         features="f1",
         lake={"candles": 4},
-        parameters={"folds": 2, "embargo": 1},
+        parameters={"folds": 2, "embargo": 1, "cost": 0.001},
         seed=7,
         spans=((DAYS[0], DAYS[1]), (DAYS[2], DAYS[3])),
         sizes=((10, 5, 100), (20, 5, 100)),
