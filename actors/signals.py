@@ -160,11 +160,16 @@ class Signals:
 
     def _rows(self, part: Part, entry: Entry) -> Scored:
         try:
-            return scored(entries.decode(entry.payload, SCORE), self._plan.rules.horizon)
+            rows = scored(entries.decode(entry.payload, SCORE), self._plan.rules.horizon)
         except BadPayload as e:
             part.counts["unreadable"] += 1
             self._log.error("entry_unreadable", topic=SOURCE, entry=entry.id, reason=e.reason)
             return NO_SCORED
+        known = rows["instrument"] < len(self._plan.instruments)
+        if not known.all():  # of a universe before this one
+            part.counts["unreadable"] += 1
+            self._log.error("instruments_unknown", topic=SOURCE, entry=entry.id, rows=int((~known).sum()))
+        return rows[known]
 
     def _count(self, part: Part, rows: Rows, *, new: bool) -> None:
         if not new:

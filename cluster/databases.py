@@ -61,9 +61,10 @@ class KeptDatabase:
                 said = [f"database: {line}" for line in self._trying.result()]
                 self._said, self._next = "", time.monotonic() + SHORTEST
                 self._pauses.reset()
-            except BourseError as e:
-                said = [f"{e}; tried again by and by"] if str(e) != self._said else []
-                self._said, self._next = str(e), time.monotonic() + self._pauses.pause()
+            except Exception as e:  # a full disk, a folder that is not ours: whatever it is, the rest goes on
+                why = str(e) if isinstance(e, BourseError) else f"database: {type(e).__name__}: {e}"
+                said = [f"{why}; tried again by and by"] if why != self._said else []
+                self._said, self._next = why, time.monotonic() + self._pauses.pause()
         elif time.monotonic() >= self._next:
             self._next = 0.0
             self._trying = self._thread.submit(self._try)

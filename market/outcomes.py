@@ -121,6 +121,7 @@ def scored(rows: Outcomes, candles: Candles, horizon: str, sessions: Sessions, c
     if len(candles):
         exact = inside & (ends[np.minimum(place, len(ends) - 1)] == rows["at"])
         found[exact] = returns_after(candles, horizon)[place[exact]]
+    found[~np.isin([horizon_end(int(at), horizon, sessions) or 0 for at in rows["at"]], ends)] = np.nan
     sides = side(rows)
     out["outcome"], out["came"] = found, labels(found, cost)
     out["net"] = np.where(np.isnan(found), np.nan, net_returns(sides, found, cost))
@@ -145,11 +146,14 @@ def side(rows: Outcomes) -> npt.NDArray[np.int8]:
 
 def performances(rows: Outcomes) -> list[Performance]:
     """How good each version was for each horizon, by name: of `OUTCOME` rows, (n,), any order."""
-    named = np.stack([rows["version"].astype("U48"), rows["horizon"].astype("U48")], axis=1)
-    kinds, of = np.unique(named, axis=0, return_inverse=True) if len(rows) else (named, np.zeros(0, np.int64))
-    return [
-        performance(rows[of.ravel() == k], str(version), str(horizon)) for k, (version, horizon) in enumerate(kinds)
-    ]
+    versions, which = np.unique(rows["version"], return_inverse=True)
+    horizons, whither = np.unique(rows["horizon"], return_inverse=True)
+    kinds = np.unique(which * len(horizons) + whither)
+    found = []
+    for k, h in zip(kinds // max(len(horizons), 1), kinds % max(len(horizons), 1), strict=True):
+        mine = rows[(which == k) & (whither == h)]
+        found.append(performance(mine, versions[k].decode(), horizons[h].decode()))
+    return found
 
 
 def performance(rows: Outcomes, version: str, horizon: str) -> Performance:

@@ -25,7 +25,7 @@ from market.drift import Distribution, Drift, judged
 from market.labels import HORIZONS, cost_of
 from market.outcomes import OUTCOME, Outcomes, Unscored, horizon_end, performances, scored
 from market.records import Record
-from market.sessions import Session, Sessions, day_number, instant
+from market.sessions import DAY, Session, Sessions, day_number, instant
 
 Trained = tuple[Distribution | None, float | None]
 """How a version's features lay in training, and its calibration error in validation; None: not known."""
@@ -33,6 +33,9 @@ Trained = tuple[Distribution | None, float | None]
 APP = "outcomes"
 AFTER = timedelta(days=10)
 """So far behind a session the next one's close is looked for."""
+
+REPAIRED = 3 * DAY
+"""A prediction whose minutes are not there waits so long for them: a gap may be repaired."""
 
 SPAN = timedelta(days=30)
 """Drift is judged on the sessions of so many days."""
@@ -72,16 +75,19 @@ def run(plan: OutcomesPlan, shadows: pa.Table | None = None) -> Scored:
     table = lake.read_candles(symbols, "1m", plan.first, plan.last + AFTER if days else plan.last)
     candles = candle_rows(table, {symbol: k for k, symbol in enumerate(symbols)})
     actions = known(lake)
-    parts, failed = [], 0
+    parts, failed, early = [], 0, 0
     for k, symbol in enumerate(symbols):
         mine = ready.filter(pc.equal(ready["symbol"], symbol))
         own = candles[candles["instrument"] == k]
         found = _scored(outcome_rows(mine), adjusted(own, factors(actions, symbol, plan.now)), sessions)
-        failed += int((found["unscored"] != Unscored.NO).sum())
-        parts.append(outcome_table(found, symbol, mine["session"], plan.now))
-    version = lake.append("outcomes", pa.concat_tables(parts), {APP: number + 1})
-    left = len(todo) - len(ready)
-    return Scored(scored=len(ready) - failed, unscored=failed, waiting=left, again=version is None)
+        final = (found["unscored"] != Unscored.NO_PRICE) | (found["at"] < plan.now - REPAIRED)
+        early += int((~final).sum())
+        failed += int((found["unscored"][final] != Unscored.NO).sum())
+        parts.append(outcome_table(found[final], symbol, mine.filter(pa.array(final))["session"], plan.now))
+    told = pa.concat_tables(parts)
+    version = lake.append("outcomes", told, {APP: number + 1}) if len(told) else number
+    left = len(todo) - len(ready) + early
+    return Scored(scored=len(told) - failed, unscored=failed, waiting=left, again=version is None)
 
 
 def drifts(lake: Lake, session: date, of: Mapping[str, Trained], names: Sequence[str], feature_set: str) -> list[Drift]:

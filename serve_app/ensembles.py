@@ -217,7 +217,7 @@ def predict(standing: Standing, examples: Examples, share: float, now: int | Non
     rows = np.zeros(examples.rows, PREDICTION)
     for side, mine in ((champion, ~theirs), (challenger, theirs)):
         if mine.any():
-            rows[mine] = side.ensemble.predict(examples.take(mine), now)
+            rows[mine] = side.ensemble.predict(examples, now)[mine]  # a graph looks at the others, too
     return rows, [challenger.title if one else champion.title for one in theirs.tolist()]
 
 

@@ -327,10 +327,11 @@ def _model_routes(app: FastAPI, desk: Held, only: Any, predicts: Predicts) -> No
 
 async def _live(desk: Held, predicts: Predicts, symbols: Sequence[str], horizon: str, engine: str | None) -> Answered:
     """Rows for symbols from the features of their last minute; where there are none, from nothing: they abstain."""
-    packed = await asyncio.to_thread(desk.model.read_inputs, symbols) if symbols else []
-    examples = _examples([desk.universe.find(s).id for s in symbols], packed)
-    now = desk.follower.quotes.market_time or None
-    return _there(await predicts.answer(Asked(examples, horizon, engine, now)))
+    async with asyncio.timeout(SECONDS):
+        packed = await asyncio.to_thread(desk.model.read_inputs, symbols) if symbols else []
+        examples = _examples([desk.universe.find(s).id for s in symbols], packed)
+        now = desk.follower.quotes.market_time or None
+        return _there(await predicts.answer(Asked(examples, horizon, engine, now)))
 
 
 def _examples(instruments: Sequence[int], packed: Sequence[bytes | None]) -> Examples:

@@ -14,7 +14,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from serve_app import problems
 
 HEADER = "X-Request-ID"
+MOST_BODY = 256 << 10
+"""Bytes of a request's body: the largest that is asked for are lists of 500 symbols."""
 _VALID = re.compile(r"[\x21-\x7e]{1,128}")
+
+
+class TooLarge(Exception):
+    """A body that nobody reads to its end."""
 
 
 class Requests:
@@ -48,8 +54,25 @@ class Requests:
                 status = 403
             await send(message)
 
+        taken = 0
+
+        async def limited() -> Message:
+            nonlocal taken
+            message = await receive()
+            taken += len(message.get("body", b"")) if message["type"] == "http.request" else 0
+            if taken > MOST_BODY:
+                raise TooLarge(f"more than {MOST_BODY >> 10} KiB")
+            return message
+
         try:
-            await self._app(scope, receive, named)
+            if scope["type"] == "http" and _length(scope) > MOST_BODY:
+                raise TooLarge(f"{_length(scope)} bytes")
+            await self._app(scope, limited, named)
+        except TooLarge as e:
+            allowed = f"at most {MOST_BODY >> 10} KiB"
+            refusal = problems.problem("too-large", "Body too large", 413, f"the body has {e}", scope["path"], allowed)
+            if status == 0:
+                await problems.answer(refusal)(scope, receive, named)
         except Exception as e:
             structlog.get_logger().exception("request_broke", **_asked(scope))
             if status == 0 and scope["type"] == "http":
@@ -59,6 +82,11 @@ class Requests:
         finally:
             seconds = time.perf_counter() - began
             structlog.get_logger().info("request", **_asked(scope), status=status, ms=round(seconds * 1000, 2))
+
+
+def _length(scope: Scope) -> int:
+    told = Headers(scope=scope).get("content-length", "0")
+    return int(told) if told.isdecimal() else 0
 
 
 def _asked(scope: Scope) -> dict[str, Any]:

@@ -137,6 +137,17 @@ def test_entries_nobody_can_read_are_counted_and_passed_over(server: RedisServer
     assert len(given(bus)) == 1
 
 
+def test_instruments_of_a_larger_universe_before_are_counted_and_the_others_decided(
+    server: RedisServer, bus: Bus
+) -> None:
+    rows = minute(1, (0.7, 0.7))
+    rows["instrument"][1] = 99
+    put(bus, [rows])
+
+    assert give_all(bus, server.url)["unreadable"] == 1
+    assert [entries.decode(p, SIGNAL)["instrument"].tolist() for _, p in given(bus)] == [[0]]
+
+
 @pytest.mark.parametrize("state", [b"", b"of another universe"])
 def test_a_snapshot_of_a_log_that_is_gone_or_of_others_is_left(server: RedisServer, bus: Bus, state: bytes) -> None:
     put(bus, [minute(1, (0.7, 0.5))])

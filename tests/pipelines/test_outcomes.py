@@ -93,8 +93,10 @@ def test_what_came_is_in_the_lake_and_told_by_version(lake: Lake, tmp_path: Path
     asked = predictions(3, asked=Asked.DOWN, abstained=Abstained.NO_MODEL)
     predict(lake, 1, predictions(0), predictions(0, version=b"direction-5m@2"), predictions(55), asked)
 
-    score(tmp_path, 400)
+    at_once = score(tmp_path, 400)
+    at_last = score(tmp_path, 400 + 4 * 24 * 60)
 
+    assert at_once.waiting == at_last.unscored == 2  # minutes that are not there may be repaired
     rows = read_outcomes(lake, TODAY.date, TODAY.date, version="direction-5m@1")
     (one,) = performances(rows)
     # bought at the open of minute 1, 101 rupees, sold with minute 5 at 105; the other share stands: its costs

@@ -20,6 +20,7 @@ from market.sessions import MINUTE
 from market.timetable import State
 from serve_app.gateway import build
 from serve_app.predictor import Answered, Asked, NoSuch, Predictor, PredictorPlan
+from serve_app.requests import MOST_BODY
 from tests.serve_app.house import RELIANCE, TCS, TODAY, House, after, live
 
 OWN = {"rsi": 25.0, "macd": 1.5, "ema50": 101.0, "ema200": 100.0, "close": 102.5, "volume": 1000}
@@ -180,6 +181,16 @@ def test_a_bad_body_is_refused_and_its_field_named(client: TestClient, body: str
     assert answer.status_code == 422, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json()["detail"].startswith(f"{named}")
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_body_that_never_ends_is_not_read_to_its_end(client: TestClient, told: bool) -> None:
+    body = b"x" * (MOST_BODY + 1) if told else (b'"NSE:TCS",' * 2000 for _ in range(64))
+
+    answer = client.post("/predict/batch", content=body, headers={"Content-Type": "application/json"})
+
+    assert answer.status_code in ((413,) if told else (400, 413))
+    assert answer.headers["content-type"] == "application/problem+json"
 
 
 @pytest.mark.parametrize(
