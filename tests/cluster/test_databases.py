@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import tempfile
 import time
@@ -48,7 +49,7 @@ def kept(settings: Settings) -> Iterator[KeptDatabase]:
         yield found
     finally:
         found.stop()
-        settings.run_folder.rmdir()
+        shutil.rmtree(settings.run_folder)  # an instance before us on these ports may have left its own there
 
 
 def until(kept: KeptDatabase, what: str) -> list[str]:
