@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,7 +19,7 @@ import pyarrow.compute as pc
 from adapters.actions import known
 from adapters.lake import Lake
 from adapters.outcomes import outcome_rows, outcome_table, read_outcomes, unscored
-from adapters.schemas import DRIFT, candle_rows, feature_values
+from adapters.schemas import DRIFT, candle_rows, feature_values, whole
 from market.adjustment import adjusted, factors
 from market.candles import Candles
 from market.drift import Distribution, Drift, judged
@@ -39,6 +40,9 @@ REPAIRED = 3 * DAY
 
 SPAN = timedelta(days=30)
 """Drift is judged on the sessions of so many days."""
+
+SAMPLED = 15
+"""Minutes from one row to the next that drift is judged by: what lies between hardly differs from them."""
 
 
 class OutcomesPlan(Record):
@@ -98,8 +102,7 @@ def drifts(lake: Lake, session: date, of: Mapping[str, Trained], names: Sequence
     look at, in the set `feature_set`.
     """
     first = session - SPAN
-    table = lake.read_features(None, first, session, feature_set, names=names)
-    values = feature_values(table, names)
+    values = _sampled(lake, first, session, names, feature_set)
     span = day_number(first), day_number(session)
     found = []
     for one in performances(read_outcomes(lake, first, session)):
@@ -113,6 +116,17 @@ def drifts(lake: Lake, session: date, of: Mapping[str, Trained], names: Sequence
         if cursor < span[1]:
             lake.append("drift", _drift_table(found, session), {app: span[1]})
     return found
+
+
+def _sampled(lake: Lake, first: date, last: date, names: Sequence[str], of: str) -> npt.NDArray[np.float32]:
+    """(n, k) features of every `SAMPLED`-th minute of the sessions, both inclusive; a session at a time in memory."""
+    parts = [np.empty((0, len(names)), np.float32)]
+    for day in (first + timedelta(days=k) for k in range((last - first).days + 1)):
+        table = lake.read_features(None, day, day, of, names=names)
+        minutes = whole(table["start"].cast(pa.int64())) // (60 * 10**6)
+        picked = table.filter(pa.array(minutes % SAMPLED == 0))
+        parts.append(feature_values(picked, names).astype(np.float32))
+    return np.concatenate(parts)
 
 
 def _scored(rows: Outcomes, candles: Candles, sessions: Sessions) -> Outcomes:
