@@ -86,14 +86,14 @@ def test_a_model_is_registered_reproduced_and_without_an_edge_not_promoted(folde
     out = folder / "report.html"
 
     made = process(folder, "train", *DAILY, *SPAN, "--out", str(out))
-    again = process(folder, "reproduce", "direction-1d@1")
-    refused = process(folder, "promote", "direction-1d@1")
+    again = process(folder, "reproduce", "direction-1d-daily@1")
+    refused = process(folder, "promote", "direction-1d-daily@1")
 
     assert made.returncode == 0, made.stderr
-    assert "registered as direction-1d@1; it has no edge and will not be promoted" in made.stdout
+    assert "registered as direction-1d-daily@1; it has no edge and will not be promoted" in made.stdout
     assert "NO_EDGE" in out.read_text()
     told = json.loads(out.with_suffix(".json").read_text())
     assert [row["name"] for row in told["rows"]] == ["ensemble", "linear", "no-trade", "last-value"]
     assert date.fromisoformat(told["first"]) >= DAYS[0].date
-    assert (again.returncode, "direction-1d@1 is equal" in again.stdout) == (0, True), again.stdout + again.stderr
+    assert (again.returncode, "direction-1d-daily@1 is equal" in again.stdout) == (0, True), again.stdout + again.stderr
     assert refused.returncode == 1 and "NO_EDGE" in refused.stderr
