@@ -36,7 +36,7 @@ test: setup  ## the tests; those with a Ray cluster of their own apart from the 
 	$(BIN)/python -m pytest -q -n 2 -m "not cluster and not endurance"
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "cluster and not endurance"
 
-endurance: setup  ## those that kill and injure a whole Bourse; a quarter of an hour
+endurance: setup  ## those that kill, injure and wait for days; a quarter of an hour
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m endurance
 
 lint: setup  ## ruff, security rules included

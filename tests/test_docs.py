@@ -53,6 +53,10 @@ WITH_AN_INSTANCE = "predictor|backfill|alerts|status|timetable|watch|down|feed|r
 RUNNING = {c for c in COMMANDS if re.match(rf"(curl -s |\.venv/bin/bourse ({WITH_AN_INSTANCE})\b)", c)}
 
 
+def _slow_or_not(command: str) -> object:
+    return pytest.param(command, marks=pytest.mark.endurance) if re.match(WITH_RAY, command) else command
+
+
 def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
     words = shlex.split(command)
     if words[0] == ".venv/bin/bourse":
@@ -136,7 +140,7 @@ def test_every_command_of_the_docs_is_known_here() -> None:
     assert len(RUNNING) > 5
 
 
-@pytest.mark.parametrize("command", sorted(c for c in ALONE if "replay" not in c))
+@pytest.mark.parametrize("command", [_slow_or_not(c) for c in sorted(ALONE) if "replay" not in c])
 def test_a_command_that_needs_nothing_running_works(command: str, folder: Path) -> None:
     if re.match(r"\S+ (features|lake|sql)\b", command):
         lake_of(folder)

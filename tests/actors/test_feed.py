@@ -162,6 +162,7 @@ def test_a_bus_that_dies_and_comes_back_loses_and_doubles_nothing(
     assert same(bus, undisturbed[2])
 
 
+@pytest.mark.endurance
 def test_a_bus_that_stands_still_loses_and_doubles_nothing(
     server: RedisServer, bus: Bus, tmp_path: Path, undisturbed: dict[int, list[Ticks]]
 ) -> None:

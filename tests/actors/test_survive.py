@@ -289,6 +289,7 @@ def test_another_client_on_the_account_is_told_and_not_fought(server: RedisServe
     assert "another client" in Alerts(bus).recent()[0].text
 
 
+@pytest.mark.endurance
 def test_thirty_days_pass_without_a_restart_and_without_a_missed_opening_tick(
     server: RedisServer, bus: Bus, tmp_path: Path
 ) -> None:

@@ -200,6 +200,7 @@ def test_writers_of_different_partitions_do_not_stop_each_other(lake):
     assert volumes(lake) == [101, 102, 103]
 
 
+@pytest.mark.endurance
 def test_a_writer_killed_again_and_again_leaves_every_row_once(tmp_path):
     root, wanted, kills = str(tmp_path / "lake"), 40, 0
     survived = False

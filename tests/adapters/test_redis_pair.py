@@ -67,6 +67,7 @@ def write_through(bus: Bus, k: int) -> EntryId:
         return written or next(e.id for e in bus.range("ticks", 0, 0, END, 100_000) if e.number == k)
 
 
+@pytest.mark.endurance
 def test_what_was_acknowledged_outlives_the_primary_and_stands_there_once(pair: RedisPair) -> None:
     bus = Bus(pair.url)
     acknowledged, enough, ended = [0], threading.Event(), threading.Event()
@@ -111,6 +112,7 @@ def test_a_primary_without_its_replica_takes_no_write(pair: RedisPair) -> None:
     assert bus.numbers("ticks", "sim", [0]) == {0: 100_000}
 
 
+@pytest.mark.endurance
 def test_a_primary_that_was_paused_past_the_switch_gives_its_clients_up(pair: RedisPair) -> None:
     bus = Bus(pair.url, timeout=2.0)
     write_through(bus, 0)

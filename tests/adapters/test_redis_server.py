@@ -401,6 +401,7 @@ def cut_and_start_twice(
     return seen
 
 
+@pytest.mark.endurance
 def test_a_file_cut_anywhere_in_its_last_cycle_and_started_twice_gives_the_undisturbed_streams(
     make_server: MakeServer,
 ) -> None:

@@ -82,6 +82,7 @@ def test_the_revision_is_the_commit_or_the_release(tmp_path: Path) -> None:
 
 @pytest.mark.cluster
 @pytest.mark.timeout(900)
+@pytest.mark.endurance
 def test_a_model_is_registered_reproduced_and_without_an_edge_not_promoted(folder: Path) -> None:
     out = folder / "report.html"
 

@@ -154,6 +154,7 @@ SWITCHES = st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 1)), max_size
 
 @settings(max_examples=300, deadline=None)
 @given(PACKETS, LAGS, LAGS, st.lists(st.booleans(), min_size=8, max_size=8), TRIPS, SWITCHES, st.booleans())
+@pytest.mark.endurance
 def test_two_feeds_of_one_tape_give_the_candles_of_one(
     packets: list[tuple[int, int, int, int]],
     lags: list[int],

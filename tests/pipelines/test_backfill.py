@@ -240,6 +240,7 @@ def august(lake: Path, root: str) -> BackfillPlan:
     return plan(lake, root, vendor="mstock", sessions=days, symbols=SYMBOLS[:1])
 
 
+@pytest.mark.endurance
 def test_a_kill_half_way_and_a_second_run_ask_for_everything_once_but_what_was_under_way(tmp_path: Path) -> None:
     asked: list[str] = []
 

@@ -189,6 +189,7 @@ def test_of_two_that_import_at_once_one_is_stopped_and_nothing_is_doubled(tmp_pa
     assert Lake(str(lake)).doubled("candles", date(2016, 8, 25)) == 0
 
 
+@pytest.mark.endurance
 def test_a_kill_half_way_and_a_second_run_leave_what_one_run_leaves(tmp_path: Path) -> None:
     file = bars(tmp_path / "bars.parquet", symbols=20, minutes=375, volume=[-1, *range(1, 7500)])
     take(tmp_path / "whole", file, **SMALL)

@@ -112,6 +112,7 @@ class House:
         return await asyncio.to_thread(run, self.plan(**more), print)
 
 
+@pytest.mark.endurance
 def test_a_feed_that_was_dead_for_minutes_leaves_exactly_the_recorded_candles(
     server: RedisServer,
     bus: Bus,
