@@ -303,8 +303,11 @@ def test_a_folder_may_have_spaces_and_quotes_in_its_name(make_server: MakeServer
     server = make_server('a "b" c%20\\d')
 
     server.start()
+    line = RedisLine(server.url)
+    line.call("SET", "kept", "here")
 
-    Bus(server.url).ping()
+    assert line.call("GET", "kept") == b"here"
+    assert line.call("CONFIG", "GET", "dir")[1].decode().endswith('a "b" c%20\\d')
 
 
 def test_a_program_that_is_no_redis_is_refused(make_server: MakeServer) -> None:
