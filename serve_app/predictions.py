@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Protocol
 
 import grpc
@@ -26,7 +26,7 @@ from adapters.bus import Bus
 from adapters.inputs import unpack
 from adapters.jobs import Jobs
 from adapters.readmodel import ReadModel
-from market.errors import BadPayload, BadValue, LineDown
+from market.errors import BadPayload, BadValue, LineDown, NotYet
 from market.features import NAMES
 from market.instruments import Universe
 from market.models.examples import CHANNELS, LENGTH, Examples
@@ -180,8 +180,9 @@ class Held(Protocol):
 class Remote:
     """The predictor's deployment. Satisfies `Predicts`; raises LineDown while it is away, TimeoutError when slow."""
 
-    def __init__(self) -> None:
-        """Looks for it on first use."""
+    def __init__(self, find: Callable[[], Any] | None = None) -> None:
+        """`find`: its handle, on first use; raises KeyError where it is not deployed yet."""
+        self._find = find or _deployed
         self._handle: Any = None
 
     async def answer(self, asked: Asked) -> Answered | NoSuch:
@@ -199,14 +200,18 @@ class Remote:
         found: dict[str, Any] = await self._ask("models")
         return found
 
+    def _found(self) -> Any:
+        try:
+            return self._find()
+        except KeyError as e:
+            raise NotYet(APP, "it is being started") from e
+
     async def _ask(self, method: str, *words: Any) -> Any:
         async with asyncio.timeout(SECONDS):
             for last in (False,) * (TRIES - 1) + (True,):
                 try:
                     if self._handle is None:
-                        if not ray.is_initialized():  # else Serve would start a cluster here
-                            raise LineDown(APP, "there is none: this gateway runs without Ray")
-                        self._handle = serve.get_deployment_handle(NAME, APP)
+                        self._handle = self._found()
                     return await getattr(self._handle, method).remote(*words)
                 except BackPressureError as e:
                     raise LineDown(APP, "too many are waiting for it") from e
@@ -252,6 +257,12 @@ def install(app: FastAPI, desk: Held, only: Any, predicts: Predicts) -> None:
     """Add the paths; `only` refuses parameters nobody knows."""
     _prediction_routes(app, desk, only, predicts)
     _model_routes(app, desk, only, predicts)
+
+
+def _deployed() -> Any:
+    if not ray.is_initialized():  # else Serve would start a cluster here
+        raise LineDown(APP, "there is none: this gateway runs without Ray")
+    return serve.get_deployment_handle(NAME, APP)
 
 
 def _prediction_routes(app: FastAPI, desk: Held, only: Any, predicts: Predicts) -> None:

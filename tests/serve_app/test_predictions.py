@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 
 from adapters.jobs import Jobs
 from adapters.redis_server import RedisServer
+from market.errors import NotYet
 from market.features import NAMES
 from market.labels import HORIZONS
 from market.models.examples import CHANNELS, LENGTH, Examples
@@ -19,6 +20,7 @@ from market.models.heuristic import Body
 from market.sessions import MINUTE
 from market.timetable import State
 from serve_app.gateway import build
+from serve_app.predictions import Remote
 from serve_app.predictor import Answered, Asked, NoSuch, Predictor, PredictorPlan
 from serve_app.requests import MOST_BODY
 from tests.serve_app.house import RELIANCE, TCS, TODAY, House, after, live
@@ -287,3 +289,11 @@ def test_an_unknown_job_is_not_found(client: TestClient) -> None:
 
     assert answer.status_code == 404
     assert answer.json()["type"] == "urn:bourse:problem:unknown-job"
+
+
+def test_before_the_predictor_is_deployed_it_is_not_there_yet() -> None:
+    def find() -> None:
+        raise KeyError("Deployment(name='Predictor', app='predictor') does not exist.")
+
+    with pytest.raises(NotYet, match="being started"):
+        asyncio.run(Remote(find).models())
