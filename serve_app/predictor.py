@@ -59,7 +59,7 @@ OUTCOMES = {"hit_rate": "how often the likeliest outcome came", "brier": "Brier 
 
 class PredictorPlan(Record):
     """What each replica is told. `registry`: the database's address, "" where there is none; `models`: the folder of
-    the versions' files; `engines`: language models; `threads`: of the numeric libraries, each.
+    the versions' files; `engines`: language models; `threads`: of the numeric libraries, each; `revision`: the code.
     """
 
     bus: str
@@ -71,6 +71,7 @@ class PredictorPlan(Record):
     threads: int = 1
     poll_seconds: float = 5.0
     log_level: str = "info"
+    revision: str = ""
 
 
 class Tuning(Record):
@@ -207,6 +208,7 @@ class Predictor:
         return {
             "up": True,
             "pid": os.getpid(),
+            "revision": self._plan.revision,
             "trouble": self._trouble or self._ensembles.trouble,
             "champions": {horizon: one.champion.title for horizon, one in standing.items()},
             "challengers": {horizon: one.challenger.title for horizon, one in standing.items() if one.challenger},
