@@ -201,10 +201,10 @@ def running(folder: Path, speed: float = SPEED) -> Iterator[Running]:
     for name in PACKAGES:
         shutil.copytree(ROOT / name, code / name, ignore=shutil.ignore_patterns("__pycache__"))
     shipped = (ROOT / "cluster.yaml").read_text()
-    for old, new in ((r"base: \d+", f"base: {free_base()}"), (r"poll_seconds: \d+", "poll_seconds: 0.5"),
-                     (r"speed: \d+", f"speed: {speed:g}"),
-                     (r"universe: nifty50", f"universe: [{', '.join(f'NSE:{name}' for name in UNIVERSE)}]")):  # fmt: skip
-        shipped = re.sub(old, new, shipped)
+    listed = ", ".join(f"NSE:{name}" for name in UNIVERSE)
+    for name, value in (("base", free_base()), ("poll_seconds", 0.5), ("speed", f"{speed:g}")):
+        shipped = re.sub(rf"{name}: \d+", f"{name}: {value}", shipped)
+    shipped = shipped.replace("universe: nifty50", f"universe: [{listed}]")
     file.write_text(shipped)
     found = Running(read(file, {}), code)
     with (folder / "screen.txt").open("w") as screen:
