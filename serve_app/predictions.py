@@ -22,11 +22,11 @@ from ray import serve
 from ray.exceptions import RayError
 from ray.serve.exceptions import BackPressureError, RayServeException
 
-from adapters.bus import Bus
+from adapters.bus import Bus, Lease
 from adapters.inputs import unpack
 from adapters.jobs import Jobs
 from adapters.readmodel import ReadModel
-from market.errors import BadPayload, BadValue, LineDown, NotYet
+from market.errors import BadPayload, BadValue, LeaseLost, LineDown, NotYet
 from market.features import NAMES
 from market.instruments import Universe
 from market.models.examples import CHANNELS, LENGTH, Examples
@@ -47,6 +47,10 @@ HORIZON = "15m"
 OWN = ("rsi", "macd", "ema50", "ema200", "close", "volume")
 """Features of the Nifty seed's body: all of them or none."""
 ACCEPTED = 202
+LEASE_SECONDS = 10.0
+"""So long a gateway may take to look for a training and to ask for one."""
+
+LEASE_PAUSE = 0.02
 
 Symbol = Annotated[str, Field(min_length=1, max_length=64)]
 Engine = Annotated[str | None, Field(default=None, min_length=1, max_length=64)]
@@ -230,21 +234,43 @@ class Trainings:
         self._lock = threading.Lock()
         self._jobs: Jobs | None = None
 
-    def ask(self, name: str, now: int) -> Note | None:
-        """Note that a model shall be trained; None where it is being trained. Raises KeyError, LineDown."""
+    def ask(self, name: str, now: int) -> tuple[Note, bool]:
+        """Note that a model shall be trained: its run, and whether it is new; else it is the one under way.
+
+        Of several gateways one notes it: who asks holds the model's lease. Raises KeyError, LineDown.
+        """
         job = self._trainings[name]
         with self._lock:
-            jobs = self._heard()
-            if any(note.job == job and note.state not in ENDS for note in jobs.ledger.runs.values()):
-                return None
-            note = Note(job=job, state=State.ASKED, at=now, noted=now, by_hand=True)
-            jobs.note(note)
-        return note
+            lease = self._leased(job)
+            try:
+                jobs = self._heard()
+                open_ = [n for n in jobs.ledger.runs.values() if n.job == job and n.state not in ENDS]
+                if open_:
+                    return open_[-1], False
+                note = Note(job=job, state=State.ASKED, at=now, noted=now, by_hand=True)
+                lease.renew()  # who was held up for long has lost it, and asks for nothing
+                jobs.note(note)
+            except LeaseLost as e:
+                raise LineDown("jobs", "the bus took too long: ask again") from e
+            finally:
+                lease.release()
+        return note, True
 
     def find(self, run: str) -> Note | None:
         """What is known of a run. Raises LineDown."""
         with self._lock:
             return self._heard().ledger.runs.get(run)
+
+    def _leased(self, job: str) -> Lease:
+        """Raises LineDown when others keep it."""
+        until = time.monotonic() + SECONDS
+        while True:
+            try:
+                return self._bus.lease(f"train:{job}", LEASE_SECONDS)
+            except LeaseLost as e:
+                if time.monotonic() > until:
+                    raise LineDown("jobs", f"others ask for {job} all the time: ask again") from e
+                time.sleep(LEASE_PAUSE)
 
     def _heard(self) -> Jobs:
         if self._jobs is None:
@@ -309,20 +335,21 @@ def _model_routes(app: FastAPI, desk: Held, only: Any, predicts: Predicts) -> No
     @app.post("/models/{name}/train", status_code=ACCEPTED, responses={ACCEPTED: {"model": JobAnswer}})
     @app.post("/api/v1/models/{name}/train", status_code=ACCEPTED, include_in_schema=False)
     def train(request: Request, name: str, told: Training | None = None) -> Response:
-        """Ask for a training of a model as a job; its id leads to /jobs/{id}. 409 while one is under way."""
+        """Ask for a training of a model as a job; its id leads to /jobs/{id}. 409 while one is under way, with its."""
         only(request)
         if name not in desk.plan.trainings:
             allowed = f"one of {', '.join(desk.plan.trainings) or 'none: nothing is trained here'}"
             text, path = f"{name[:80]!r} is no model", request.url.path
             return problems.answer(problems.problem("unknown-model", "Unknown model", 404, text, path, allowed))
-        note = trainings.ask(name, time.time_ns())
-        if note is None:
-            text = f"{name} is being trained already"
-            refusal = problems.problem(
-                "busy", "Already under way", 409, text, request.url.path, "try again when it ended"
-            )
-            return problems.answer(refusal)
-        return _json(_job(note), ACCEPTED, {"Location": f"/jobs/{note.run}"})
+        note, new = trainings.ask(name, time.time_ns())
+        place = {"Location": f"/jobs/{note.run}"}
+        if new:
+            return _json(_job(note), ACCEPTED, place)
+        text = f"{name} is being trained already, by the job {note.run}"
+        allowed = f"follow it at {place['Location']}; try again when it ended"
+        refusal = problems.answer(problems.problem("busy", "Already under way", 409, text, request.url.path, allowed))
+        refusal.headers.update(place)
+        return refusal
 
     @app.get("/jobs/{id}", responses={200: {"model": JobAnswer}})
     @app.get("/api/v1/jobs/{id}", include_in_schema=False)

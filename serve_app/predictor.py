@@ -40,7 +40,7 @@ from serve_app.ensembles import BUILT_IN, CHALLENGER, Ensembles, Standing, Store
 
 NAME, APP = "Predictor", "predictor"
 ENSEMBLE = "ensemble"
-TOPIC = "shadows"
+TOPIC, WRITER = "shadows", "predictor"
 SHADOWS_WAITING = 8
 """So many batches may wait for the challenger's shadow; more are left out, and counted."""
 HEALTH_SECONDS = 5.0
@@ -130,8 +130,7 @@ class Predictor:
         self._model, self._bus = ReadModel(plan.cache, timeout=2.0), Bus(plan.bus, timeout=2.0)
         self._worker = ThreadPoolExecutor(1, "predict")
         self._shadower = ThreadPoolExecutor(1, "shadow")
-        self._shadows_waiting, self._shadow_number = 0, 0
-        self._shadow_writer = f"predictor-{os.getpid()}-{time.time_ns()}"
+        self._shadows_waiting = 0
         self._counts: Tally[str] = Tally()
         self._trouble = ""
         self._measures = Measures()
@@ -303,12 +302,19 @@ class Predictor:
             self._measures.answered(asked.horizon, CHALLENGER, found)
             self._counts["shadowed"] += len(rows)
             record = {"version": challenger.title, "horizon": asked.horizon, "rows": rows.tobytes()}
-            self._shadow_number += 1
-            self._bus.append(TOPIC, self._shadow_writer, [(0, self._shadow_number, entries.encode_records([record]))])
+            self._say_unseen(entries.encode_records([record]))
         except Exception as e:
             self._failed("shadow_failed", asked.horizon, challenger.title if challenger else "", e)
         finally:
             self._shadows_waiting -= 1
+
+    def _say_unseen(self, payload: bytes) -> None:
+        """As the one writer that all replicas are, for ever: the bus remembers each. Numbers are microseconds, or, where
+        another replica's clock is ahead, follow upon its.
+        """
+        number = time.time_ns() // 1000
+        while self._bus.append(TOPIC, WRITER, [(0, number, payload)]) == [None]:
+            number = self._bus.numbers(TOPIC, WRITER, [0])[0] + 1
 
     def _failed(self, what: str, horizon: str, version: str, error: Exception) -> None:
         self._counts[what] += 1

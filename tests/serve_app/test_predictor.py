@@ -325,6 +325,24 @@ def test_in_shadow_the_challengers_answers_go_to_the_bus_alone(
     assert predictor.health()["counts"] == {"shadowed": 30}
 
 
+def test_the_bus_remembers_one_writer_of_shadows_however_many_there_were(
+    stores: tuple[RedisServer, RedisServer], shelf: Shelf
+) -> None:
+    raw, bus = RedisLine(stores[0].url), Bus(stores[0].url)
+    raw.call("FLUSHALL")
+    ahead = 1 << 52  # told by a replica whose clock is a century ahead
+    bus.append("shadows", "predictor", [(0, ahead, b"first")])
+    plan = PredictorPlan(bus=stores[0].url, cache=stores[1].url, horizons=("15m",), poll_seconds=3600)
+    replicas = [Predictor(plan, shelf) for _ in range(3)]
+
+    for place, one in enumerate(replicas):
+        one._say_unseen(b"%d" % place)
+        one.stop()
+
+    assert raw.call("HKEYS", "numbers:{0}") == [b"shadows/predictor"]
+    assert [e.payload for e in bus.read("shadows", {0: START}, 10)] == [b"first", b"0", b"1", b"2"]
+
+
 def test_a_model_that_fails_abstains_and_is_counted(predictor: Predictor) -> None:
     few = examples(2)._replace(names=("close",), features=np.ones((2, 1), np.float32))
 
