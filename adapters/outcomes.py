@@ -17,6 +17,7 @@ import pyarrow.dataset as ds
 from adapters.lake import Lake
 from adapters.schemas import OUTCOMES, instants, strings, whole
 from adapters.signals import ABSTENTIONS, numbers, texts
+from market.errors import LineDown
 from market.labels import UNKNOWN_LABEL, Label
 from market.outcomes import OUTCOME, Outcomes, Performance, Tallies, Unscored, performance, tally, total
 from market.predictions import Abstained
@@ -141,9 +142,9 @@ class Tallied:
                     self.read += 1
                 found += self._known[file.path].items()
             return found
-        except OSError as e:
-            if isinstance(e, TimeoutError):
-                raise
+        except TimeoutError:
+            raise
+        except (OSError, pa.ArrowException) as e:
             raise LineDown("outcomes", " ".join(str(e).split())[:200]) from e
         finally:
             self._lock.release()

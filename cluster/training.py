@@ -19,7 +19,7 @@ from cluster.console import Config, progress, screen, settings_of, told
 from cluster.cores import cores
 from cluster.revision import revision
 from cluster.settings import Settings
-from market.errors import BadValue
+from market.errors import BadValue, StoreRefused
 from market.features import MEMORY
 from market.instruments import Kind
 from market.labels import HORIZONS
@@ -27,7 +27,7 @@ from market.notices import FIRST
 from market.registrations import About, Parameter, version_of
 from pipelines.examples import pinned
 from pipelines.reports import COLUMNS, Report, page
-from pipelines.training import ENSEMBLE, Trained, TrainingPlan, check, run
+from pipelines.training import ENSEMBLE, Rival, Trained, TrainingPlan, check, run
 
 if TYPE_CHECKING:
     from adapters.registry import Registry
@@ -79,7 +79,7 @@ def train(
         given = {"members": chosen, "folds": folds, "embargo": embargo, "seed": seed, "every": every, "daily": daily}
         plan = plan_of(settings, horizon, span, symbols_of(settings, symbols, without), given)
         with registry(settings) if register else nullcontext() as to:
-            found = _trained(plan, use)
+            found = _trained(plan, use, None if to is None else rival_of(settings, to, plan))
             kept = _kept(settings, to, plan, found) if to is not None else ""
     if out is not None:
         out.write_text(page(found.report), "utf-8")
@@ -219,7 +219,7 @@ def about_of(settings: Settings, plan: TrainingPlan, report: Report) -> About:
             if value is not None:
                 metrics[name] = value
     return About(
-        name=f"direction-{plan.horizon}-daily" if plan.daily else f"direction-{plan.horizon}",
+        name=name_of(plan),
         horizon=plan.horizon,
         features=report.features,
         symbols=report.symbols,
@@ -255,14 +255,43 @@ def compared(about: About, files: Mapping[str, bytes], found: Trained) -> list[s
     return lines
 
 
-def _trained(plan: TrainingPlan, use: int | None) -> Trained:
+def rival_of(settings: Settings, registry: Registry, plan: TrainingPlan) -> Rival | None:
+    """The champion of the name that a plan's model will have; None without one. Raises LineDown."""
+    name = name_of(plan)
+    number = registry.alias(name, "champion")
+    if number is None:
+        return None
+    about = registry.about(name, number)
+    said = about.parameters
+    strange = ""
+    try:
+        last = date.fromisoformat(str(said["to"]))
+        threshold = None if said["threshold"] == "none" else float(said["threshold"])
+        files = registry.files(name, number)
+    except (KeyError, ValueError) as e:
+        return Rival(number, {}, None, plan.last, f"it is no model that bourse train made; {e} is not there")
+    except StoreRefused as e:
+        return Rival(number, {}, None, plan.last, str(e))
+    if about.features != plan.set:
+        strange = f"it knows the features {about.features}, and these are {plan.set}"
+    elif said.get("universe") != _universe(settings):
+        strange = "it was trained in another universe"
+    return Rival(number, files, threshold, last, strange)
+
+
+def name_of(plan: TrainingPlan) -> str:
+    """Under which a plan's model is registered."""
+    return f"direction-{plan.horizon}-daily" if plan.daily else f"direction-{plan.horizon}"
+
+
+def _trained(plan: TrainingPlan, use: int | None, rival: Rival | None = None) -> Trained:
     with progress("train") as (bar, job), cores(use):
-        found = run(plan, lambda share, text: bar.update(job, completed=share, text=text))
-    return Trained(found.files, found.report.model_copy(update={"revision": revision()}))
+        found = run(plan, lambda share, text: bar.update(job, completed=share, text=text), rival)
+    return found._replace(report=found.report.model_copy(update={"revision": revision()}))
 
 
 def _kept(settings: Settings, registry: Registry, plan: TrainingPlan, found: Trained) -> str:
-    about = about_of(settings, plan, found.report)
+    about = about_of(settings, plan, found.report).model_copy(update={"rivalry": found.rivalry})
     number = registry.register(about.name, found.files, about)
     said = "" if found.report.verdict.edge else "; it has no edge and will not be promoted"
     return f"registered as {about.name}@{number}{said}"

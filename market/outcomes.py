@@ -64,8 +64,8 @@ TALLY = np.dtype(
     ]
 )
 """What a `Performance` is made of, summed, so that parts of a span can be read apart: `first`, `last` ns UTC; `judged`:
-the scored with known probabilities, `squares` their squared errors; `bounded`: those with an interval; of each label and
-tenth of its probability the `rows`, the sum of what was `predicted`, and how often it `came`.
+the scored with known probabilities, `squares` their squared errors; `bounded`: those with an interval; of each label
+and tenth of its probability the `rows`, the sum of what was `predicted`, and how often it `came`.
 """
 
 Outcomes = npt.NDArray[np.void]
@@ -158,7 +158,7 @@ def side(rows: Outcomes) -> npt.NDArray[np.int8]:
 
 
 def tally(rows: Outcomes) -> Tallies:
-    """The sums that say how good the rows, (n,), one or more, of one version and horizon were: one `TALLY` row, (1,)."""
+    """The sums that say how good (n,) rows, one or more, of one version and horizon were: a `TALLY` row, (1,)."""
     done = rows[rows["unscored"] == Unscored.NO]
     p, came = probabilities(done), done["came"].astype(np.int64)
     sides = side(done)

@@ -309,7 +309,7 @@ class Predictor:
             self._shadows_waiting -= 1
 
     def _say_unseen(self, payload: bytes) -> None:
-        """As the one writer that all replicas are, for ever: the bus remembers each. Numbers are microseconds, or, where
+        """As the one writer that all replicas are: the bus remembers each for ever. Numbers are microseconds, or, where
         another replica's clock is ahead, follow upon its.
         """
         number = time.time_ns() // 1000

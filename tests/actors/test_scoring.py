@@ -223,8 +223,12 @@ def test_features_do_not_wait_for_an_answer_and_cards_do_for_so_long(
 
 @pytest.mark.parametrize(
     ("predictor", "seconds", "why", "count"),
-    [(Held(), 0.05, Asked.SLOW, "slow"), (Broken(), 5.0, Asked.DOWN, "down"), (Astray(), 5.0, Asked.DOWN, "strange"),
-     (Short(), 5.0, Asked.DOWN, "strange")],
+    [
+        (Held(), 0.05, Asked.SLOW, "slow"),
+        (Broken(), 5.0, Asked.DOWN, "down"),
+        (Astray(), 5.0, Asked.DOWN, "strange"),
+        (Short(), 5.0, Asked.DOWN, "strange"),
+    ],
 )
 def test_without_an_answer_cards_are_published_and_say_so(
     server: RedisServer, bus: Bus, lake: Path, played: list[list[Entry]],
