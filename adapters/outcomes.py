@@ -135,7 +135,7 @@ class Tallied:
             if not isinstance(dataset, ds.FileSystemDataset):
                 return []
             self._known = {path: self._known[path] for path in dataset.files if path in self._known}
-            found = []
+            found: list[tuple[Key, Tallies]] = []
             for file in dataset.get_fragments(_sessions(first, last)):
                 if file.path not in self._known:
                     self._known[file.path] = _tallies(file, dataset.schema, until)
