@@ -22,7 +22,7 @@ def test_sessions_in_which_a_minute_has_no_features_are_named_and_other_symbols_
     lake, symbols = Lake(str(tmp_path / "lake")), ("NSE:RELIANCE", "NSE:TCS")
     rows = np.zeros(12, CANDLE)
     rows["instrument"], rows["interval"] = np.repeat([0, 1], 6), 60
-    opens = [session("NSE", day).open + k * MINUTE for day in DAYS for k in range(2)]
+    opens = [session(day).open + k * MINUTE for day in DAYS for k in range(2)]
     rows["start"], rows["session"] = opens * 2, [day_number(day) for day in DAYS for _ in range(2)] * 2
     rows["open"] = rows["high"] = rows["low"] = rows["close"] = 1_000_000
     rows["provenance"], rows["vwap"] = Provenance.LIVE, UNKNOWN
