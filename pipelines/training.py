@@ -36,6 +36,9 @@ GROUP = 8
 
 EPOCH = date(1970, 1, 1)
 
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+"""What numeric libraries look at when they are loaded."""
+
 Progress = Callable[[float, str], None]
 
 
@@ -282,9 +285,16 @@ def _told(task: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _one_thread() -> None:
-    """What sums in several threads sums in another order."""
+    """What sums in several threads sums in another order. It holds as long as this worker lives, whatever its
+    environment said: for the libraries that are loaded, and for those that a member loads later.
+    """
+    import os
     import sys
 
+    from threadpoolctl import threadpool_limits
+
+    os.environ |= dict.fromkeys(THREADS, "1")
+    threadpool_limits(1)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
 

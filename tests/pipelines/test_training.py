@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from datetime import date
 from fractions import Fraction
 from pathlib import Path
@@ -166,6 +169,16 @@ def test_two_runs_give_the_same_bytes_and_figures(learnt: Material, planted: Tra
 
     assert saved[0] == saved[1]
     assert {n: j.score for n, j in found[0].judged.items()} == {n: j.score for n, j in found[1].judged.items()}
+
+
+def test_a_task_computes_on_one_thread_whatever_its_worker_was_told() -> None:
+    code = "import numpy, os; from threadpoolctl import threadpool_info as info; from pipelines.training import _told;"
+    code += "print([one['num_threads'] for one in (*info(), *_told(info)())], os.environ['OMP_NUM_THREADS'])"
+    told = {**os.environ, **dict.fromkeys(training.THREADS, "2")}
+
+    said = subprocess.run([sys.executable, "-c", code], env=told, capture_output=True, text=True, check=True).stdout
+
+    assert said.strip() == "[2, 1] 1"
 
 
 def test_a_split_nobody_told_of_is_refused_and_one_that_was_told_is_adjusted(tmp_path: Path) -> None:
