@@ -308,7 +308,8 @@ class Predictor:
 
     async def _consulted(self, standing: Standing, asked: Asked, live: Live, found: Answered, until: float) -> Answered:
         """The answer for one symbol with the opinions of those language models that are members and have one by then,
-        in seconds of the steady clock. Where ours abstained nobody is asked; who has none takes no part, and why is told.
+        in seconds of the steady clock. Where ours abstained nobody is asked. Who has none takes no part, and it is told
+        why.
         """
         (at,), (why,), (version,) = found.rows["at"].tolist(), found.rows["abstained"].tolist(), found.versions
         if why != Abstained.NO:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -138,9 +139,10 @@ def test_a_graph_without_its_neighbours_leaves_its_weight_to_the_others_and_says
 ) -> None:
     alone = minutes(7).take(slice(3, 4))
 
-    both = asyncio.run(predictor.answer(Asked(alone, "15m")))
-    rules = asyncio.run(predictor.answer(Asked(alone, "15m", "heuristic")))
-    graph = asyncio.run(predictor.answer(Asked(alone, "15m", "gnn")))
+    async def ask() -> list[Any]:
+        return [await predictor.answer(Asked(alone, "15m", engine)) for engine in (None, "heuristic", "gnn")]
+
+    both, rules, graph = asyncio.run(ask())
 
     assert both.rows["prediction"] == rules.rows["prediction"]
     assert both.notes == [("gnn says nothing: too few of the instrument's neighbours are known at this moment",)]
