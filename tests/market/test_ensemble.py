@@ -121,16 +121,16 @@ def test_why_it_abstains_is_told_and_the_numbers_are_not():
 
 def test_opinions_of_others_count_by_their_weight_and_a_row_that_abstained_stays_so():
     ensemble, rows = told(), opinions([0.5, 0.7], [np.nan, np.nan])
-    own = ensemble.predict(rows)  # p_up 0.6, prediction 0.7, spread 0.05
+    own = ensemble.predict(rows)  # predictions 0.625 and 0.775: 0.7, spread 0.075
     said = np.array([[0.5, 0.1, 0.4]] * 2)  # prediction 0.45
 
     found = ensemble.consulted(rows, own, [(0.2, said)])
-    ensemble.bound = 0.1  # of 0.8 0.05^2 + (0.8 0.05^2 + 0.2 0.2^2) the root: 0.11
+    ensemble.bound = 0.1  # the spread is 0.12
     apart = ensemble.consulted(rows, own, [(0.2, said)])
 
     assert found["p_up"][0] == pytest.approx(0.8 * 0.6 + 0.2 * 0.4)
     assert found["prediction"][0] == pytest.approx(0.8 * 0.7 + 0.2 * 0.45)
-    assert found["spread"][0] == pytest.approx(np.sqrt(0.8 * 0.05**2 + 0.8 * 0.05**2 + 0.2 * 0.2**2))
+    assert found["spread"][0] == pytest.approx(np.sqrt(0.8 * 0.075**2 + 0.8 * 0.05**2 + 0.2 * 0.2**2))
     assert found[1:].tobytes() == own[1:].tobytes()
     assert Abstained(apart["abstained"][0]) == Abstained.DISAGREEMENT
 
