@@ -1,8 +1,8 @@
 """Scoring: from the features of closed minutes, when they are on the bus, to a scorecard each.
 
-A shard's minutes are put to the predictor in one call for all its instruments, and what comes of them is written under
-the ids of the entries they follow from. A restart may hear another prediction: what was written first stands. Without
-an answer a scorecard says so, and nothing waits for more than the plan's `ask_seconds`.
+A shard's minutes are put to the predictor in one call for all its instruments and horizons, and what comes of them is
+written under the ids of the entries they follow from. A restart may hear another prediction: what was written first
+stands. Without an answer a scorecard says so, and nothing waits for more than the plan's `ask_seconds`.
 """
 
 from __future__ import annotations
@@ -131,37 +131,35 @@ class Scoring:
             self._log.warning("cache_down", reason=e.reason)
 
     def _score(self, due: Sequence[Due]) -> list[tuple[Due, list[Scores]]]:
-        """The scorecards of some minutes, one question a horizon."""
+        """The scorecards of some minutes, by one question for all horizons."""
         found: list[tuple[Due, list[Scores]]] = [(one, []) for one in due]
         cuts = np.cumsum([len(one.made) for one in due])[:-1]
-        examples = _examples(due)
         first = np.concatenate([_scored(one, self._horizons[0]) for one in due])
-        until = time.monotonic() + self._seconds
-        for horizon in self._horizons:
-            scores = first.copy()
-            scores["horizon"] = HORIZON_NAMES.index(horizon)
-            scores = self._answered(scores, examples, horizon, until)
+        of = [first, *(_of_horizon(first, horizon) for horizon in self._horizons[1:])]
+        for scores in self._answered(of, _examples(due)):
             for (_, mine), part in zip(found, np.split(scores, cuts), strict=True):
                 mine.append(part)
         return found
 
-    def _answered(self, scores: Scores, examples: Examples, horizon: str, until: float) -> Scores:
+    def _answered(self, of: Sequence[Scores], examples: Examples) -> list[Scores]:
+        """The scorecards, by horizon, with what the predictor says, or why it says nothing."""
         if self._asking is None:
-            return without_prediction(scores, Asked.NOT_CONFIGURED)
+            return [without_prediction(scores, Asked.NOT_CONFIGURED) for scores in of]
         began = time.monotonic()
-        answer = self._asking.ask(examples, horizon, until - began)
+        answer = self._asking.ask(examples, self._horizons, self._seconds)
         if answer is not Asked.RESTING:
             self._asked.append((time.monotonic() - began) * 1000)
             self._ask_ms.observe(self._asked[-1], tags=self._tags)
-        if isinstance(answer, Answer) and answers(scores, *answer):
-            self.versions = sorted(set(answer.versions))
-            return with_prediction(scores, *answer)
-        if isinstance(answer, Answer):
+        if isinstance(answer, list) and len(answer) == len(of) and all(map(_answers, of, answer)):
+            self.versions = sorted({version for one in answer for version in one.versions})
+            return [with_prediction(scores, *one) for scores, one in zip(of, answer, strict=True)]
+        if isinstance(answer, list):
             self.counts["strange"] += 1
-            self._log.error("predictor_answered_something_else", asked=len(scores), got=len(answer.predictions))
+            got = [len(one.predictions) for one in answer]
+            self._log.error("predictor_answered_something_else", asked=[len(scores) for scores in of], got=got)
             answer = Asked.DOWN
         self.counts[_WHY[answer]] += 1
-        return without_prediction(scores, answer)
+        return [without_prediction(scores, answer) for scores in of]
 
     def _write(self, outputs: list[tuple[Due, list[Scores]]], live_after: EntryId) -> None:
         """One entry for all minutes, instruments and horizons that follow from one."""
@@ -209,6 +207,17 @@ def _scored(due: Due, horizon: str) -> Scores:
     """Without a prediction."""
     prices = due.closes[:, -1], due.previous
     return scored(due.made, NAMES, readings(due.closes), prices, horizon)
+
+
+def _of_horizon(first: Scores, horizon: str) -> Scores:
+    """The same minutes for another horizon."""
+    scores = first.copy()
+    scores["horizon"] = HORIZON_NAMES.index(horizon)
+    return scores
+
+
+def _answers(scores: Scores, answer: Answer) -> bool:
+    return answers(scores, *answer)
 
 
 def _examples(due: Sequence[Due]) -> Examples:

@@ -299,7 +299,7 @@ class Wiring:
                 lake=self.settings.lake,
                 # A day that is only replayed has nobody to ask.
                 predictor="" if self._tape is not None and self._tape.hold else APP,
-                horizons=(self.settings.signals.horizon,),
+                horizons=tuple(dict.fromkeys((self.settings.signals.horizon, *self.settings.predictor.horizons))),
                 **({"patience": None} if self._tape else {}),
             )
             name, environment = f"analysis-{k}", self._environment()

@@ -173,11 +173,15 @@ class Predictor:
         self._together.set_max_batch_size(tuning.batch_rows)
         self._log.info("tuned", **tuning.model_dump())
 
-    async def score(self, examples: Examples, horizon: str) -> tuple[Predictions, list[str]]:
-        """(n,) rows and the version that made each. Raises BadValue: the horizon is not served."""
-        standing = self._ensembles.of(horizon)
-        found = await self._run(standing, Asked(examples, horizon))
-        return found.rows, found.versions
+    async def score(self, examples: Examples, horizons: Sequence[str]) -> list[tuple[Predictions, list[str]]]:
+        """Of each horizon, in their order, (n,) rows and the version that made each.
+
+        Raises BadValue: a horizon is not served.
+        """
+        standing = [self._ensembles.of(horizon) for horizon in horizons]
+        asked = [Asked(examples, horizon) for horizon in horizons]
+        found = [await self._run(*one) for one in zip(standing, asked, strict=True)]
+        return [(one.rows, one.versions) for one in found]
 
     async def answer(self, asked: Asked) -> Answered | NoSuch | Unable:
         """The same for callers of HTTP, several of whom are computed together."""

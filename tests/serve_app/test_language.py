@@ -156,7 +156,7 @@ def test_nobody_is_asked_for_many_symbols_or_for_a_minute_of_all(story: Story) -
     async def tell(client: httpx.AsyncClient, predictor: Predictor) -> list[Any]:
         many = await client.post("/predict/batch", json={"symbols": ["RELIANCE"]})
         named = await client.post("/predict/batch", json={"symbols": ["RELIANCE"], "engine": "mine"})
-        _, versions = await predictor.score(story.inputs, "15m")
+        ((_, versions),) = await predictor.score(story.inputs, ["15m"])
         challenger = await client.post("/predict", json={"symbol": "RELIANCE", "engine": "heuristic"})
         return [many, named, challenger, versions]
 

@@ -85,6 +85,12 @@ def show(cache: ReadModel, made: Examples) -> None:
     cache.inputs([SYMBOLS[k] for k in made.instrument.tolist()], made)
 
 
+async def score(predictor: Predictor, made: Examples) -> np.ndarray:
+    """What an Analysis is told."""
+    ((rows, _),) = await predictor.score(made, ["15m"])
+    return rows
+
+
 def same(found: np.ndarray, whole: np.ndarray) -> None:
     """All that is told of the same instruments."""
     for name in ("instrument", "at", "abstained", "silent"):
@@ -96,7 +102,7 @@ def same(found: np.ndarray, whole: np.ndarray) -> None:
 def test_one_symbol_is_told_what_it_is_told_among_all(replica: None, predictor: Predictor, cache: ReadModel) -> None:
     made = minutes(5)
     show(cache, made)
-    whole, _ = asyncio.run(predictor.score(made, "15m"))
+    whole = asyncio.run(score(predictor, made))
 
     async def one_by_one() -> list[np.ndarray]:
         found = []
@@ -118,15 +124,15 @@ def test_one_symbol_is_told_what_it_is_told_among_all(replica: None, predictor: 
 def test_two_shards_are_told_what_one_is_told(predictor: Predictor, cache: ReadModel) -> None:
     made = minutes(6)
     shards = [made.take(np.arange(COUNT) % 2 == k) for k in range(2)]
-    whole, _ = asyncio.run(predictor.score(made, "15m"))
+    whole = asyncio.run(score(predictor, made))
 
     async def at_once() -> list[np.ndarray]:
         show(cache, shards[0])
-        first = asyncio.create_task(predictor.score(shards[0], "15m"))
+        first = asyncio.create_task(score(predictor, shards[0]))
         await asyncio.sleep(0)  # who asks first does not find the others
         show(cache, shards[1])
-        second, _ = await predictor.score(shards[1], "15m")
-        return [(await first)[0], second]
+        second = await score(predictor, shards[1])
+        return [await first, second]
 
     found = asyncio.run(at_once())
 

@@ -114,7 +114,7 @@ def predictor(stores: tuple[RedisServer, RedisServer], shelf: Shelf) -> Iterator
 
 def score(predictor: Predictor, made: Examples) -> tuple[np.ndarray, list[str]]:
     """What it says."""
-    rows, versions = asyncio.run(predictor.score(made, "15m"))
+    [(rows, versions)] = asyncio.run(predictor.score(made, ["15m"]))
     return rows, versions
 
 
@@ -342,7 +342,7 @@ def test_a_model_that_fails_abstains_and_is_counted(predictor: Predictor) -> Non
 
 def test_a_horizon_that_is_not_served_is_refused(predictor: Predictor) -> None:
     with pytest.raises(BadValue, match="one of 15m"):
-        asyncio.run(predictor.score(examples(1), "5m"))
+        asyncio.run(predictor.score(examples(1), ["15m", "5m"]))
 
 
 @pytest.mark.parametrize("wrong", [{"challenger_weight": 1.5}, {"challenger_weight": "much"}, {"weight": 0.5}])
