@@ -325,7 +325,8 @@ class Predictor:
         told = await asyncio.gather(
             *(self._opinion(name, live.question, live.at, seconds) for name in self._members), return_exceptions=True
         )
-        notes, opinions, takers = [], [], [version]
+        notes, takers = list[str](), [version]
+        opinions: list[tuple[float, Any]] = []
         for (name, weight), one in zip(self._members.items(), told, strict=True):
             if isinstance(one, Answer):
                 opinions.append((weight, np.array([shares(one)])))
