@@ -20,6 +20,8 @@ from actors.measures import Counts, milliseconds
 from actors.plans import AnalysisPlan
 from adapters import entries
 from adapters.bus import SEQUENCE_BITS, Bus, EntryId
+from adapters.readmodel import ReadModel
+from market.errors import LineDown
 from market.features import NAMES, FeatureRows, Window
 from market.models.examples import Examples, Floats, Floats32
 from market.readings import readings
@@ -27,6 +29,8 @@ from market.scores import HORIZON_NAMES, Asked, Scores, answers, scored, with_pr
 from market.sessions import MINUTE
 
 TOPIC = "scores"
+SHOW_SECONDS = 0.5
+"""So long the read model may take to be told what models see; scorecards wait no longer for it."""
 COUNTS = ("rows", "again", "abstained", "without", "slow", "down", "resting", "strange")
 MOST_ASKED = 4096
 """Examples in one question: what is made up for after a pause comes in several."""
@@ -52,6 +56,9 @@ class Scoring:
 
     def __init__(self, plan: AnalysisPlan, bus: Bus, predictor: Predictor | None = None) -> None:
         self._bus, self._horizons = bus, plan.horizons
+        self._model = ReadModel(plan.cache, timeout=SHOW_SECONDS)
+        self._symbols = [i.symbol for i in plan.instruments]
+        self._shown = np.zeros(len(plan.instruments), np.int64)
         self._log = structlog.get_logger()
         if predictor is None and plan.predictor:
             predictor = Served(plan.predictor, plan.ask_seconds)
@@ -90,12 +97,14 @@ class Scoring:
         ready = [due for due in self._due if due.entry <= done.get(due.partition, -1)]
         if not ready:
             return None
+        seen = _examples(ready)
+        self._show(seen)
         written = [self._score(part) for part in _parts(ready)]
         for outputs in written:
             self._write(outputs, live_after)
         self._due = [due for due in self._due if due.entry > done.get(due.partition, -1)]
         self._counters.set(**self.counts)
-        return _examples(ready), np.concatenate([scores[0] for outputs in written for _, scores in outputs])
+        return seen, np.concatenate([scores[0] for outputs in written for _, scores in outputs])
 
     def health(self) -> dict[str, Any]:
         """Counts, the versions that answered last, why one did not, and times in ms."""
@@ -106,6 +115,20 @@ class Scoring:
             "closing_ms": percentiles(self._closing),
             "asking_ms": percentiles(self._asked),
         }
+
+    def _show(self, seen: Examples) -> None:
+        """Put what models see of each instrument's newest minute into the read model before anybody is asked: a graph
+        that answers another Analysis looks for it there. What is older than is shown stays out.
+        """
+        order = np.lexsort((seen.at, seen.instrument))
+        newest = order[np.append(np.diff(seen.instrument[order]) != 0, True)]
+        newest = newest[seen.at[newest] >= self._shown[seen.instrument[newest]]]
+        mine = seen.take(newest)
+        self._shown[mine.instrument] = mine.at
+        try:
+            self._model.inputs([self._symbols[i] for i in mine.instrument.tolist()], mine)
+        except LineDown as e:
+            self._log.warning("cache_down", reason=e.reason)
 
     def _score(self, due: Sequence[Due]) -> list[tuple[Due, list[Scores]]]:
         """The scorecards of some minutes, by one question for all horizons."""

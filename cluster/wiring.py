@@ -166,6 +166,7 @@ class Wiring:
             cache="" if self.settings.secrets.cache_url else self.stores.cache,
             registry="" if self.settings.secrets.database_url else url(self.settings),
             models=str(self.settings.models),
+            symbols=tuple(one.symbol for one in self.instruments),
             engines=tuple(plans(self.settings, "").values()),
             horizons=size.horizons,
             threads=size.threads,

@@ -17,7 +17,7 @@ from actors.archive import Archive
 from actors.plans import ArchivePlan, BusPlan
 from adapters import entries
 from adapters.bus import Bus, Entry
-from adapters.inputs import unpack
+from adapters.inputs import decision, unpack
 from adapters.lake import Lake
 from adapters.readmodel import ReadModel
 from adapters.redis_line import RedisLine
@@ -95,6 +95,22 @@ class Broken(Near):
         """As `Predictor.score`. Raises ConnectionError."""
         self.asked.append((examples.rows, tuple(horizons)))
         raise ConnectionError("the replica died")
+
+
+class Looking(Near):
+    """Looks whether the read model has what it is asked about, as of the moment or a later one."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        self._model = ReadModel(url)
+        self.lacked = 0
+
+    def score(self, examples: Examples, horizons: Sequence[str]) -> Said:
+        """As `Predictor.score`."""
+        packed = self._model.read_inputs([SYMBOLS[place] for place in examples.instrument.tolist()])
+        there = [decision(NAMES, one or b"") >= at for one, at in zip(packed, examples.at.tolist(), strict=True)]
+        self.lacked += len(there) - sum(there)
+        return super().score(examples, horizons)
 
 
 class Astray(Near):
@@ -262,8 +278,11 @@ def test_what_was_published_first_stands_whatever_the_next_model_says(
 def test_the_read_model_has_what_a_model_saw_of_the_last_minute(
     server: RedisServer, bus: Bus, raw: RedisLine, lake: Path, played: list[list[Entry]]
 ) -> None:
-    analyse(bus, server.url, lake)
+    looking = Looking(server.url)
 
+    analyse(bus, server.url, lake, looking)
+
+    assert looking.asked and not looking.lacked  # it is there before anybody is asked
     packed = ReadModel(server.url).read_inputs(SYMBOLS)
     found = unpack(NAMES, [i.id for i in OF], [one for one in packed if one is not None])
     candles = newest_revisions(np.concatenate([yesterday(), candles_on(bus, PARTITIONS)]))

@@ -25,7 +25,8 @@ from market.models.linear import Linear
 from market.predictions import PREDICTION, Abstained
 from market.registrations import About, Version
 from serve_app.ensembles import Ensembles, model_of
-from serve_app.predictor import Asked, Predictor, PredictorPlan, abstained, joined, with_secrets
+from serve_app.neighbours import joined
+from serve_app.predictor import Asked, Predictor, PredictorPlan, abstained, with_secrets
 
 NAME = model_of("15m")
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
