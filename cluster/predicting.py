@@ -1,24 +1,31 @@
-"""The predictor's application, by config: deployed at the start, and the command that retunes it while it runs.
+"""The predictor's application, by config: deployed at the start, and the commands that change it while it runs.
 
-`serve.run` would restart every replica on each change. A config whose `user_config` alone differs keeps the processes.
+`serve.run` would restart every replica on each change. A config whose `user_config` alone differs keeps the processes:
+so it is retuned. One whose `args` differ replaces them, the new one first: so new code and settings are taken.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
-from cluster.console import Config, answer, refuse, screen, settings_of, told
+from cluster.console import Config, answer, progress, refuse, screen, settings_of, told
 from cluster.settings import Settings
 from market.errors import LineDown
 
 BUILDER = "serve_app.predictor:application"
 APP, NAME = "predictor", "Predictor"
+KEPT = ("bus", "cache", "registry", "models")
+"""Where a running instance has its stores: a recorded day has others than the file says."""
+REPLACE_SECONDS, LOOK_SECONDS = 300.0, 0.5
 
 app = typer.Typer()
 
@@ -66,6 +73,18 @@ def predictor(
         screen.print(found["trouble"], markup=False, soft_wrap=True)
 
 
+@app.command()
+def redeploy(config: Config = Path("cluster.yaml")) -> None:
+    """Replace the running predictor by one of the code and the config as they are now; no request fails meanwhile.
+
+    What bourse predictor has changed stays. When the new one does not come up, the old one goes on.
+    """
+    settings = settings_of(config)
+    with told(), progress("redeploy") as (bar, task):
+        before, after = replace(settings, lambda share, text: bar.update(task, completed=share, text=text))
+    screen.print(f"the predictor is of {after}, was of {before}", markup=False, soft_wrap=True)
+
+
 def application(given: dict[str, Any]) -> dict[str, Any]:
     """The application as a Serve config has it: `given` builds it, its tuning stands apart, where it can be changed."""
     tuned = [{"name": NAME, "user_config": given["tuning"]}]
@@ -82,19 +101,79 @@ def deploy(given: dict[str, Any]) -> None:
 
 def retune(settings: Settings, changes: dict[str, Any]) -> dict[str, Any]:
     """Change some of what the running predictor was tuned to; all of it as it is now. Raises LineDown."""
-    client = _client(settings)
-    try:
-        running = client.get_serve_details()["applications"].get(APP)
-        if running is None or not running.get("deployed_app_config"):
-            refuse("no predictor runs here; bourse status says how its parts are")
-        wanted = running["deployed_app_config"]
+    with _refusals():
+        client = _client(settings)
+        wanted = _running(client)["deployed_app_config"]
         (deployment,) = wanted["deployments"]
         deployment["user_config"] = tuning = {**deployment["user_config"], **changes}
         client.deploy_applications({"applications": [wanted]})
-    except (RuntimeError, OSError, ValueError, KeyError) as e:  # what Ray's client makes of every refusal
-        raise LineDown("ray serve", " ".join(str(e).split())[:300]) from e
     found: dict[str, Any] = tuning
     return found
+
+
+def replace(settings: Settings, progress: Callable[[float, str], None]) -> tuple[str, str]:
+    """Put replicas of this code and these settings in the place of those that run; the revisions before and after.
+
+    Returns when only new ones are left. Raises LineDown: they did not come up, and the old ones go on.
+    """
+    from cluster.stores import Stores
+    from cluster.wiring import Wiring
+
+    given = Wiring(settings, Stores(settings, settings.run_folder)).predictor()
+    with _refusals():
+        client = _client(settings)
+        before = _running(client)["deployed_app_config"]
+        held, plan = json.loads(before["args"]["plan"]), json.loads(given["plan"])
+        plan |= {name: held[name] for name in KEPT}
+        given |= {"plan": json.dumps(plan), "environment": before["args"]["environment"], "asked_at": time.time()}
+        wanted = application(given)
+        wanted["deployments"] = before["deployments"]
+        old = _replicas(_running(client))
+        client.deploy_applications({"applications": [wanted]})
+        try:
+            _wait(client, old, progress)
+        except LineDown:
+            client.deploy_applications({"applications": [before]})
+            raise
+    return held.get("revision") or "unknown", plan["revision"]
+
+
+def _wait(client: Any, old: set[str], progress: Callable[[float, str], None]) -> None:
+    """Until none of the old replicas is left. Raises LineDown: what was deployed does not come up."""
+    end = time.monotonic() + REPLACE_SECONDS
+    while True:
+        running = _running(client)
+        now, state = _replicas(running), running["status"]
+        left = old & now
+        if now and not left and state == "RUNNING":
+            return
+        if state == "DEPLOY_FAILED" or time.monotonic() > end:
+            said = " ".join(str(running.get("message") or state).split())[-300:]
+            raise LineDown(APP, f"the new one does not come up, the old one goes on: {said}")
+        progress(0.5 if now - old else 0.1, f"{len(now - old)} new, {len(left)} old")
+        time.sleep(LOOK_SECONDS)
+
+
+def _replicas(running: dict[str, Any]) -> set[str]:
+    return {one["replica_id"] for deployment in running["deployments"].values() for one in deployment["replicas"]}
+
+
+def _running(client: Any) -> dict[str, Any]:
+    found: dict[str, Any] | None = client.get_serve_details()["applications"].get(APP)
+    if found is None or not found.get("deployed_app_config"):
+        refuse("no predictor runs here; bourse status says how its parts are")
+    return found
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """What Ray's client makes of every refusal becomes a LineDown."""
+    try:
+        yield
+    except typer.Exit:  # it is a RuntimeError
+        raise
+    except (RuntimeError, OSError, ValueError, KeyError) as e:
+        raise LineDown("ray serve", " ".join(str(e).split())[:300]) from e
 
 
 def _client(settings: Settings) -> Any:

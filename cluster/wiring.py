@@ -33,6 +33,7 @@ from cluster.broker import root
 from cluster.databases import url
 from cluster.engines import plans
 from cluster.jobs import commands, training, trainings
+from cluster.revision import revision
 from cluster.settings import Settings, Source, private_folder, temporary
 from cluster.stores import Stores
 from cluster.tapes import Tape
@@ -172,6 +173,7 @@ class Wiring:
             threads=size.threads,
             poll_seconds=size.poll_seconds,
             log_level=self.settings.log_level,
+            revision=revision(),
         )
         tuning = size.model_dump(include=set(Tuning.model_fields))
         return {

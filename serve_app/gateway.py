@@ -60,6 +60,7 @@ class Desk:
         self.model = ReadModel(plan.cache, timeout=1.0)
         self.lake = Lake(plan.lake)
         self.switches = Switches(Bus(plan.bus, timeout=2.0))
+        self.refusals = problems.Refusals()
         self.stale = int(plan.stale_seconds * SECOND)
 
     def quotes(self, ids: list[int]) -> list[dict[str, Any]]:
@@ -73,7 +74,7 @@ class Desk:
         except LineDown as e:
             record = {"parts": [], "trouble": f"cache: {e.reason}"}
         record["candles_today"] = int(self.follower.counts().sum())
-        record["gateway"] = self.follower.health()
+        record["gateway"] = self.follower.health() | {"refused": dict(self.refusals.counts)}
         if self.plan.predictor:
             record["predictor"] = self._predictor()
         record["alerts"] = self.alerts(everything=False)
@@ -221,7 +222,7 @@ def build(plan: GatewayPlan, *, names_requests: bool = True, predicts: Predicts 
     desk.follower.start()
     app = FastAPI(title="Bourse", version="1", description="Live quotes and exact candles of Indian equities.")
     app.add_middleware(Requests, names=names_requests)
-    problems.install(app)
+    problems.install(app, desk.refusals)
     app.state.desk = desk
     _market_routes(app, desk)
     _state_routes(app, desk)

@@ -68,8 +68,12 @@ OUTCOMES = {"hit_rate": "how often the likeliest outcome came", "brier": "Brier 
 
 class PredictorPlan(Record):
     """What each replica is told. `registry`: the database's address, "" where there is none; `models`: the folder of
+<<<<<<< HEAD
     the versions' files; `symbols`: of the universe, by place; `engines`: language models; `threads`: of the numeric
     libraries, each.
+=======
+    the versions' files; `engines`: language models; `threads`: of the numeric libraries, each; `revision`: the code.
+>>>>>>> r-kills
     """
 
     bus: str
@@ -82,6 +86,7 @@ class PredictorPlan(Record):
     threads: int = 1
     poll_seconds: float = 5.0
     log_level: str = "info"
+    revision: str = ""
 
 
 class Tuning(Record):
@@ -243,7 +248,12 @@ class Predictor:
         return {
             "up": True,
             "pid": os.getpid(),
+<<<<<<< HEAD
             "trouble": self._trouble or self._ensembles.trouble or self._neighbours.trouble,
+=======
+            "revision": self._plan.revision,
+            "trouble": self._trouble or self._ensembles.trouble,
+>>>>>>> r-kills
             "champions": {horizon: one.champion.title for horizon, one in standing.items()},
             "challengers": {horizon: one.challenger.title for horizon, one in standing.items() if one.challenger},
             "refused": self._ensembles.faults(),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections import Counter as Tally
 from typing import Any
 
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from ray.serve.metrics import Counter
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -84,13 +86,29 @@ def body(refusal: Problem) -> dict[str, Any]:
     return refusal.model_dump(exclude_none=True)
 
 
-def install(app: FastAPI) -> None:
-    """Let an app refuse in this way whatever its handlers raise."""
+class Refusals:
+    """How many requests were refused, by the kind of problem; for `status` and for Prometheus."""
+
+    def __init__(self) -> None:
+        self.counts: Tally[str] = Tally()
+        self._refused = Counter("bourse_refusals", description="requests refused, by problem", tag_keys=("kind",))
+
+    def add(self, refusal: Problem) -> None:
+        """One more."""
+        kind = refusal.type.rpartition(":")[2]
+        self.counts[kind] += 1
+        self._refused.inc(tags={"kind": kind})
+
+
+def install(app: FastAPI, refusals: Refusals) -> None:
+    """Let an app refuse in this way whatever its handlers raise, and count it."""
 
     async def refuse(request: Request, error: Exception) -> Response:
         if isinstance(error, LineDown | StoreRefused) and not isinstance(error, NotYet):
             structlog.get_logger().warning("store_down", reason=str(error))
-        return answer(of(error, request.url.path))
+        refusal = of(error, request.url.path)
+        refusals.add(refusal)
+        return answer(refusal)
 
     for kind in (BourseError, RequestValidationError, HTTPException, TimeoutError):
         app.add_exception_handler(kind, refuse)

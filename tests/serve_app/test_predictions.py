@@ -235,13 +235,14 @@ def test_unknown_parameters_are_refused(client: TestClient) -> None:
 
 
 def test_without_a_predictor_the_answer_is_503_and_too_slow_a_one_504(closed: House) -> None:
-    for predicts, status in ((None, 503), (Silent(), 504)):
+    for predicts, status, kind in ((None, 503, "predictor-down"), (Silent(), 504, "too-slow")):
         app = build(closed.plan, predicts=predicts)  # type: ignore[arg-type]
         answer = TestClient(app, raise_server_exceptions=False).post("/predict", json={"symbol": "TCS"})
         app.state.desk.follower.stop()
 
         assert answer.status_code == status, answer.text
         assert answer.headers["content-type"] == "application/problem+json"
+        assert app.state.desk.status()["gateway"]["refused"] == {kind: 1}
 
 
 def test_models_say_what_serves_each_horizon(client: TestClient) -> None:
