@@ -68,12 +68,8 @@ OUTCOMES = {"hit_rate": "how often the likeliest outcome came", "brier": "Brier 
 
 class PredictorPlan(Record):
     """What each replica is told. `registry`: the database's address, "" where there is none; `models`: the folder of
-<<<<<<< HEAD
     the versions' files; `symbols`: of the universe, by place; `engines`: language models; `threads`: of the numeric
-    libraries, each.
-=======
-    the versions' files; `engines`: language models; `threads`: of the numeric libraries, each; `revision`: the code.
->>>>>>> r-kills
+    libraries, each; `revision`: the code.
     """
 
     bus: str
@@ -248,12 +244,8 @@ class Predictor:
         return {
             "up": True,
             "pid": os.getpid(),
-<<<<<<< HEAD
-            "trouble": self._trouble or self._ensembles.trouble or self._neighbours.trouble,
-=======
             "revision": self._plan.revision,
-            "trouble": self._trouble or self._ensembles.trouble,
->>>>>>> r-kills
+            "trouble": self._trouble or self._ensembles.trouble or self._neighbours.trouble,
             "champions": {horizon: one.champion.title for horizon, one in standing.items()},
             "challengers": {horizon: one.challenger.title for horizon, one in standing.items() if one.challenger},
             "refused": self._ensembles.faults(),
