@@ -339,9 +339,7 @@ class Analysis:
         part.done = outputs[-1][0]
 
     def _show(self, rows: FeatureRows, scored: tuple[Examples, Scores] | None) -> None:
-        """The read model's latest rows, scorecards and what models saw; those of an older minute than is shown stay
-        out.
-        """
+        """The read model's latest rows and scorecards; those of an older minute than is shown stay out."""
         order = np.lexsort((rows["start"], rows["instrument"]))
         rows = rows[order[np.append(np.diff(rows["instrument"][order]) != 0, True)]]
         rows = rows[rows["start"] >= self._shown[rows["instrument"]]]
@@ -351,9 +349,7 @@ class Analysis:
             if scored is not None:
                 newest = scored[0].at == self._shown[scored[0].instrument] + MINUTE
                 seen, scores = scored[0].take(newest), scored[1][newest]
-                symbols = [self._symbols[i] for i in seen.instrument.tolist()]
-                self._model.inputs(symbols, seen)
-                self._model.results(symbols, scores)
+                self._model.results([self._symbols[i] for i in seen.instrument.tolist()], scores)
         except LineDown as e:
             self._log.warning("cache_down", reason=e.reason)
 

@@ -33,8 +33,10 @@ class Answer(NamedTuple):
 class Predictor(Protocol):
     """What answers."""
 
-    def score(self, examples: Examples, horizon: str) -> tuple[Predictions, Sequence[str]]:
-        """`PREDICTION` rows of (n,) examples, (n,), and the version that made each. May raise anything."""
+    def score(self, examples: Examples, horizons: Sequence[str]) -> Sequence[tuple[Predictions, Sequence[str]]]:
+        """Of each horizon `PREDICTION` rows of (n,) examples, (n,), and the version that made each. May raise
+        anything.
+        """
         ...
 
 
@@ -50,12 +52,12 @@ class Asking:
         self.trouble = ""
         """Why the last question had no answer."""
 
-    def ask(self, examples: Examples, horizon: str, seconds: float) -> Answer | Asked:
-        """An answer within so many seconds, or why there is none."""
+    def ask(self, examples: Examples, horizons: Sequence[str], seconds: float) -> list[Answer] | Asked:
+        """An answer for each horizon within so many seconds, or why there is none."""
         if time.monotonic() < self._until or (self._working is not None and self._working.is_alive()):
             return Asked.RESTING
-        came: list[Answer | Exception] = []
-        self._working = threading.Thread(target=self._work, args=(examples, horizon, came), daemon=True, name="ask")
+        came: list[list[Answer] | Exception] = []
+        self._working = threading.Thread(target=self._work, args=(examples, horizons, came), daemon=True, name="ask")
         self._working.start()
         self._working.join(max(seconds, 0.0))
         answer = came[0] if came else TimeoutError(f"no answer within {seconds:.1f} s")
@@ -66,9 +68,9 @@ class Asking:
         self._pauses.reset()
         return answer
 
-    def _work(self, examples: Examples, horizon: str, came: list[Answer | Exception]) -> None:
+    def _work(self, examples: Examples, horizons: Sequence[str], came: list[list[Answer] | Exception]) -> None:
         try:
-            came.append(Answer(*self._predictor.score(examples, horizon)))
+            came.append([Answer(*one) for one in self._predictor.score(examples, horizons)])
         except Exception as e:  # whatever the other side, or the cluster between, thinks of
             came.append(e)
 
@@ -88,12 +90,13 @@ class Served:
         self._handle: Any = None
         threading.Thread(target=self._connect, daemon=True, name="connect").start()
 
-    def score(self, examples: Examples, horizon: str) -> tuple[Predictions, Sequence[str]]:
+    def score(self, examples: Examples, horizons: Sequence[str]) -> Sequence[tuple[Predictions, Sequence[str]]]:
         """As `Predictor.score`. Raises TimeoutError and whatever Serve raises."""
         if self._handle is None:
             self._handle = _handle(self._application)
-        predictions, versions = self._handle.score.remote(examples, horizon).result(timeout_s=self._timeout)
-        return predictions, versions
+        found: list[tuple[Predictions, list[str]]]
+        found = self._handle.score.remote(examples, horizons).result(timeout_s=self._timeout)
+        return found
 
     def _connect(self) -> None:
         """Before the first question: loading Serve alone takes longer than a question may."""

@@ -1,8 +1,8 @@
 """Scoring: from the features of closed minutes, when they are on the bus, to a scorecard each.
 
-A shard's minutes are put to the predictor in one call for all its instruments, and what comes of them is written under
-the ids of the entries they follow from. A restart may hear another prediction: what was written first stands. Without
-an answer a scorecard says so, and nothing waits for more than the plan's `ask_seconds`.
+A shard's minutes are put to the predictor in one call for all its instruments and horizons, and what comes of them is
+written under the ids of the entries they follow from. A restart may hear another prediction: what was written first
+stands. Without an answer a scorecard says so, and nothing waits for more than the plan's `ask_seconds`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from actors.measures import Counts, milliseconds
 from actors.plans import AnalysisPlan
 from adapters import entries
 from adapters.bus import SEQUENCE_BITS, Bus, EntryId
+from adapters.readmodel import ReadModel
+from market.errors import LineDown
 from market.features import NAMES, FeatureRows, Window
 from market.models.examples import Examples, Floats, Floats32
 from market.readings import readings
@@ -27,6 +29,8 @@ from market.scores import HORIZON_NAMES, Asked, Scores, answers, scored, with_pr
 from market.sessions import MINUTE
 
 TOPIC = "scores"
+SHOW_SECONDS = 0.5
+"""So long the read model may take to be told what models see; scorecards wait no longer for it."""
 COUNTS = ("rows", "again", "abstained", "without", "slow", "down", "resting", "strange")
 MOST_ASKED = 4096
 """Examples in one question: what is made up for after a pause comes in several."""
@@ -52,6 +56,9 @@ class Scoring:
 
     def __init__(self, plan: AnalysisPlan, bus: Bus, predictor: Predictor | None = None) -> None:
         self._bus, self._horizons = bus, plan.horizons
+        self._model = ReadModel(plan.cache, timeout=SHOW_SECONDS)
+        self._symbols = [i.symbol for i in plan.instruments]
+        self._shown = np.zeros(len(plan.instruments), np.int64)
         self._log = structlog.get_logger()
         if predictor is None and plan.predictor:
             predictor = Served(plan.predictor, plan.ask_seconds)
@@ -90,12 +97,14 @@ class Scoring:
         ready = [due for due in self._due if due.entry <= done.get(due.partition, -1)]
         if not ready:
             return None
+        seen = _examples(ready)
+        self._show(seen)
         written = [self._score(part) for part in _parts(ready)]
         for outputs in written:
             self._write(outputs, live_after)
         self._due = [due for due in self._due if due.entry > done.get(due.partition, -1)]
         self._counters.set(**self.counts)
-        return _examples(ready), np.concatenate([scores[0] for outputs in written for _, scores in outputs])
+        return seen, np.concatenate([scores[0] for outputs in written for _, scores in outputs])
 
     def health(self) -> dict[str, Any]:
         """Counts, the versions that answered last, why one did not, and times in ms."""
@@ -107,38 +116,50 @@ class Scoring:
             "asking_ms": percentiles(self._asked),
         }
 
+    def _show(self, seen: Examples) -> None:
+        """Put what models see of each instrument's newest minute into the read model before anybody is asked: a graph
+        that answers another Analysis looks for it there. What is older than is shown stays out.
+        """
+        order = np.lexsort((seen.at, seen.instrument))
+        newest = order[np.append(np.diff(seen.instrument[order]) != 0, True)]
+        newest = newest[seen.at[newest] >= self._shown[seen.instrument[newest]]]
+        mine = seen.take(newest)
+        self._shown[mine.instrument] = mine.at
+        try:
+            self._model.inputs([self._symbols[i] for i in mine.instrument.tolist()], mine)
+        except LineDown as e:
+            self._log.warning("cache_down", reason=e.reason)
+
     def _score(self, due: Sequence[Due]) -> list[tuple[Due, list[Scores]]]:
-        """The scorecards of some minutes, one question a horizon."""
+        """The scorecards of some minutes, by one question for all horizons."""
         found: list[tuple[Due, list[Scores]]] = [(one, []) for one in due]
         cuts = np.cumsum([len(one.made) for one in due])[:-1]
-        examples = _examples(due)
         first = np.concatenate([_scored(one, self._horizons[0]) for one in due])
-        until = time.monotonic() + self._seconds
-        for horizon in self._horizons:
-            scores = first.copy()
-            scores["horizon"] = HORIZON_NAMES.index(horizon)
-            scores = self._answered(scores, examples, horizon, until)
+        of = [first, *(_of_horizon(first, horizon) for horizon in self._horizons[1:])]
+        for scores in self._answered(of, _examples(due)):
             for (_, mine), part in zip(found, np.split(scores, cuts), strict=True):
                 mine.append(part)
         return found
 
-    def _answered(self, scores: Scores, examples: Examples, horizon: str, until: float) -> Scores:
+    def _answered(self, of: Sequence[Scores], examples: Examples) -> list[Scores]:
+        """The scorecards, by horizon, with what the predictor says, or why it says nothing."""
         if self._asking is None:
-            return without_prediction(scores, Asked.NOT_CONFIGURED)
+            return [without_prediction(scores, Asked.NOT_CONFIGURED) for scores in of]
         began = time.monotonic()
-        answer = self._asking.ask(examples, horizon, until - began)
+        answer = self._asking.ask(examples, self._horizons, self._seconds)
         if answer is not Asked.RESTING:
             self._asked.append((time.monotonic() - began) * 1000)
             self._ask_ms.observe(self._asked[-1], tags=self._tags)
-        if isinstance(answer, Answer) and answers(scores, *answer):
-            self.versions = sorted(set(answer.versions))
-            return with_prediction(scores, *answer)
-        if isinstance(answer, Answer):
+        if isinstance(answer, list) and len(answer) == len(of) and all(map(_answers, of, answer)):
+            self.versions = sorted({version for one in answer for version in one.versions})
+            return [with_prediction(scores, *one) for scores, one in zip(of, answer, strict=True)]
+        if isinstance(answer, list):
             self.counts["strange"] += 1
-            self._log.error("predictor_answered_something_else", asked=len(scores), got=len(answer.predictions))
+            got = [len(one.predictions) for one in answer]
+            self._log.error("predictor_answered_something_else", asked=[len(scores) for scores in of], got=got)
             answer = Asked.DOWN
         self.counts[_WHY[answer]] += 1
-        return without_prediction(scores, answer)
+        return [without_prediction(scores, answer) for scores in of]
 
     def _write(self, outputs: list[tuple[Due, list[Scores]]], live_after: EntryId) -> None:
         """One entry for all minutes, instruments and horizons that follow from one."""
@@ -186,6 +207,17 @@ def _scored(due: Due, horizon: str) -> Scores:
     """Without a prediction."""
     prices = due.closes[:, -1], due.previous
     return scored(due.made, NAMES, readings(due.closes), prices, horizon)
+
+
+def _of_horizon(first: Scores, horizon: str) -> Scores:
+    """The same minutes for another horizon."""
+    scores = first.copy()
+    scores["horizon"] = HORIZON_NAMES.index(horizon)
+    return scores
+
+
+def _answers(scores: Scores, answer: Answer) -> bool:
+    return answers(scores, *answer)
 
 
 def _examples(due: Sequence[Due]) -> Examples:

@@ -37,8 +37,7 @@ def unpack(names: Sequence[str], instruments: Sequence[int], packed: Sequence[by
     other features, or is cut.
     """
     wide = len(names)
-    size = HEADER.size + 4 * (wide + LENGTH * len(CHANNELS))
-    expected = MAGIC, _checksum(names), wide, LENGTH, len(CHANNELS)
+    size, expected = _expected(names)
     at, session = np.zeros(len(packed), np.int64), np.zeros(len(packed), np.int32)
     for i, one in enumerate(packed):
         if len(one) < HEADER.size:
@@ -46,7 +45,9 @@ def unpack(names: Sequence[str], instruments: Sequence[int], packed: Sequence[by
         magic, checksum, at[i], session[i], *shape = HEADER.unpack_from(one)
         if (magic, checksum, *shape) != expected or len(one) != size:
             raise BadPayload("model input", one, f"not of the {wide} features known here, {size} bytes each")
-    values = np.frombuffer(b"".join(one[HEADER.size :] for one in packed), "<f4").reshape(len(packed), -1)
+    values = np.frombuffer(b"".join(one[HEADER.size :] for one in packed), "<f4").reshape(
+        len(packed), (size - HEADER.size) // 4
+    )
     return Examples(
         tuple(names),
         values[:, :wide].astype(np.float32),
@@ -55,6 +56,22 @@ def unpack(names: Sequence[str], instruments: Sequence[int], packed: Sequence[by
         at,
         session,
     )
+
+
+def decision(names: Sequence[str], packed: bytes) -> int:
+    """ns UTC of the decision a packed example is of; 0 where it is of other features, or cut."""
+    size, expected = _expected(names)
+    if len(packed) != size:
+        return 0
+    magic, checksum, at, _, *shape = HEADER.unpack_from(packed)
+    return int(at) if (magic, checksum, *shape) == expected else 0
+
+
+def _expected(names: Sequence[str]) -> tuple[int, tuple[bytes | int, ...]]:
+    """How many bytes one has, and what its header says of them."""
+    wide = len(names)
+    size = HEADER.size + 4 * (wide + LENGTH * len(CHANNELS))
+    return size, (MAGIC, _checksum(names), wide, LENGTH, len(CHANNELS))
 
 
 def _checksum(names: Sequence[str]) -> int:

@@ -156,7 +156,7 @@ class Registry:
             if present == version:
                 self._settle(name, history)
                 return NotPromoted(name=name, version=version, reason="it is the champion already")
-            reason = objection(about, self._champion(name, present))
+            reason = objection(about, self._champion(name, present), present)
             if reason is not None and not force:
                 return NotPromoted(name=name, version=version, reason=reason)
             kind = "promoted" if reason is None else "forced"

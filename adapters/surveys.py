@@ -8,6 +8,7 @@ from datetime import date
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as ds
 
 from adapters.lake import Lake
 from adapters.schemas import candle_rows
@@ -38,6 +39,21 @@ def survey(lake: Lake, symbols: Sequence[str], sessions: Sessions, span: tuple[d
         has |= set(imported["instrument"][imported["session"] == day_number(session.date)].tolist())
         more = Else(session.date in recorded, has, {(places[s], start) for s, start in lacking})
         found.look(session, rows, more)
+    return found
+
+
+def without_features(lake: Lake, symbols: Sequence[str], span: tuple[date, date], of: str) -> list[date]:
+    """The sessions of a span, both ends inclusive, in which a minute of some symbol has no row of the set `of`.
+
+    Raises LineDown, StoreRefused.
+    """
+    candles, features, found = lake.dataset("candles"), lake.dataset("features"), []
+    for day in (day for day in lake.sessions("candles") if span[0] <= day <= span[1]):
+        among = (ds.field("session") == pa.scalar(day)) & ds.field("symbol").isin(list(symbols))
+        minutes = candles.to_table(filter=among & (ds.field("interval") == "1m"), columns=["symbol", "start"])
+        done = features.to_table(filter=among & (ds.field("set") == of), columns=["symbol", "start"])
+        if len(minutes.join(done, keys=["symbol", "start"], join_type="left anti")):
+            found.append(day)
     return found
 
 

@@ -130,6 +130,7 @@ def _serve(instance: Any, plan: GatewayPlan, url: str, home: Path, symbols: list
 
     made = PredictorPlan(
         bus=plan.bus, cache=plan.cache, registry=url, models=str(home / "models"), horizons=(HORIZON,),
+        symbols=tuple(i.symbol for i in plan.instruments),
         log_level="warning",
     )  # fmt: skip
     instance.gateway(application(plan, 1, 10_000, 0))

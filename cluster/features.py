@@ -54,7 +54,7 @@ def features(
         refuse("say which sessions: bourse features --from 2026-11-02 --to 2026-11-20")
     settings = settings_of(config)
     with told():
-        plan = _plan(settings, since.date(), until.date(), symbols, version, again)
+        plan = plan_of(settings, (since.date(), until.date()), symbols, version, again)
         with cores(use), progress("features") as (bar, job):
             report = run(plan, lambda share, text: bar.update(job, completed=share, text=text))
     if as_json:
@@ -64,7 +64,11 @@ def features(
     raise typer.Exit(FAILED if report.failures else 0)
 
 
-def _plan(settings: Settings, first: date, last: date, symbols: str, version: int | None, again: bool) -> FeaturesPlan:
+def plan_of(
+    settings: Settings, span: tuple[date, date], symbols: str, version: int | None = None, again: bool = False
+) -> FeaturesPlan:
+    """The plan of a run over some sessions, both ends inclusive; `symbols` as on the command line. Raises BadValue."""
+    first, last = span
     if first > last:
         raise BadValue("--from", first.isoformat(), f"a day up to {last}")
     universe = settings.instruments()

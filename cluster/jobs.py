@@ -17,7 +17,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "retain": ("lake", "retain", "--session", SESSION),
     "outcomes": ("outcomes", "--score", "--session", SESSION),
     "train": ("retrain",),
-    **{f"train-{horizon}": ("train", "--horizon", horizon) for horizon in HORIZONS},
+    **{f"train-{horizon}": ("train", "--horizon", horizon, "--features") for horizon in HORIZONS},
 }
 """The words behind `bourse`; SESSION stands for the session the run belongs to."""
 

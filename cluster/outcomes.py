@@ -50,9 +50,8 @@ def outcomes(
     Without days: the last thirty. Each prediction is scored once, when its horizon is over.
     """
     from adapters.lake import Lake
-    from adapters.outcomes import read_outcomes
+    from adapters.outcomes import Tallied
     from cluster.ledger import clock_of
-    from market.outcomes import performances
     from market.sessions import IST, instant
 
     settings = settings_of(config)
@@ -68,8 +67,8 @@ def outcomes(
         first = since.date() if since else last - SHOWN
         if first > last:
             raise BadValue("--from", first.isoformat(), f"a day up to {last}")
-        rows = read_outcomes(Lake(settings.lake), first, last, horizon=horizon or None, version=model or None)
-        found = performances(rows)
+        tallied = Tallied(Lake(settings.lake))
+        found = tallied.performances(first, last, horizon=horizon or None, version=model or None)
     if as_json:
         typer.echo(json.dumps([one.model_dump(mode="json") for one in found], indent=2))
     elif not found:
@@ -115,14 +114,13 @@ def _shadows(settings: Settings) -> pa.Table | None:
 def _trained(settings: Settings, day: date) -> Mapping[str, Trained]:
     """What is known of the versions that predicted of late; nothing of those that are not in the registry."""
     from adapters.lake import Lake
-    from adapters.outcomes import read_outcomes
+    from adapters.outcomes import Tallied
     from cluster.databases import registry
     from market.drift import FILE, Distribution
-    from market.outcomes import performances
     from market.registrations import VERSION, version_of
     from pipelines.outcomes import SPAN
 
-    predicted = performances(read_outcomes(Lake(settings.lake), day - SPAN, day))
+    predicted = Tallied(Lake(settings.lake)).performances(day - SPAN, day)
     versions = sorted({one.version for one in predicted if VERSION.fullmatch(one.version)})
     found: dict[str, Trained] = {}
     if not versions:
@@ -158,15 +156,14 @@ def _tell(settings: Settings, found: list[Drift], at: int) -> None:
 def _judge(settings: Settings, day: date, found: list[Drift]) -> None:
     """Leave what counts of each version where the predictor looks: how much weight it has, and how good it was."""
     from adapters.lake import Lake
-    from adapters.outcomes import read_outcomes
+    from adapters.outcomes import Tallied
     from adapters.readmodel import JUDGEMENTS, ReadModel
     from cluster.repairs import stores_of
-    from market.outcomes import performances
     from pipelines.outcomes import SPAN
 
     weights = {one.version: one.weight for one in found}
     told: dict[str, dict[str, float]] = {}
-    for one in performances(read_outcomes(Lake(settings.lake), day - SPAN, day)):
+    for one in Tallied(Lake(settings.lake)).performances(day - SPAN, day):
         figures = one.model_dump(include={"hit_rate", "brier", "calibration_error", "scored"})
         figures |= {"net": one.net_total, "weight": weights.get(one.version, 1.0)}
         told[f"{one.version} {one.horizon}"] = {k: v for k, v in figures.items() if v is not None}

@@ -8,7 +8,7 @@ live were no worse, by their Brier score over the same minutes. After that, a ne
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from adapters.registry import Registry
 
 LEAST_SESSIONS = 5
+PATIENCE = timedelta(days=28)
+"""A challenger that was not scored often enough after so long, as one that cannot be used, holds up no training."""
+
 SHADOWED = timedelta(days=60)
 LEARNED = timedelta(days=365)
 """What is trained on: as far back as this."""
@@ -58,13 +61,15 @@ def retrain(
     for horizon in wanted:
         with told(), registry(settings) as found:
             today = instant(clock_of(settings)).astimezone(IST).date()
-            said, waits = promoted(found, f"direction-{horizon}", partial(live, settings, horizon, today))
+            said, waits = promoted(
+                found, f"direction-{horizon}", partial(live, settings, horizon, today), datetime.now(UTC)
+            )
         screen.print(said, markup=False, soft_wrap=True)
         if waits:
             continue
         first = datetime.combine(today - LEARNED, datetime.min.time())
         try:
-            train(horizon=horizon, since=first, config=config)
+            train(horizon=horizon, since=first, complete=True, config=config)
         except typer.Exit as e:
             failed = failed or e.exit_code != 0
     raise typer.Exit(FAILED if failed else 0)
@@ -74,9 +79,9 @@ Live = dict[str, tuple[Performance, int]]
 """How good each version was, and in how many sessions."""
 
 
-def promoted(registry: Registry, name: str, live: Callable[[str], Live]) -> tuple[str, bool]:
+def promoted(registry: Registry, name: str, live: Callable[[str], Live], now: datetime) -> tuple[str, bool]:
     """What became of a name's challenger, in words, and whether it still waits to be judged. `live`: how good versions
-    were where the one it is asked about was scored.
+    were where the one it is asked about was scored. One that nobody asked for `PATIENCE` waits no longer.
     """
     challenger, champion = registry.alias(name, "challenger"), registry.alias(name, "champion")
     if challenger is None or challenger == champion:
@@ -85,8 +90,14 @@ def promoted(registry: Registry, name: str, live: Callable[[str], Live]) -> tupl
     performances = live(title)
     mine = performances.get(title)
     if mine is None or mine[1] < LEAST_SESSIONS:
-        seen = mine[1] if mine else 0
-        return f"{title} waits: it was scored live in {seen} sessions, and {LEAST_SESSIONS} are asked for", True
+        seen = f"scored live in {mine[1] if mine else 0} sessions"
+        registered = next(one.registered_at for one in registry.versions(name) if one.version == challenger)
+        if now - registered > PATIENCE:
+            return (
+                f"{title} is not promoted: in {(now - registered).days} days it was {seen}; see bourse predictor",
+                False,
+            )
+        return f"{title} waits: it was {seen}, and {LEAST_SESSIONS} are asked for", True
     reason = held_back(mine[0], performances[f"{name}@{champion}"][0] if f"{name}@{champion}" in performances else None)
     if reason is not None:
         return f"{title} is not promoted: {reason}", False

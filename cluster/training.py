@@ -5,29 +5,36 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import nullcontext
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from hashlib import sha256
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
+from rich.progress import Progress, TaskID
 from rich.table import Table
 
 from adapters.lake import Lake
+from adapters.surveys import without_features
+from cluster import features
 from cluster.calendars import calendar
 from cluster.console import Config, progress, screen, settings_of, told
 from cluster.cores import cores
+from cluster.ledger import clock_of
 from cluster.revision import revision
 from cluster.settings import Settings
-from market.errors import BadValue
-from market.features import MEMORY
+from market.errors import BadValue, StoreRefused
+from market.features import MEMORY, SET
 from market.instruments import Kind
 from market.labels import HORIZONS
 from market.notices import FIRST
 from market.registrations import About, Parameter, version_of
+from market.sessions import MINUTE
 from pipelines.examples import pinned
 from pipelines.reports import COLUMNS, Report, page
-from pipelines.training import ENSEMBLE, Trained, TrainingPlan, check, run
+from pipelines.training import ENSEMBLE, Rival, Trained, TrainingPlan, check, run
 
 if TYPE_CHECKING:
     from adapters.registry import Registry
@@ -35,6 +42,9 @@ if TYPE_CHECKING:
 DIFFERS = 1
 BEFORE = timedelta(days=MEMORY["1d"] * 2)
 """Days of the calendar that hold the sessions a daily feature remembers."""
+
+SETTLES = 10 * MINUTE
+"""So long behind its close a session may still be on its way into the lake."""
 
 MEASURE = "mean daily net return"
 SHOWN = ("ic", "auc_up", "auc_down", "brier", "brier_base", "trades", "per_trade", "net", "sharpe", "top_decile")
@@ -60,6 +70,7 @@ def train(
     daily: Annotated[bool, typer.Option("--daily", help="Decisions of daily candles, for --horizon 1d.")] = False,
     out: Annotated[Path | None, typer.Option(help="The report as HTML; as JSON beside it.", dir_okay=False)] = None,
     register: Annotated[bool, typer.Option(help="Put the ensemble into the registry.")] = True,
+    complete: Annotated[bool, typer.Option("--features", help="First compute what is not there of them.")] = False,
     use: Annotated[int | None, typer.Option("--cores", min=1, help="Of this machine; all without it.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The report as a record.")] = False,
     config: Config = Path("cluster.yaml"),
@@ -77,9 +88,14 @@ def train(
         span = since.date() if since else None, until.date() if until else None
         chosen = tuple(_listed("--members", members))
         given = {"members": chosen, "folds": folds, "embargo": embargo, "seed": seed, "every": every, "daily": daily}
-        plan = plan_of(settings, horizon, span, symbols_of(settings, symbols, without), given)
+        named = symbols_of(settings, symbols, without)
+        if complete and not daily:
+            checked(horizon)
+            span = span_of(settings, span)
+            _completed(settings, named, span, use)
+        plan = plan_of(settings, horizon, span, named, given)
         with registry(settings) if register else nullcontext() as to:
-            found = _trained(plan, use)
+            found = _trained(plan, use, None if to is None else rival_of(settings, to, plan))
             kept = _kept(settings, to, plan, found) if to is not None else ""
     if out is not None:
         out.write_text(page(found.report), "utf-8")
@@ -133,19 +149,12 @@ def plan_of(
 
     `given`: the plan's own parameters; `base`: of the lake's tables, their newest without it.
     """
-    if horizon not in HORIZONS:
-        raise BadValue("--horizon", horizon, f"one of {', '.join(HORIZONS)}")
+    checked(horizon)
     daily = bool(given["daily"])
     if daily and horizon != "1d":
         raise BadValue("--daily", horizon, "days have one horizon: --horizon 1d")
-    lake = Lake(settings.lake)
-    base = base or pinned(lake, daily)
-    held = lake.sessions("candles" if daily else "features")
-    if not held:
-        raise BadValue("lake", settings.lake, "one with candles: bourse import, bourse backfill")
-    first, last = span[0] or held[0], span[1] or held[-1]
-    if first > last:
-        raise BadValue("--from", first.isoformat(), f"a day up to {last}")
+    first, last = span_of(settings, span, "candles" if daily else "features")
+    base = base or pinned(Lake(settings.lake), daily)
     sessions = tuple(calendar(settings, max(first - BEFORE, FIRST) if daily else first, last))
     if not any(first <= s.date <= last for s in sessions):
         raise BadValue("--from, --to", f"{first}, {last}", "days with a session between them; see bourse sessions")
@@ -164,6 +173,28 @@ def plan_of(
     )
     check(plan)
     return plan
+
+
+def span_of(settings: Settings, span: tuple[date | None, date | None], table: str = "candles") -> tuple[date, date]:
+    """A run's first and last session; where none is said the first and the last that a table of the lake has, without
+    one that is under way. Raises BadValue.
+    """
+    lake = Lake(settings.lake)
+    if not lake.sessions("candles"):
+        raise BadValue("lake", settings.lake, "one with candles: bourse import, bourse backfill")
+    held = lake.sessions(table) or lake.sessions("candles")
+    if span[1] is None and len(held) > 1 and _under_way(settings, held[-1]):
+        held.pop()
+    first, last = span[0] or held[0], span[1] or held[-1]
+    if first > last:
+        raise BadValue("--from", first.isoformat(), f"a day up to {last}")
+    return first, last
+
+
+def checked(horizon: str) -> None:
+    """Raises BadValue: nobody trains for it."""
+    if horizon not in HORIZONS:
+        raise BadValue("--horizon", horizon, f"one of {', '.join(HORIZONS)}")
 
 
 def symbols_of(settings: Settings, wanted: str, without: str) -> tuple[str, ...]:
@@ -219,7 +250,7 @@ def about_of(settings: Settings, plan: TrainingPlan, report: Report) -> About:
             if value is not None:
                 metrics[name] = value
     return About(
-        name=f"direction-{plan.horizon}-daily" if plan.daily else f"direction-{plan.horizon}",
+        name=name_of(plan),
         horizon=plan.horizon,
         features=report.features,
         symbols=report.symbols,
@@ -255,14 +286,65 @@ def compared(about: About, files: Mapping[str, bytes], found: Trained) -> list[s
     return lines
 
 
-def _trained(plan: TrainingPlan, use: int | None) -> Trained:
+def rival_of(settings: Settings, registry: Registry, plan: TrainingPlan) -> Rival | None:
+    """The champion of the name that a plan's model will have; None without one. Raises LineDown."""
+    name = name_of(plan)
+    number = registry.alias(name, "champion")
+    if number is None:
+        return None
+    about = registry.about(name, number)
+    said = about.parameters
+    strange = ""
+    try:
+        last = date.fromisoformat(str(said["to"]))
+        threshold = None if said["threshold"] == "none" else float(said["threshold"])
+        files = registry.files(name, number)
+    except (KeyError, ValueError) as e:
+        return Rival(number, {}, None, plan.last, f"it is no model that bourse train made; {e} is not there")
+    except StoreRefused as e:
+        return Rival(number, {}, None, plan.last, str(e))
+    if about.features != plan.set:
+        strange = f"it knows the features {about.features}, and these are {plan.set}"
+    elif said.get("universe") != _universe(settings):
+        strange = "it was trained in another universe"
+    return Rival(number, files, threshold, last, strange)
+
+
+def name_of(plan: TrainingPlan) -> str:
+    """Under which a plan's model is registered."""
+    return f"direction-{plan.horizon}-daily" if plan.daily else f"direction-{plan.horizon}"
+
+
+def _trained(plan: TrainingPlan, use: int | None, rival: Rival | None = None) -> Trained:
     with progress("train") as (bar, job), cores(use):
-        found = run(plan, lambda share, text: bar.update(job, completed=share, text=text))
-    return Trained(found.files, found.report.model_copy(update={"revision": revision()}))
+        found = run(plan, partial(_shown, bar, job), rival)
+    return found._replace(report=found.report.model_copy(update={"revision": revision()}))
+
+
+def _under_way(settings: Settings, day: date) -> bool:
+    """Whether the market's clock stands in a session, or so shortly behind it that the lake does not have all of it."""
+    now = clock_of(settings)
+    return any(one.open <= now < one.close + SETTLES for one in calendar(settings, day, day))
+
+
+def _completed(settings: Settings, symbols: tuple[str, ...], span: tuple[date, date], use: int | None) -> None:
+    """Compute the features that minutes of these sessions lack; what cannot be, the training refuses by name."""
+    lake = Lake(settings.lake)
+    lacking = without_features(lake, symbols, span, SET)
+    places = {day: place for place, day in enumerate(lake.sessions("candles"))}
+    for _, run_ in groupby(enumerate(lacking), lambda one: places[one[1]] - one[0]):
+        days = [day for _, day in run_]
+        plan = features.plan_of(settings, (days[0], days[-1]), ",".join(symbols))
+        with cores(use), progress("features") as (bar, job):
+            features.run(plan, partial(_shown, bar, job))
+
+
+def _shown(bar: Progress, job: TaskID, share: float, text: str) -> None:
+    bar.update(job, completed=share, text=text)
 
 
 def _kept(settings: Settings, registry: Registry, plan: TrainingPlan, found: Trained) -> str:
-    about = about_of(settings, plan, found.report)
+    about = about_of(settings, plan, found.report).model_copy(update={"rivalry": found.rivalry})
     number = registry.register(about.name, found.files, about)
     said = "" if found.report.verdict.edge else "; it has no edge and will not be promoted"
     return f"registered as {about.name}@{number}{said}"

@@ -167,6 +167,7 @@ class Wiring:
             cache="" if self.settings.secrets.cache_url else self.stores.cache,
             registry="" if self.settings.secrets.database_url else url(self.settings),
             models=str(self.settings.models),
+            symbols=tuple(one.symbol for one in self.instruments),
             engines=tuple(plans(self.settings, "").values()),
             horizons=size.horizons,
             threads=size.threads,
@@ -300,7 +301,7 @@ class Wiring:
                 lake=self.settings.lake,
                 # A day that is only replayed has nobody to ask.
                 predictor="" if self._tape is not None and self._tape.hold else APP,
-                horizons=(self.settings.signals.horizon,),
+                horizons=tuple(dict.fromkeys((self.settings.signals.horizon, *self.settings.predictor.horizons))),
                 **({"patience": None} if self._tape else {}),
             )
             name, environment = f"analysis-{k}", self._environment()

@@ -8,19 +8,22 @@ nothing that a stranger wrote: no headline, no name of a company.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Annotated, Any, Literal, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
+import numpy as np
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 
 from market.codecs import Call
 from market.errors import BadPayload, BadValue
 from market.labels import COST, HORIZONS
-from market.money import SCALE
+from market.money import SCALE, UNKNOWN
 from market.records import Record
+from market.sessions import MINUTE
 
 KINDS = ("openai", "anthropic", "ollama")
 LOCAL = ("heuristic", "linear", "xgboost", "lstm", "transformer", "gnn", "ensemble")
@@ -32,10 +35,17 @@ ONE = SCALE * 10**6
 """Costs are whole numbers of this part of the currency: a price is in 1/10,000 for a million tokens."""
 TOGETHER = 0.01
 """So far from 1 the three probabilities may sum; they are divided by their sum then."""
+MOST_WEIGHT = 0.9
+"""Of all language models together."""
 MOST_REASON = 300
 MOST_FACTS = 40
 LARGEST = 1e12
 MOST_SYMBOL, MOST_WORDS = 32, 3
+
+BODY = ("rsi", "macd", "ema50", "ema200", "close", "volume")
+"""The Nifty seed's features."""
+FROM_SCORE = {"macd": "macd", "ema50": "ema_50", "ema200": "ema_200", "close": "close"}
+"""Those that are money, and the scorecard's columns they stand in: of one-minute closes, as there."""
 
 NAMES = re.compile(r"[a-z][a-z0-9_-]{0,30}")
 SYMBOL = re.compile(r"(?:[A-Z]{2,8}:)?(?=[A-Z0-9])[A-Z0-9&._-]+(?: [A-Z0-9&._-]+)*", re.ASCII)
@@ -77,7 +87,8 @@ class Engine(Record):
     """One language model as `cluster.yaml` describes it. Limits are of one day in India, for all of Bourse together.
 
     `send_key`: false for a server of one's own that wants no key and must not see the vendor's. `load_seconds`: so long
-    an Ollama may take to load its model before the first answer. `currency`: of the prices,
+    an Ollama may take to load its model before the first answer. `weight`: its share in what `POST /predict` answers
+    for a symbol, beside our own models; 0: it is no member, and is asked by its name alone. `currency`: of the prices,
     which are for a million tokens, and of `daily_cost`.
     """
 
@@ -93,6 +104,7 @@ class Engine(Record):
     load_seconds: float = Field(default=120.0, ge=1, le=900, description="seconds, 1 to 900")
     max_tokens: int = Field(default=400, ge=50, le=8192, description="a whole number, 50 to 8192")
     temperature: float | None = Field(default=0.0, ge=0, le=2, description="0 to 2, or null to leave it to the model")
+    weight: float = Field(default=0.0, ge=0, le=0.9, description="a number, 0 to 0.9")
     daily_calls: int = Field(default=500, ge=0, le=1_000_000, description="a whole number, 0 to 1000000")
     daily_tokens: int = Field(default=1_000_000, ge=0, le=10**11, description="a whole number, 0 or more")
     daily_cost: Decimal = Field(
@@ -135,12 +147,17 @@ class Engine(Record):
 
 
 def named(engines: Mapping[str, Engine]) -> None:
-    """Raises BadValue for a name that may not stand under `engines`."""
+    """Raises BadValue for a name that may not stand under `engines`, and for weights that leave nothing to our own."""
     for name in engines:
         if not NAMES.fullmatch(name):
             raise BadValue(f"engines.{name}", name, "a name of small letters, digits, - and _, at most 31")
         if name in RESERVED:
             raise BadValue(f"engines.{name}", name, f"another name: {', '.join(sorted(RESERVED))} are our own")
+    total = sum(engine.weight for engine in engines.values())
+    if total > MOST_WEIGHT:
+        raise BadValue(
+            "engines", f"{total:g}", f"weights that sum to {MOST_WEIGHT:g} at most; the rest is our own models'"
+        )
 
 
 class Usage(NamedTuple):
@@ -153,16 +170,16 @@ class Usage(NamedTuple):
 class Question(Record):
     """What an engine is asked: the features of the moment, and `facts`, further numbers by name.
 
-    `macd` is in rupees, as the prices are; `volume` in shares.
+    `macd` is in rupees, as the prices are; `volume` in shares. None is not known, and is left out of what is asked.
     """
 
     symbol: str = Field(min_length=1, max_length=MOST_SYMBOL)
-    rsi: Annotated[float, Field(ge=0, le=100, strict=True)]
-    macd: Number
-    ema50: Price
-    ema200: Price
-    close: Price
-    volume: int = Field(ge=0, le=10**15, strict=True)
+    rsi: Annotated[float, Field(ge=0, le=100, strict=True)] | None = None
+    macd: Number | None = None
+    ema50: Price | None = None
+    ema200: Price | None = None
+    close: Price | None = None
+    volume: Annotated[int, Field(ge=0, le=10**15, strict=True)] | None = None
     horizon: str = "15m"
     facts: Mapping[str, Number] = Field(default_factory=dict, max_length=MOST_FACTS)
 
@@ -189,18 +206,45 @@ class Question(Record):
 
     def text(self) -> str:
         """The message of the user: one JSON object."""
-        return json.dumps({**self.model_dump(), "cost": COST}, separators=(",", ":"))
+        return json.dumps({**self.model_dump(exclude_none=True), "cost": COST}, separators=(",", ":"))
 
 
 def question(body: Mapping[str, object]) -> Question:
-    """The question of a body in the Nifty seed's form. Raises BadValue naming the field."""
+    """The question of a whole body in the Nifty seed's form. Raises BadValue naming the field."""
     try:
-        return Question.model_validate(dict(body))
+        found = Question.model_validate(dict(body))
     except ValidationError as e:
         first = e.errors(include_url=False)[0]
         where = ".".join(str(step) for step in first["loc"]) or "body"
         value = "nothing" if first["type"] == "missing" else first["input"]
         raise BadValue(where, shown(value), first["msg"].removeprefix("Value error, ")) from None
+    for name in BODY:
+        if getattr(found, name) is None:
+            raise BadValue(name, "nothing", f"a number: all of {', '.join(BODY)} are needed")
+    return found
+
+
+class Live(NamedTuple):
+    """What may be asked of a symbol's last closed minute; None where nothing of it is known. `at`: ns UTC of the
+    decision.
+    """
+
+    question: Question | None
+    at: int
+
+
+def live(symbol: str, horizon: str, row: np.void, volume: int) -> Live:
+    """The Nifty seed's body of a minute, as far as it is known: of its scorecard, a `SCORE` row, and of how many shares
+    were traded in it, UNKNOWN where nobody said.
+    """
+    rsi, prices = float(row["rsi"]), {name: int(row[column]) for name, column in FROM_SCORE.items()}
+    known: dict[str, float] = {name: price / SCALE for name, price in prices.items() if price != UNKNOWN}
+    if math.isfinite(rsi):
+        known["rsi"] = round(rsi, 4)
+    if known and volume != UNKNOWN:
+        known["volume"] = volume
+    at = int(row["start"]) + MINUTE
+    return Live(Question.model_validate({"symbol": symbol, "horizon": horizon, **known}) if known else None, at)
 
 
 class Opinion(Record):

@@ -9,7 +9,7 @@ far members usually lie apart; and from the training span what range the feature
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any, Self
 
@@ -22,9 +22,9 @@ from market.bounds import RULERS, Interval, Range
 from market.calibration import LEAST, NO_CALIBRATION, Calibration
 from market.errors import BadPayload, BadValue
 from market.labels import HORIZONS, Label, Labels
-from market.models.examples import Examples
+from market.models.examples import Examples, Ints64
 from market.models.heuristic import Heuristic
-from market.models.model import Model, Probabilities, Targets, learnable
+from market.models.model import Model, Probabilities, Related, Targets, learnable
 from market.predictions import PREDICTION, Abstained, Predictions
 from market.sessions import DAY, MINUTE
 
@@ -47,6 +47,11 @@ AGES = {name: 3 * MINUTE if minutes else 5 * DAY for name, minutes in HORIZONS.i
 FAR_APART, LEAST_BOUND = 0.99, 0.05
 """The share of validation rows whose spread is ordinary, and the least bound on it."""
 
+MOST_MEMBERS = 8
+"""A prediction has as many bits for those who were silent."""
+ALONE = "too few of the instrument's neighbours are known at this moment"
+UNTOLD = "what it needs is not known at this moment"
+
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
@@ -62,8 +67,8 @@ class Ensemble:
         if horizon not in HORIZONS:
             raise BadValue("horizon", horizon, f"one of {', '.join(HORIZONS)}")
         alien = sorted(name for name, member in members.items() if member.horizon != horizon)
-        if alien or not members:
-            raise BadValue("members", alien, f"one or more for a horizon of {horizon}")
+        if alien or not 1 <= len(members) <= MOST_MEMBERS:
+            raise BadValue("members", alien or len(members), f"1 to {MOST_MEMBERS} for a horizon of {horizon}")
         self.horizon, self.members = horizon, dict(members)
         self.age = AGES[horizon] if age is None else age
         self.weights = {name: 1 / len(members) for name in members}
@@ -101,21 +106,58 @@ class Ensemble:
 
         Raises BadValue: the examples lack a feature that was learned from.
         """
-        pooled, spread = _pooled(self._opinions(examples), self._weights())
+        opinions, weights = self._opinions(examples), self._weights()
+        pooled, spread = _pooled(opinions, weights)
         p = self.calibration.apply(pooled)
         out = self._told(examples, now, p, spread)
-        if self.interval is not None:
-            low, high = self.interval.around(p, examples)
-            told = out["abstained"] == Abstained.NO
-            out["low"][told], out["high"][told] = low[told], high[told]
-        return out
+        out["silent"] = np.where(out["abstained"] == Abstained.UNKNOWN, 0, _silent(opinions, weights > 0))
+        return self._bounded(out, examples, p)
+
+    def consulted(
+        self, examples: Examples, rows: Predictions, opinions: Sequence[tuple[float, Floats]], now: int | None = None
+    ) -> Predictions:
+        """What `predict` answered, (n,) rows, with opinions of others beside its own: each a weight and the
+        probabilities of DOWN, FLAT and UP, (n, 3). Ours has the weight that they leave of 1.
+
+        They are members like ours: who lies too far apart makes it abstain. A row that abstained stays as it was.
+        """
+        own = np.stack([rows[name] for name in ("p_down", "p_flat", "p_up")], axis=1).astype(np.float64)
+        said = np.stack([own, *(p for _, p in opinions)])
+        shares = np.array([1 - sum(weight for weight, _ in opinions), *(weight for weight, _ in opinions)])
+        p, between = _pooled(said.astype(np.float32), shares)
+        spread = np.sqrt(between**2 + shares[0] * rows["spread"].astype(np.float64) ** 2)
+        out = self._told(examples, now, p, spread)
+        out["silent"] = rows["silent"]
+        out = self._bounded(out, examples, p)
+        return np.where(rows["abstained"] == Abstained.NO, out, rows)
 
     def predict_by(self, name: str, examples: Examples, now: int | None = None) -> Predictions:
         """The same by one member as it is, uncalibrated and without an interval. Raises BadValue: no such member."""
         if name not in self.members:
             raise BadValue("engine", name, f"one of {', '.join(self.members)}")
         p = self.members[name].predict(examples).astype(np.float64)
-        return self._told(examples, now, p, np.where(np.isfinite(p).all(axis=1), 0.0, np.nan))
+        out = self._told(examples, now, p, np.where(np.isfinite(p).all(axis=1), 0.0, np.nan))
+        there = np.array([name == one for one in self.members])
+        silent = _silent(np.where(there[:, None, None], p[None], np.nan), there)
+        out["silent"] = np.where(out["abstained"] == Abstained.UNKNOWN, 0, silent)
+        return out
+
+    def neighbours(self, instruments: Ints64, name: str | None = None) -> Ints64:
+        """The places, ascending, of all instruments whose examples of a moment count for the answers about these, (k,),
+        these among them: to all members that have a weight, or to the one that is named.
+        """
+        asked = [one for one, weight in self.weights.items() if weight > 0] if name is None else [name]
+        members = [self.members[one] for one in asked if one in self.members]
+        found = [one.neighbours(instruments) for one in members if isinstance(one, Related)]
+        return np.unique(np.concatenate([instruments, *found])).astype(np.int64)
+
+    def silences(self, silent: int) -> list[str]:
+        """What a reader is told of the members that could not answer, by the bits of `silent`."""
+        return [
+            f"{name} says nothing: {ALONE if isinstance(member, Related) else UNTOLD}"
+            for place, (name, member) in enumerate(self.members.items())
+            if silent >> place & 1
+        ]
 
     def save(self) -> dict[str, bytes]:
         """File name to content: the members', and a manifest that names each with its digest."""
@@ -157,6 +199,13 @@ class Ensemble:
         except (ValueError, KeyError, TypeError, AttributeError, BadValue) as e:
             raise BadPayload("ensemble", manifest, f"{MANIFEST}: {type(e).__name__}: {e}") from e
         return made
+
+    def _bounded(self, out: Predictions, examples: Examples, p: Floats) -> Predictions:
+        if self.interval is not None:
+            low, high = self.interval.around(p, examples)
+            told = out["abstained"] == Abstained.NO
+            out["low"][told], out["high"][told] = low[told], high[told]
+        return out
 
     def _opinions(self, examples: Examples) -> Probabilities:
         return np.stack([member.predict(examples) for member in self.members.values()])
@@ -227,6 +276,12 @@ def _pooled(opinions: Probabilities, weights: Floats) -> tuple[Floats, Floats]:
     predictions = known[:, :, Label.UP] + known[:, :, Label.FLAT] / 2
     mean = pooled[:, Label.UP] + pooled[:, Label.FLAT] / 2
     return pooled, np.sqrt((share * (predictions - mean) ** 2).sum(axis=0))
+
+
+def _silent(opinions: Probabilities, asked: Flags) -> npt.NDArray[np.uint8]:
+    """The bits of the asked members, (m,), that have no answer among (m, n, 3), (n,)."""
+    missing = asked[:, None] & ~np.isfinite(opinions).all(axis=2)
+    return np.asarray((missing << np.arange(len(asked))[:, None]).sum(axis=0).astype(np.uint8))
 
 
 def _weights(opinions: Probabilities, labels: Labels) -> Floats:

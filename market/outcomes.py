@@ -13,7 +13,6 @@ from enum import IntEnum
 import numpy as np
 import numpy.typing as npt
 
-from market import calibration
 from market.candles import Candles
 from market.errors import BadValue
 from market.evaluation import net_returns
@@ -56,7 +55,21 @@ OUTCOME = np.dtype(
 the return of acting on it; UNKNOWN_LABEL and NaN where it is `unscored`.
 """
 
+TALLY = np.dtype(
+    [
+        *((name, "<i8") for name in ("first", "last", "predictions", "abstained", "unscored", "scored", "hits")),
+        *((name, "<i8") for name in ("judged", "bounded", "within", "trades", "trade_hits")),
+        *((name, "<f8") for name in ("net", "squares")),
+        *((name, "<f8", (len(Label), BINS)) for name in ("rows", "predicted", "came")),
+    ]
+)
+"""What a `Performance` is made of, summed, so that parts of a span can be read apart: `first`, `last` ns UTC; `judged`:
+the scored with known probabilities, `squares` their squared errors; `bounded`: those with an interval; of each label
+and tenth of its probability the `rows`, the sum of what was `predicted`, and how often it `came`.
+"""
+
 Outcomes = npt.NDArray[np.void]
+Tallies = npt.NDArray[np.void]
 Floats = npt.NDArray[np.float64]
 
 
@@ -144,6 +157,40 @@ def side(rows: Outcomes) -> npt.NDArray[np.int8]:
     return sides
 
 
+def tally(rows: Outcomes) -> Tallies:
+    """The sums that say how good (n,) rows, one or more, of one version and horizon were: a `TALLY` row, (1,)."""
+    done = rows[rows["unscored"] == Unscored.NO]
+    p, came = probabilities(done), done["came"].astype(np.int64)
+    sides = side(done)
+    acted = done["net"][sides != 0]
+    within = (done["outcome"] >= done["low"]) & (done["outcome"] <= done["high"])
+    bounded = np.isfinite(done["low"]) & np.isfinite(done["high"])
+    known = np.isfinite(p).all(axis=1) & (came != UNKNOWN_LABEL)
+    hit = np.eye(len(Label))[came[known]]
+    out = np.zeros(1, TALLY)
+    out["first"], out["last"], out["predictions"] = rows["at"].min(), rows["at"].max(), len(rows)
+    out["abstained"] = np.count_nonzero(rows["abstained"] != Abstained.NO)
+    out["unscored"] = np.isin(rows["unscored"], [Unscored.PAST_CLOSE, Unscored.NO_PRICE]).sum()
+    out["scored"], out["hits"] = len(done), np.count_nonzero(np.argmax(p, axis=1) == came) if len(done) else 0
+    out["judged"], out["squares"] = known.sum(), ((p[known] - hit) ** 2).sum()
+    out["bounded"], out["within"] = bounded.sum(), within[bounded].sum()
+    out["trades"], out["trade_hits"], out["net"] = len(acted), np.count_nonzero(acted > 0), acted.sum()
+    places = np.clip((p[known] * BINS).astype(np.int64), 0, BINS - 1)
+    for label in Label:
+        for name, weights in (("rows", None), ("predicted", p[known, label]), ("came", hit[:, label])):
+            out[name][0, label] = np.bincount(places[:, label], weights, minlength=BINS)
+    return out
+
+
+def total(tallies: Tallies) -> Tallies:
+    """That of all the rows behind `TALLY` rows, (n,), one or more, of one version and horizon: (1,)."""
+    out = np.zeros(1, TALLY)
+    for name in TALLY.names or ():
+        out[name] = tallies[name].sum(axis=0)
+    out["first"], out["last"] = tallies["first"].min(), tallies["last"].max()
+    return out
+
+
 def performances(rows: Outcomes) -> list[Performance]:
     """How good each version was for each horizon, by name: of `OUTCOME` rows, (n,), any order."""
     versions, which = np.unique(rows["version"], return_inverse=True)
@@ -152,39 +199,33 @@ def performances(rows: Outcomes) -> list[Performance]:
     found = []
     for k, h in zip(kinds // max(len(horizons), 1), kinds % max(len(horizons), 1), strict=True):
         mine = rows[(which == k) & (whither == h)]
-        found.append(performance(mine, versions[k].decode(), horizons[h].decode()))
+        found.append(performance(tally(mine), versions[k].decode(), horizons[h].decode()))
     return found
 
 
-def performance(rows: Outcomes, version: str, horizon: str) -> Performance:
-    """Of the rows, (n,), one or more, of one version and horizon."""
-    done = rows[rows["unscored"] == Unscored.NO]
-    p, came = probabilities(done), done["came"]
-    sides = side(done)
-    acted = done["net"][sides != 0]
-    within = (done["outcome"] >= done["low"]) & (done["outcome"] <= done["high"])
-    bounded = np.isfinite(done["low"]) & np.isfinite(done["high"])
+def performance(one: Tallies, version: str, horizon: str) -> Performance:
+    """What the sums of one version and horizon, a `TALLY` row, (1,), come to."""
+    row = one[0]
+    scored_, judged, trades = (int(row[name]) for name in ("scored", "judged", "trades"))
+    apart = np.abs(row["predicted"] - row["came"]).sum(axis=1)
+    up = {name: row[name][Label.UP].tolist() for name in ("rows", "predicted", "came")}
     return Performance(
         version=version,
         horizon=horizon,
-        first=int(rows["at"].min()),
-        last=int(rows["at"].max()),
-        predictions=len(rows),
-        abstained=int((rows["abstained"] != Abstained.NO).sum()),
-        unscored=int(np.isin(rows["unscored"], [Unscored.PAST_CLOSE, Unscored.NO_PRICE]).sum()),
-        scored=len(done),
-        hit_rate=_mean(np.argmax(p, axis=1) == came),
-        brier=_known(calibration.brier(p, came)),
-        calibration_error=_known(calibration.calibration_error(p, came)),
-        coverage=_mean(within[bounded]),
-        trades=len(acted),
-        trade_hits=_mean(acted > 0),
-        net_mean=_mean(acted),
-        net_total=_rounded(acted.sum()),
+        **{name: int(row[name]) for name in ("first", "last", "predictions", "abstained", "unscored")},
+        scored=scored_,
+        hit_rate=_share(row["hits"], scored_),
+        brier=_share(row["squares"], judged),
+        calibration_error=_share(apart.mean(), judged),
+        coverage=_share(row["within"], int(row["bounded"])),
+        trades=trades,
+        trade_hits=_share(row["trade_hits"], trades),
+        net_mean=_share(row["net"], trades),
+        net_total=_rounded(row["net"]),
         curve=tuple(
-            Bin(predicted=_rounded(one["predicted"]), observed=_rounded(one["observed"]), count=int(one["rows"]))
-            for one in calibration.reliability(p[:, Label.UP], came == Label.UP, BINS)
-            if one["rows"]
+            Bin(predicted=_rounded(predicted / count), observed=_rounded(came / count), count=int(count))
+            for count, predicted, came in zip(*up.values(), strict=True)
+            if count
         ),
     )
 
@@ -199,12 +240,8 @@ def _past(at: int, horizon: str, sessions: Sessions) -> bool:
     return today is None or end is None or (bool(HORIZONS[horizon]) and end > today.close)
 
 
-def _mean(values: npt.NDArray[np.bool_] | Floats) -> float | None:
-    return _rounded(values.mean()) if len(values) else None
-
-
-def _known(value: float) -> float | None:
-    return _rounded(value) if np.isfinite(value) else None
+def _share(of: float, count: int) -> float | None:
+    return _rounded(of / count) if count else None
 
 
 def _rounded(value: float) -> float:

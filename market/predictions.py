@@ -39,7 +39,8 @@ PREDICTION = np.dtype(
     [
         ("instrument", "<i4"),
         ("abstained", "u1"),
-        ("padding", "u1", 3),
+        ("silent", "u1"),
+        ("padding", "u1", 2),
         ("at", "<i8"),
         ("p_down", "<f4"),
         ("p_flat", "<f4"),
@@ -51,10 +52,11 @@ PREDICTION = np.dtype(
         ("spread", "<f4"),
     ]
 )
-"""`at` ns UTC of the decision; the probabilities are calibrated and sum to 1; `prediction` p_up + p_flat / 2, 0 bearish
-to 1 bullish; `confidence` 2 |prediction - 1/2|; `low` and `high` bound the log return over the horizon, before costs,
-in nine cases of ten, NaN where that was never learned; `spread`: the standard deviation of the members' predictions,
-weighted as they are.
+"""`silent`: a bit for each member with a weight that could not answer, the first one's the lowest; `at` ns UTC of the
+decision; the probabilities are calibrated and sum to 1; `prediction` p_up + p_flat / 2, 0 bearish to 1 bullish;
+`confidence` 2 |prediction - 1/2|; `low` and `high` bound the log return over the horizon, before costs, in nine cases
+of ten, NaN where that was never learned; `spread`: the standard deviation of the members' predictions, weighted as they
+are.
 """
 
 Predictions = npt.NDArray[np.void]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
+from datetime import date
 from typing import Literal
 
 from pydantic import AwareDatetime, Field
@@ -18,15 +19,36 @@ from market.records import Record
 
 Parameter = bool | int | float | str
 
+VALIDATED = ("from", "to", "folds", "embargo", "every", "daily", "universe")
+"""The parameters of a training that say which decisions it was validated on."""
+
+LEAST_SHARED = 5
+"""Sessions on which a challenger must have been better than a champion that was validated on others."""
+
 NAME = re.compile(r"[a-z][a-z0-9-]{0,63}")
 VERSION = re.compile(r"([a-z][a-z0-9-]{0,63})@([1-9]\d{0,8})")
+
+
+class Rivalry(Record):
+    """How a version and the champion of its day, `version`, did in the same sessions, `first` to `last`, of which
+    neither had learnt: `score` its own, `theirs` the champion's. `reason`: why they could not be compared, else "".
+    """
+
+    version: int
+    first: date | None = None
+    last: date | None = None
+    sessions: int = 0
+    score: float = 0.0
+    theirs: float = 0.0
+    reason: str = ""
 
 
 class About(Record):
     """What a version was made from and what came of it; with it the version can be made again.
 
     `features`: the feature set; `lake`: version of each table it was trained from; `revision`: of the code; `score`: of
-    the validation, higher is better, and `measure` its name; `baselines`: the same measure of what is trivial, by name.
+    the validation, higher is better, and `measure` its name; `baselines`: the same measure of what is trivial, by name;
+    `rivalry`: with the champion in the same sessions, None: there was none, or nobody compared.
     """
 
     name: str = Field(pattern=f"^{NAME.pattern}$")
@@ -43,6 +65,7 @@ class About(Record):
     metrics: Mapping[str, float] = Field(default_factory=dict)
     verdict: Literal["EDGE", "NO_EDGE"]
     trained_at: AwareDatetime
+    rivalry: Rivalry | None = None
 
 
 class Version(Record):
@@ -99,10 +122,11 @@ def named(name: str) -> str:
     return name
 
 
-def objection(challenger: About, champion: About | None) -> str | None:
-    """Why a version may not become the champion by rule; None: it may.
+def objection(challenger: About, champion: About | None, number: int | None = None) -> str | None:
+    """Why a version may not become the champion by rule; None: it may. `number`: the champion's version.
 
-    It must have shown an edge, with a better validation score than every baseline and than the champion.
+    It must have shown an edge, with a better validation score than every baseline, and a better one than the champion
+    on the same sessions: those that the champion, too, was validated on, or those that both never saw.
     """
     if challenger.verdict == "NO_EDGE":
         return "its verdict is NO_EDGE: it did not earn more than its costs"
@@ -115,6 +139,8 @@ def objection(challenger: About, champion: About | None) -> str | None:
         return None
     if champion.measure != challenger.measure:
         return f"it is measured by {challenger.measure} and the champion by {champion.measure}"
+    if _span(challenger) != _span(champion):
+        return _beaten(challenger, number)
     if challenger.score <= champion.score:
         return f"its {_scored(challenger)} is not above the champion's {champion.score:.6g}"
     return None
@@ -139,6 +165,27 @@ def fallback(history: Sequence[Promotion], there: Collection[int]) -> int | None
             stack.append(one.version)
     earlier = [version for version in stack[:-1] if version in there and version != champion(history)]
     return earlier[-1] if earlier else None
+
+
+def _beaten(challenger: About, number: int | None) -> str | None:
+    """By a champion that was validated on other sessions."""
+    rivalry = challenger.rivalry
+    if rivalry is None or rivalry.version != number:
+        return "it was not compared with the champion on the same sessions: train it again"
+    if rivalry.reason:
+        return f"it could not be compared with the champion: {rivalry.reason}"
+    if rivalry.sessions < LEAST_SHARED:
+        shared = f"{rivalry.sessions} sessions that neither had learnt from"
+        return f"it was compared with the champion on {shared}, and {LEAST_SHARED} are asked for"
+    if rivalry.score <= rivalry.theirs:
+        span = f"of {rivalry.sessions} sessions, {rivalry.first} to {rivalry.last}"
+        return f"its {challenger.measure} {span}, {rivalry.score:.6g}, is not above the champion's {rivalry.theirs:.6g}"
+    return None
+
+
+def _span(about: About) -> tuple[tuple[str, ...], list[tuple[str, Parameter | None]]]:
+    """What a version was validated on."""
+    return about.symbols, [(name, about.parameters.get(name)) for name in VALIDATED]
 
 
 def _scored(about: About) -> str:

@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from adapters import actions as told_actions
 from adapters.lake import Lake
@@ -175,7 +177,7 @@ def _of_days(wanted: Wanted, past: Past, known: Actions, symbols: Sequence[str])
         mine = (raw["session"] >= day_number(wanted.first)) & np.isfinite(returns) & np.isfinite(values).any(axis=1)
         picked = np.flatnonzero(mine)
         at = np.array([closes[int(day)] for day in raw["session"][picked]], np.int64)
-        examples = _examples(DAY_NAMES, values[picked], sequences(rows)[picked], rows[picked], at)
+        examples = _examples(DAY_NAMES, values[picked], sequences(rows, picked), rows[picked], at)
         ends = np.append(raw["session"][1:], raw["session"][-1])[picked].astype(np.int32)
         last = values[picked, DAY_NAMES.index(LAST["1d"])]
         yield Material(examples, {"1d": labels(returns[picked])}, returns[picked], last, ends)
@@ -184,14 +186,9 @@ def _of_days(wanted: Wanted, past: Past, known: Actions, symbols: Sequence[str])
 def _of_minutes(wanted: Wanted, lake: Lake, past: Past, known: Actions, symbols: Sequence[str]) -> Iterator[Material]:
     span = wanted.first, wanted.last
     minutes = past.minutes(symbols, *span)
-    listed = called(symbols, known.names)
-    table = lake.read_features(listed, *span, SET, names=NAMES, version=wanted.base["features"])
-    table = under_present(table, symbols, known.names)
-    named = np.array(table["symbol"].to_pylist(), dtype=object)
-    starts = whole(table["start"].cast("int64")) * 1000
-    values = feature_values(table, NAMES)
+    named, starts, values = _thinned(wanted, lake, known, symbols)
     opens = {day_number(s.date): s.open for s in wanted.sessions}
-    for symbol in symbols:
+    for place_of, symbol in enumerate(symbols):
         raw = minutes[minutes["instrument"] == wanted.ids[symbol]]
         raw = raw[np.isin(raw["session"], list(opens))]
         if not len(raw):
@@ -204,13 +201,13 @@ def _of_minutes(wanted: Wanted, lake: Lake, past: Past, known: Actions, symbols:
         since = (raw["start"] - np.repeat(open_, last - first + 1)) // MINUTE
         returns = outcomes(rows, wanted.horizon)
         picked = np.flatnonzero((since % wanted.every == wanted.every - 1) & np.isfinite(returns))
-        mine = named == symbol
+        mine = named == place_of
         place = np.searchsorted(starts[mine], raw["start"][picked])
         _there(starts[mine], place, raw[picked], symbol, wanted)
         of = values[mine][place]
         some = np.isfinite(of).any(axis=1)  # of the others features are unknown, and told so in the lake
         picked, of = picked[some], of[some]
-        examples = _examples(NAMES, of, sequences(rows)[picked], rows[picked], decisions(rows[picked]))
+        examples = _examples(NAMES, of, sequences(rows, picked), rows[picked], decisions(rows[picked]))
         following = np.append(raw["session"][first][1:], raw["session"][-1])
         ends = raw["session"] if HORIZONS[wanted.horizon] else np.repeat(following, last - first + 1)
         yield Material(
@@ -220,6 +217,30 @@ def _of_minutes(wanted: Wanted, lake: Lake, past: Past, known: Actions, symbols:
             of[:, NAMES.index("return_day" if wanted.horizon == "1d" else LAST[wanted.horizon])],
             ends[picked].astype(np.int32),
         )
+
+
+def _thinned(
+    wanted: Wanted, lake: Lake, known: Actions, symbols: Sequence[str]
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.int64], Floats]:
+    """Of the minutes that decide the places of their symbols, (n,), their starts, and their features, (n, k), oldest
+    first of each symbol. A session is read at a time: the others of its minutes are in memory only then.
+    """
+    listed = called(symbols, known.names)
+    parts = []
+    for session in (s for s in wanted.sessions if wanted.first <= s.date <= wanted.last):
+        table = lake.read_features(
+            listed, session.date, session.date, SET, names=NAMES, version=wanted.base["features"]
+        )
+        table = under_present(table, symbols, known.names)
+        starts = whole(table["start"].cast("int64")) * 1000
+        deciding = np.flatnonzero((starts - session.open) // MINUTE % wanted.every == wanted.every - 1)
+        table = table.take(deciding)
+        places = pc.fill_null(pc.index_in(table["symbol"], pa.array(symbols, pa.string())), -1)
+        parts.append((np.asarray(places.to_numpy(), np.intp), starts[deciding], feature_values(table, NAMES)))
+    if not parts:
+        return np.zeros(0, np.intp), np.zeros(0, np.int64), np.zeros((0, len(NAMES)))
+    of, at, values = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return of, at, values
 
 
 def _examples(

@@ -18,13 +18,13 @@ import pyarrow.compute as pc
 
 from adapters.actions import known
 from adapters.lake import Lake
-from adapters.outcomes import outcome_rows, outcome_table, read_outcomes, unscored
+from adapters.outcomes import Tallied, outcome_rows, outcome_table, unscored
 from adapters.schemas import DRIFT, candle_rows, feature_values, whole
 from market.adjustment import adjusted, factors
 from market.candles import Candles
 from market.drift import Distribution, Drift, judged
 from market.labels import HORIZONS, cost_of
-from market.outcomes import OUTCOME, Outcomes, Unscored, horizon_end, performances, scored
+from market.outcomes import OUTCOME, Outcomes, Unscored, horizon_end, scored
 from market.records import Record
 from market.sessions import DAY, Session, Sessions, day_number, instant
 
@@ -105,7 +105,7 @@ def drifts(lake: Lake, session: date, of: Mapping[str, Trained], names: Sequence
     values = _sampled(lake, first, session, names, feature_set)
     span = day_number(first), day_number(session)
     found = []
-    for one in performances(read_outcomes(lake, first, session)):
+    for one in Tallied(lake).performances(first, session):
         if one.version in of:
             trained, before = of[one.version]
             shifts = trained.stability(names, values) if trained else {}

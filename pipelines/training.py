@@ -17,12 +17,14 @@ import numpy.typing as npt
 from market import evaluation
 from market.drift import FILE, Distribution
 from market.ensemble import Ensemble, kind_of
-from market.errors import BadValue, BourseError
+from market.errors import BadPayload, BadValue, BourseError
 from market.evaluation import Fold, Judged
 from market.instruments import Instrument
 from market.labels import Label, cost_of
 from market.models.examples import Examples
 from market.models.model import Model
+from market.registrations import Rivalry
+from market.sessions import day_number
 from pipelines.examples import Floats, Material, Wanted, joined, material
 from pipelines.reports import Curve, Report, Row
 
@@ -33,6 +35,9 @@ GROUP = 8
 """Symbols whose minutes are loaded by one task; days of all are read at once, as they lie in as many files."""
 
 EPOCH = date(1970, 1, 1)
+
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+"""What numeric libraries look at when they are loaded."""
 
 Progress = Callable[[float, str], None]
 
@@ -52,10 +57,23 @@ class TrainingPlan(Wanted):
 
 
 class Trained(NamedTuple):
-    """What is served, file by file, and how it did."""
+    """What is served, file by file, and how it did; `rivalry`: against the rival, None without one."""
 
     files: dict[str, bytes]
     report: Report
+    rivalry: Rivalry | None = None
+
+
+class Rival(NamedTuple):
+    """A registered version to be compared with. `threshold`: learnt with it, None: it never acts; `last`: the last
+    session it has seen; `strange`: why it cannot be compared, "" if it can.
+    """
+
+    version: int
+    files: Mapping[str, bytes]
+    threshold: float | None
+    last: date
+    strange: str = ""
 
 
 class Trial(NamedTuple):
@@ -67,8 +85,11 @@ class Trial(NamedTuple):
     rows: tuple[int, int, int]
 
 
-def run(plan: TrainingPlan, progress: Progress) -> Trained:
-    """Train, on the Ray this process has joined. Raises BadValue, UnexplainedBreak, LineDown, StoreRefused."""
+def run(plan: TrainingPlan, progress: Progress, rival: Rival | None = None) -> Trained:
+    """Train, on the Ray this process has joined. Raises BadValue, UnexplainedBreak, LineDown, StoreRefused.
+
+    `rival`: judged on those sessions of the tests that it has not seen.
+    """
     import ray
 
     check(plan)
@@ -86,11 +107,15 @@ def run(plan: TrainingPlan, progress: Progress) -> Trained:
     last = [fit.remote(given, whole, kind, plan) for kind in plan.members]
     tests = [judge.remote(given, fold, plan, kinds, *made) for fold, made in zip(folds, fits, strict=True)]
     final = finish.remote(given, whole, plan, *last)
-    refs = [*(ref for made in fits for ref in made), *last, *tests, final]
+    meet = ray.remote(num_cpus=1, max_retries=3)(_told(met))
+    meeting = [] if rival is None else [meet.remote(given, folds, plan, rival)]
+    refs = [*(ref for made in fits for ref in made), *last, *tests, final, *meeting]
     _awaited(refs, progress)
     found = [_value(ref) for ref in tests]
     files, threshold = _value(final)
-    return Trained(files, _report(plan, data, found, threshold, files))
+    mine = [one.judged[ENSEMBLE] for one in found]
+    rivalry = None if rival is None else rivalled(rival, _value(meeting[0]), mine)
+    return Trained(files, _report(plan, data, found, threshold, files), rivalry)
 
 
 def check(plan: TrainingPlan) -> None:
@@ -167,6 +192,54 @@ def finished(data: Material, fold: Fold, plan: TrainingPlan, *saved: bytes) -> t
     return files, evaluation.learned_threshold(_chances(ensemble, held.examples), held.returns, plan.cost)
 
 
+def met(data: Material, folds: Sequence[Fold], plan: TrainingPlan, rival: Rival) -> list[Judged] | str:
+    """The rival's judgement on the tests' sessions behind the last it has seen and the embargo, or why none."""
+    if rival.strange:
+        return rival.strange
+    try:
+        ensemble = Ensemble.load(rival.files)
+        found = []
+        for fold in folds:
+            test = data.take(fold.test)
+            test = test.take(np.flatnonzero(test.examples.session > _seen(rival, plan)))
+            if test.examples.rows:
+                came = test.targets[plan.horizon], test.returns, test.examples.session
+                base = evaluation.base_rates(data.targets[plan.horizon][fold.train])
+                p = _chances(ensemble, test.examples)
+                found.append(evaluation.judged(p, *came, base, threshold=rival.threshold, cost=plan.cost))
+    except (BadPayload, BadValue) as e:
+        return f"it cannot judge these examples: {e}"
+    return found
+
+
+def rivalled(rival: Rival, theirs: list[Judged] | str, mine: Sequence[Judged]) -> Rivalry:
+    """Mean daily net return of both on the sessions of both. `mine`: of all tests."""
+    if isinstance(theirs, str):
+        return Rivalry(version=rival.version, reason=theirs)
+    his, own = _by_day(theirs), _by_day(mine)
+    days = sorted(set(his) & set(own))
+    if not days:
+        return Rivalry(version=rival.version)
+    return Rivalry(
+        version=rival.version,
+        first=EPOCH + timedelta(days=days[0]),
+        last=EPOCH + timedelta(days=days[-1]),
+        sessions=len(days),
+        score=float(np.mean([own[day] for day in days])),
+        theirs=float(np.mean([his[day] for day in days])),
+    )
+
+
+def _by_day(folds: Sequence[Judged]) -> dict[int, float]:
+    return {int(day): float(net) for fold in folds for day, net in zip(fold.days, fold.daily, strict=True)}
+
+
+def _seen(rival: Rival, plan: TrainingPlan) -> int:
+    """The number of the last session that the rival has seen, with the embargo behind it."""
+    behind = [day_number(s.date) for s in plan.sessions if s.date > rival.last]
+    return behind[plan.embargo - 1] if 0 < plan.embargo <= len(behind) else day_number(rival.last)
+
+
 def _chances(ensemble: Ensemble, examples: Examples) -> Floats:
     rows = ensemble.predict(examples)
     return np.stack([rows[name].astype(np.float64) for name in ("p_down", "p_flat", "p_up")], axis=1)
@@ -212,9 +285,16 @@ def _told(task: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _one_thread() -> None:
-    """What sums in several threads sums in another order."""
+    """What sums in several threads sums in another order. It holds as long as this worker lives, whatever its
+    environment said: for the libraries that are loaded, and for those that a member loads later.
+    """
+    import os
     import sys
 
+    from threadpoolctl import threadpool_limits
+
+    os.environ |= dict.fromkeys(THREADS, "1")
+    threadpool_limits(1)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
 

@@ -17,7 +17,7 @@ from market.ensemble import Ensemble, heuristic_ensemble
 from market.errors import BadPayload, BadValue, BourseError, LineDown, StoreRefused
 from market.features import SET
 from market.labels import HORIZONS
-from market.models.examples import CHANNELS, LENGTH, Examples
+from market.models.examples import CHANNELS, LENGTH, Examples, Ints64
 from market.predictions import PREDICTION, Abstained, Predictions
 from market.registrations import Version
 from market.trials import challenged, counted
@@ -56,6 +56,21 @@ class Standing(NamedTuple):
 
     champion: Served
     challenger: Served | None = None
+
+    def reach(self, instruments: Ints64, engine: str | None = None) -> Ints64:
+        """All instruments whose examples count for the answers about these: to what answers for the whole, or to one
+        member of the champion.
+        """
+        sides = [one.ensemble for one in self if one is not None]
+        member = engine if engine in self.champion.ensemble.members else None
+        found = [one.neighbours(instruments, member) for one in (sides[:1] if member else sides)]
+        return np.unique(np.concatenate(found))
+
+    def silences(self, rows: Predictions, versions: Sequence[str]) -> list[tuple[str, ...]]:
+        """Of each row what is told of the members that could not answer, by the version that made it."""
+        sides = {one.title: one.ensemble for one in self if one is not None}
+        told = zip(rows["silent"].tolist(), versions, strict=True)
+        return [tuple(sides[version].silences(bits)) if bits and version in sides else () for bits, version in told]
 
 
 class Ensembles:
@@ -225,7 +240,7 @@ def check(ensemble: Ensemble, horizon: str, names: Sequence[str]) -> None:
     """Ask a version about made-up examples. Raises BadPayload where what it says can be no prediction."""
     if ensemble.horizon != horizon:
         raise _refusal(f"it predicts {ensemble.horizon}, not {horizon}")
-    probe = _probe(names)
+    probe = _probe(names, ensemble.neighbours(np.arange(PROBE_ROWS - 1)))
     rows = ensemble.predict(probe)
     p = np.stack([rows[name] for name in ("p_down", "p_flat", "p_up")], axis=1)
     told = rows["abstained"] == Abstained.NO
@@ -243,14 +258,14 @@ def check(ensemble: Ensemble, horizon: str, names: Sequence[str]) -> None:
             raise _refusal(f"the probabilities of its member {name} are none")
 
 
-def _probe(names: Sequence[str]) -> Examples:
-    """Examples near zero, where most features lie, the last one of nothing known."""
-    chance = np.random.default_rng(0)
-    features = chance.normal(0.0, 0.5, (PROBE_ROWS, len(names))).astype(np.float32)
-    sequence = chance.normal(0.0, 0.01, (PROBE_ROWS, LENGTH, len(CHANNELS))).astype(np.float32)
+def _probe(names: Sequence[str], instruments: Ints64) -> Examples:
+    """Examples near zero, where most features lie, and one more of nothing known."""
+    chance, count = np.random.default_rng(0), len(instruments) + 1
+    features = chance.normal(0.0, 0.5, (count, len(names))).astype(np.float32)
+    sequence = chance.normal(0.0, 0.01, (count, LENGTH, len(CHANNELS))).astype(np.float32)
     features[-1], sequence[-1] = np.nan, np.nan
-    at = np.full(PROBE_ROWS, AT, np.int64)
-    instrument, session = np.arange(PROBE_ROWS, dtype=np.int32), np.full(PROBE_ROWS, 17_038, np.int32)
+    at, session = np.full(count, AT, np.int64), np.full(count, 17_038, np.int32)
+    instrument = np.append(instruments, instruments.max() + 1).astype(np.int32)
     return Examples(tuple(names), features, sequence, instrument, at, session)
 
 

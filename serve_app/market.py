@@ -10,13 +10,13 @@ from fastapi import FastAPI, Query, Request
 from adapters.bus import Bus
 from adapters.entries import decode
 from adapters.lake import Lake
-from adapters.outcomes import read_outcomes
+from adapters.outcomes import Tallied
 from adapters.readmodel import ReadModel
 from adapters.signals import read_signals
 from market.errors import BadPayload, BadValue, NotYet
 from market.instruments import Instrument, Universe, partition_of
 from market.labels import HORIZONS
-from market.outcomes import Performance, performances
+from market.outcomes import Performance
 from market.records import Record
 from market.sessions import DAY, SECOND, Sessions, instant
 from market.signals import SIGNAL, SignalRecord, records
@@ -27,6 +27,8 @@ from serve_app.follow import Follower, GatewayPlan
 MOST_SIGNALS = 1000
 LONGEST_DAYS = 366
 SHOWN = timedelta(days=30)
+OUTCOMES_SECONDS = 10.0
+"""So long a caller waits for outcomes; who asks again later finds what was read by then."""
 
 
 class MarketAnswer(Record):
@@ -111,7 +113,7 @@ class Held(Protocol):
 
 def install(app: FastAPI, desk: Held, only: Any, moment: Any, day: Any) -> None:
     """Add the paths; `only` refuses parameters nobody knows, `moment` reads an instant or a date, `day` a date."""
-    bus = Bus(desk.plan.bus, timeout=2.0)
+    bus, tallied = Bus(desk.plan.bus, timeout=2.0), Tallied(desk.lake)
 
     @app.get("/api/v1/market/view")
     def view(request: Request) -> MarketAnswer:
@@ -166,7 +168,7 @@ def install(app: FastAPI, desk: Held, only: Any, moment: Any, day: Any) -> None:
         interval, net return after costs, of each version and horizon.
 
         `from` and `to` are dates of sessions, both included; without them the last thirty days. `model`: a version,
-        direction-15m@3, or a name, direction-15m.
+        direction-15m@3, or a name, direction-15m. 504 where so much was not read in time: ask again, it goes on there.
         """
         only(request, "model", "horizon", "from", "to")
         if horizon is not None and horizon not in HORIZONS:
@@ -175,8 +177,8 @@ def install(app: FastAPI, desk: Held, only: Any, moment: Any, day: Any) -> None:
         first = day("from", since) or last - SHOWN
         if last < first or (last - first).days > LONGEST_DAYS:
             raise BadValue("from", first.isoformat(), f"a day not after `to`, at most {LONGEST_DAYS} days before it")
-        rows = read_outcomes(desk.lake, first, last, horizon=horizon, version=model)
-        return OutcomesAnswer(first=first.isoformat(), last=last.isoformat(), performances=performances(rows))
+        found = tallied.performances(first, last, horizon=horizon, version=model, seconds=OUTCOMES_SECONDS)
+        return OutcomesAnswer(first=first.isoformat(), last=last.isoformat(), performances=found)
 
 
 def _signals(desk: Held, bus: Bus, chosen: list[Instrument], begin: int, days: tuple[date, date]) -> list[SignalRecord]:

@@ -22,17 +22,21 @@ from ray import serve
 from ray.exceptions import RayError
 from ray.serve.exceptions import BackPressureError, RayServeException
 
-from adapters.bus import Bus
+from adapters.bus import Bus, Lease
 from adapters.inputs import unpack
 from adapters.jobs import Jobs
 from adapters.readmodel import ReadModel
-from market.errors import BadPayload, BadValue, LineDown, NotYet
+from market.engines import Live, live
+from market.errors import BadPayload, BadValue, LeaseLost, LineDown, NotYet
 from market.features import NAMES
-from market.instruments import Universe
+from market.instruments import Instrument, Universe
+from market.labels import HORIZONS
 from market.models.examples import CHANNELS, LENGTH, Examples
 from market.models.heuristic import Body, Heuristic
+from market.money import UNKNOWN
 from market.predictions import REASONS, Abstained, Predictions
 from market.records import Record
+from market.sessions import MINUTE, SECOND
 from market.timetable import ENDS, Note, State
 from serve_app import problems, shapes
 from serve_app.follow import Follower, GatewayPlan
@@ -47,6 +51,10 @@ HORIZON = "15m"
 OWN = ("rsi", "macd", "ema50", "ema200", "close", "volume")
 """Features of the Nifty seed's body: all of them or none."""
 ACCEPTED = 202
+LEASE_SECONDS = 10.0
+"""So long a gateway may take to look for a training and to ask for one."""
+
+LEASE_PAUSE = 0.02
 
 Symbol = Annotated[str, Field(min_length=1, max_length=64)]
 Engine = Annotated[str | None, Field(default=None, min_length=1, max_length=64)]
@@ -155,7 +163,7 @@ class JobAnswer(Record):
 class Predicts(Protocol):
     """Who computes."""
 
-    async def answer(self, asked: Asked) -> Answered | NoSuch:
+    async def answer(self, asked: Asked) -> Answered | NoSuch | Unable:
         """Rows for examples."""
         ...
 
@@ -185,9 +193,9 @@ class Remote:
         self._find = find or _deployed
         self._handle: Any = None
 
-    async def answer(self, asked: Asked) -> Answered | NoSuch:
+    async def answer(self, asked: Asked) -> Answered | NoSuch | Unable:
         """Rows for examples."""
-        found: Answered | NoSuch = await self._ask("answer", asked)
+        found: Answered | NoSuch | Unable = await self._ask("answer", asked)
         return found
 
     async def judge(self, body: Body, horizon: str, engine: str) -> Answered | NoSuch | Unable:
@@ -230,21 +238,43 @@ class Trainings:
         self._lock = threading.Lock()
         self._jobs: Jobs | None = None
 
-    def ask(self, name: str, now: int) -> Note | None:
-        """Note that a model shall be trained; None where it is being trained. Raises KeyError, LineDown."""
+    def ask(self, name: str, now: int) -> tuple[Note, bool]:
+        """Note that a model shall be trained: its run, and whether it is new; else it is the one under way.
+
+        Of several gateways one notes it: who asks holds the model's lease. Raises KeyError, LineDown.
+        """
         job = self._trainings[name]
         with self._lock:
-            jobs = self._heard()
-            if any(note.job == job and note.state not in ENDS for note in jobs.ledger.runs.values()):
-                return None
-            note = Note(job=job, state=State.ASKED, at=now, noted=now, by_hand=True)
-            jobs.note(note)
-        return note
+            lease = self._leased(job)
+            try:
+                jobs = self._heard()
+                open_ = [n for n in jobs.ledger.runs.values() if n.job == job and n.state not in ENDS]
+                if open_:
+                    return open_[-1], False
+                note = Note(job=job, state=State.ASKED, at=now, noted=now, by_hand=True)
+                lease.renew()  # who was held up for long has lost it, and asks for nothing
+                jobs.note(note)
+            except LeaseLost as e:
+                raise LineDown("jobs", "the bus took too long: ask again") from e
+            finally:
+                lease.release()
+        return note, True
 
     def find(self, run: str) -> Note | None:
         """What is known of a run. Raises LineDown."""
         with self._lock:
             return self._heard().ledger.runs.get(run)
+
+    def _leased(self, job: str) -> Lease:
+        """Raises LineDown when others keep it."""
+        until = time.monotonic() + SECONDS
+        while True:
+            try:
+                return self._bus.lease(f"train:{job}", LEASE_SECONDS)
+            except LeaseLost as e:
+                if time.monotonic() > until:
+                    raise LineDown("jobs", f"others ask for {job} all the time: ask again") from e
+                time.sleep(LEASE_PAUSE)
 
     def _heard(self) -> Jobs:
         if self._jobs is None:
@@ -271,14 +301,16 @@ def _prediction_routes(app: FastAPI, desk: Held, only: Any, predicts: Predicts) 
     async def predict(request: Request, wanted: Wanted) -> Response:
         """What is expected of a symbol over a horizon, from its live features or from a body of one's own.
 
-        `engine`: a member of the ensemble, or challenger; without it the ensemble. For one's own features it is the
-        heuristic. Where features are missing or stale the answer abstains and says why.
+        `engine`: a member of the ensemble, challenger, or a language model that is configured; without it the ensemble,
+        of which language models are members if the settings say so. For one's own features it is the heuristic or a
+        language model. Where features are missing or stale the answer abstains and says why.
         """
         only(request)
         one = desk.universe.find(wanted.symbol)
         own = wanted.own
         if own is None:
-            found = await _live(desk, predicts, [one.symbol], wanted.horizon, wanted.engine)
+            told = _question(desk, one, wanted.horizon)
+            found = await _live(desk, predicts, [one.symbol], wanted.horizon, wanted.engine, told)
         else:
             found = _there(await predicts.judge(own, wanted.horizon, wanted.engine or Heuristic.kind))
         engine = wanted.engine or (Heuristic.kind if own else "ensemble")
@@ -287,7 +319,9 @@ def _prediction_routes(app: FastAPI, desk: Held, only: Any, predicts: Predicts) 
     @app.post("/predict/batch", responses={200: {"model": PredictionsOfMany}})
     @app.post("/api/v1/predict/batch", include_in_schema=False)
     async def batch(request: Request, wanted: WantedOfMany) -> Response:
-        """The same of up to 500 symbols at once, from their live features; symbols nobody listed are named."""
+        """The same of up to 500 symbols at once, from their live features; symbols nobody listed are named. No language
+        model is asked.
+        """
         only(request)
         listed = {symbol: _listed(desk.universe, symbol) for symbol in dict.fromkeys(wanted.symbols)}
         symbols = list(dict.fromkeys(symbol for symbol in listed.values() if symbol is not None))
@@ -309,20 +343,21 @@ def _model_routes(app: FastAPI, desk: Held, only: Any, predicts: Predicts) -> No
     @app.post("/models/{name}/train", status_code=ACCEPTED, responses={ACCEPTED: {"model": JobAnswer}})
     @app.post("/api/v1/models/{name}/train", status_code=ACCEPTED, include_in_schema=False)
     def train(request: Request, name: str, told: Training | None = None) -> Response:
-        """Ask for a training of a model as a job; its id leads to /jobs/{id}. 409 while one is under way."""
+        """Ask for a training of a model as a job; its id leads to /jobs/{id}. 409 while one is under way, with its."""
         only(request)
         if name not in desk.plan.trainings:
             allowed = f"one of {', '.join(desk.plan.trainings) or 'none: nothing is trained here'}"
             text, path = f"{name[:80]!r} is no model", request.url.path
             return problems.answer(problems.problem("unknown-model", "Unknown model", 404, text, path, allowed))
-        note = trainings.ask(name, time.time_ns())
-        if note is None:
-            text = f"{name} is being trained already"
-            refusal = problems.problem(
-                "busy", "Already under way", 409, text, request.url.path, "try again when it ended"
-            )
-            return problems.answer(refusal)
-        return _json(_job(note), ACCEPTED, {"Location": f"/jobs/{note.run}"})
+        note, new = trainings.ask(name, time.time_ns())
+        place = {"Location": f"/jobs/{note.run}"}
+        if new:
+            return _json(_job(note), ACCEPTED, place)
+        text = f"{name} is being trained already, by the job {note.run}"
+        allowed = f"follow it at {place['Location']}; try again when it ended"
+        refusal = problems.answer(problems.problem("busy", "Already under way", 409, text, request.url.path, allowed))
+        refusal.headers.update(place)
+        return refusal
 
     @app.get("/jobs/{id}", responses={200: {"model": JobAnswer}})
     @app.get("/api/v1/jobs/{id}", include_in_schema=False)
@@ -336,13 +371,26 @@ def _model_routes(app: FastAPI, desk: Held, only: Any, predicts: Predicts) -> No
         return _json(_job(note))
 
 
-async def _live(desk: Held, predicts: Predicts, symbols: Sequence[str], horizon: str, engine: str | None) -> Answered:
+async def _live(
+    desk: Held, predicts: Predicts, symbols: Sequence[str], horizon: str, engine: str | None, told: Live | None = None
+) -> Answered:
     """Rows for symbols from the features of their last minute; where there are none, from nothing: they abstain."""
     async with asyncio.timeout(SECONDS):
         packed = await asyncio.to_thread(desk.model.read_inputs, symbols) if symbols else []
         examples = _examples([desk.universe.find(s).id for s in symbols], packed)
         now = desk.follower.quotes.market_time or None
-        return _there(await predicts.answer(Asked(examples, horizon, engine, now)))
+        return _there(await predicts.answer(Asked(examples, horizon, engine, now, told)))
+
+
+def _question(desk: Held, one: Instrument, horizon: str) -> Live:
+    """What a language model may be asked of a symbol's last closed minute."""
+    with desk.follower.lock:
+        rows = next((held[one.id].copy() for held in desk.follower.scores.values()), None)
+    if rows is None or not rows["start"] or horizon not in HORIZONS:
+        return Live(None, 0)
+    start = int(rows["start"])
+    minute = desk.follower.candles(one.id, MINUTE // SECOND, start, start + 1)
+    return live(one.symbol, horizon, rows, int(minute["volume"][0]) if len(minute) else UNKNOWN)
 
 
 def _examples(instruments: Sequence[int], packed: Sequence[bytes | None]) -> Examples:
@@ -395,15 +443,21 @@ def _told(found: Answered, symbols: Sequence[str], horizon: str, engine: str) ->
             "engine": engine,
             "at": shapes.stamp(at),
             "abstained": reason != Abstained.NO,
-            "reasons": [*_reasons(reason, p_down, p_flat, p_up), *([found.said] if found.said else [])],
+            "reasons": [*_reasons(reason, p_down, p_flat, p_up), *noted],
             "interval": None if low is None or high is None else {"low": low, "high": high},
             "p_down": p_down,
             "p_flat": p_flat,
             "p_up": p_up,
             "spread": spread,
         }
-        for symbol, version, at, reason, prediction, confidence, low, high, p_down, p_flat, p_up, spread in zip(
-            symbols, found.versions, rows["at"].tolist(), reasons, *columns, strict=True
+        for symbol, version, at, reason, noted, prediction, confidence, low, high, p_down, p_flat, p_up, spread in zip(
+            symbols,
+            found.versions,
+            rows["at"].tolist(),
+            reasons,
+            found.notes or [()] * len(rows),
+            *columns,
+            strict=True,
         )
     ]
 

@@ -15,6 +15,7 @@ import time
 from collections import Counter as Tally
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,21 +30,29 @@ from adapters.bus import Bus
 from adapters.llm import EnginePlan, Llm, ask
 from adapters.readmodel import JUDGEMENTS, ReadModel
 from adapters.serving import Serving
-from market.errors import BadValue, BourseError, LineDown
+from market.engines import Answer, Live, Question
+from market.ensemble import AGES
+from market.errors import BadValue, BourseError, LineDown, OutcomeUnknown
 from market.features import NAMES
 from market.labels import HORIZONS
 from market.models.examples import Examples
 from market.models.heuristic import Body, Heuristic
 from market.predictions import NO_PREDICTIONS, PREDICTION, Abstained, Predictions
 from market.records import Record
+from market.sessions import MINUTE
 from serve_app.ensembles import BUILT_IN, CHALLENGER, Ensembles, Standing, Store, predict
+from serve_app.neighbours import Neighbours, joined
 
 NAME, APP = "Predictor", "predictor"
 ENSEMBLE = "ensemble"
-TOPIC = "shadows"
+TOPIC, WRITER = "shadows", "predictor"
 SHADOWS_WAITING = 8
 """So many batches may wait for the challenger's shadow; more are left out, and counted."""
 HEALTH_SECONDS = 5.0
+ALONE_SECONDS, MEMBER_SECONDS = 4.7, 4.0
+"""So long a language model may take at most, asked by its name or as a member: a caller has its answer within 5 s."""
+NEIGHBOUR_SECONDS = 0.25
+"""So long the read model may take to tell what neighbours see; without it a graph does not answer."""
 FIRST_LOOK_SECONDS = 30.0
 SERVING = "serving"
 SECRETS = {"bus": "BUS_URL", "cache": "CACHE_URL", "registry": "DATABASE_URL"}
@@ -59,13 +68,15 @@ OUTCOMES = {"hit_rate": "how often the likeliest outcome came", "brier": "Brier 
 
 class PredictorPlan(Record):
     """What each replica is told. `registry`: the database's address, "" where there is none; `models`: the folder of
-    the versions' files; `engines`: language models; `threads`: of the numeric libraries, each; `revision`: the code.
+    the versions' files; `symbols`: of the universe, by place; `engines`: language models; `threads`: of the numeric
+    libraries, each; `revision`: the code.
     """
 
     bus: str
     cache: str
     registry: str = ""
     models: str = ""
+    symbols: tuple[str, ...] = ()
     horizons: tuple[str, ...] = tuple(HORIZONS)
     engines: tuple[EnginePlan, ...] = ()
     threads: int = 1
@@ -86,21 +97,30 @@ class Tuning(Record):
 
 
 class Asked(NamedTuple):
-    """One caller's examples. `engine`: a member's name, or None for the ensemble; `now`: ns UTC, or None."""
+    """One caller's examples. `engine`: a member's name, or None for the ensemble; `now`: ns UTC, or None; `live`: what
+    language models may be asked of the one symbol, None where none shall be asked.
+    """
 
     examples: Examples
     horizon: str
     engine: str | None = None
     now: int | None = None
+    live: Live | None = None
 
 
 class Answered(NamedTuple):
-    """(n,) rows, the version that made each, the milliseconds that computing took; `said`: an engine's own words."""
+    """(n,) rows, the version that made each, the milliseconds that computing took; `notes`: of each row what else a
+    reader is told, such as who could not answer, or an engine's own words.
+    """
 
     rows: Predictions
     versions: list[str]
     ms: float
-    said: str = ""
+    notes: Sequence[tuple[str, ...]] = ()
+
+    def part(self, first: int, last: int) -> Answered:
+        """Some of the rows."""
+        return Answered(self.rows[first:last], self.versions[first:last], self.ms, self.notes[first:last])
 
 
 class Unable(NamedTuple):
@@ -129,14 +149,15 @@ class Predictor:
         self._ensembles = Ensembles(plan.horizons, NAMES, store or registry_of(plan), serving)
         went_on = self._ensembles.go_on()
         self._model, self._bus = ReadModel(plan.cache, timeout=2.0), Bus(plan.bus, timeout=2.0)
+        self._neighbours = Neighbours(ReadModel(plan.cache, timeout=NEIGHBOUR_SECONDS), plan.symbols)
         self._worker = ThreadPoolExecutor(1, "predict")
         self._shadower = ThreadPoolExecutor(1, "shadow")
-        self._shadows_waiting, self._shadow_number = 0, 0
-        self._shadow_writer = f"predictor-{os.getpid()}-{time.time_ns()}"
+        self._shadows_waiting = 0
         self._counts: Tally[str] = Tally()
         self._trouble = ""
         self._measures = Measures()
         self._llms = {one.name: Llm(one) for one in plan.engines}
+        self._members = {one.name: one.engine.weight for one in plan.engines if one.engine.weight > 0}
         # Bound to this instance, as its queue belongs to one event loop.
         self._together = serve.batch(batch_size_fn=_all_rows)(self._batched)
         self.reconfigure({})
@@ -152,23 +173,36 @@ class Predictor:
         self._together.set_max_batch_size(tuning.batch_rows)
         self._log.info("tuned", **tuning.model_dump())
 
-    async def score(self, examples: Examples, horizon: str) -> tuple[Predictions, list[str]]:
-        """(n,) rows and the version that made each. Raises BadValue: the horizon is not served."""
-        standing = self._ensembles.of(horizon)
-        found = await self._run(standing, Asked(examples, horizon))
-        return found.rows, found.versions
+    async def score(self, examples: Examples, horizons: Sequence[str]) -> list[tuple[Predictions, list[str]]]:
+        """Of each horizon, in their order, (n,) rows and the version that made each.
 
-    async def answer(self, asked: Asked) -> Answered | NoSuch:
+        Raises BadValue: a horizon is not served.
+        """
+        standing = [self._ensembles.of(horizon) for horizon in horizons]
+        asked = [Asked(examples, horizon) for horizon in horizons]
+        found = [await self._run(*one) for one in zip(standing, asked, strict=True)]
+        return [(one.rows, one.versions) for one in found]
+
+    async def answer(self, asked: Asked) -> Answered | NoSuch | Unable:
         """The same for callers of HTTP, several of whom are computed together."""
+        began = time.monotonic()
         if asked.horizon not in self._ensembles.horizons:
             return NoSuch("horizon", asked.horizon, f"one of {', '.join(self._ensembles.horizons)}")
         engines = self._engines(asked.horizon)
+        if asked.engine in self._llms and asked.live is None:
+            words = "; a language model is asked about one symbol at a time, by POST /predict"
+            return NoSuch("engine", asked.engine, f"one of {', '.join(engines)}{words}")
+        if asked.engine in self._llms and asked.live is not None:
+            return await self._opinion_alone(asked.engine, asked, asked.live)
         if asked.engine is not None and asked.engine not in engines:
-            return NoSuch("engine", asked.engine, f"one of {', '.join(engines)}")
+            return NoSuch("engine", asked.engine, f"one of {', '.join((*engines, *self._llms))}")
         if not asked.examples.rows:
             return Answered(NO_PREDICTIONS, [], 0.0)
-        found: Answered = await self._together(asked)
-        return found
+        standing = self._ensembles.of(asked.horizon)
+        found: Answered = await self._together(asked._replace(live=None))
+        if asked.live is None or not self._members or asked.engine not in (None, ENSEMBLE):
+            return found
+        return await self._consulted(standing, asked, asked.live, found, began + MEMBER_SECONDS)
 
     async def judge(self, body: Body, horizon: str, engine: str) -> Answered | NoSuch | Unable:
         """One row of a caller's own features, by an engine that can use them: the heuristic, a language model."""
@@ -189,17 +223,19 @@ class Predictor:
             except BourseError as e:
                 self._failed("engine_failed", horizon, engine, e)
                 return Unable(f"{engine}: {e}")
-            opinion = told.opinion
-            rows = judged(now, [opinion.p_down, opinion.p_flat, opinion.p_up], opinion.confidence)
-            version, said = told.model_version, opinion.reason
-        found = Answered(rows, [version], (time.perf_counter() - began) * 1000, said)
+            rows = judged(now, shares(told), told.opinion.confidence)
+            version, said = told.model_version, told.opinion.reason
+        found = Answered(rows, [version], (time.perf_counter() - began) * 1000, [(said,) if said else ()])
         self._measures.answered(horizon, engine, found)
         return found
 
     async def models(self) -> dict[str, Any]:
         """What serves each horizon, what else is registered, and how callers are divided."""
         tuning, fault = self._tuning.model_dump(), self._ensembles.trouble
-        rows = [{**row, "engines": self._engines(row["horizon"])} for row in self._ensembles.told()]
+        rows = [
+            {**row, "engines": [*self._engines(row["horizon"]), *self._llms], "language_models": self._members}
+            for row in self._ensembles.told()
+        ]
         return {"models": rows, "refused": self._ensembles.faults(), "trouble": fault, "tuning": tuning}
 
     def health(self) -> dict[str, Any]:
@@ -209,11 +245,12 @@ class Predictor:
             "up": True,
             "pid": os.getpid(),
             "revision": self._plan.revision,
-            "trouble": self._trouble or self._ensembles.trouble,
+            "trouble": self._trouble or self._ensembles.trouble or self._neighbours.trouble,
             "champions": {horizon: one.champion.title for horizon, one in standing.items()},
             "challengers": {horizon: one.challenger.title for horizon, one in standing.items() if one.challenger},
             "refused": self._ensembles.faults(),
             "counts": dict(self._counts),
+            "neighbours_missing": self._neighbours.missing,
             "torch": "torch" in sys.modules,
             **self._tuning.model_dump(),
         }
@@ -246,16 +283,87 @@ class Predictor:
             first = 0
             for place, one in zip(places, mine, strict=True):
                 last = first + one.examples.rows
-                answers[place] = Answered(found.rows[first:last], found.versions[first:last], found.ms)
+                answers[place] = found.part(first, last)
                 first = last
         return answers
 
+    async def _opinion_alone(self, engine: str, asked: Asked, live: Live) -> Answered | Unable:
+        """One row by a language model, of what is known of the symbol's last minute; nobody is asked about nothing, or
+        about what is stale.
+        """
+        began = time.perf_counter()
+        rows = abstained(asked.examples)
+        rows["at"], rows["abstained"] = live.at, Abstained.UNKNOWN
+        stale = asked.now is not None and asked.now - live.at > AGES[asked.horizon]
+        if stale and live.question is not None:
+            rows["abstained"] = Abstained.STALE
+        if stale or live.question is None:
+            return Answered(rows, [self._llms[engine].engine.model], 0.0)
+        try:
+            told = await self._opinion(engine, live.question, live.at, ALONE_SECONDS)
+        except BourseError as e:
+            self._failed("engine_failed", asked.horizon, engine, e)
+            return Unable(f"{engine}: {e}")
+        rows = judged(live.at, shares(told), told.opinion.confidence)
+        rows["instrument"] = asked.examples.instrument
+        notes = [(told.opinion.reason,)]
+        found = Answered(rows, [told.model_version], (time.perf_counter() - began) * 1000, notes)
+        self._measures.answered(asked.horizon, engine, found)
+        return found
+
+    async def _consulted(self, standing: Standing, asked: Asked, live: Live, found: Answered, until: float) -> Answered:
+        """The answer for one symbol with the opinions of those language models that are members and have one by then,
+        in seconds of the steady clock. Where ours abstained nobody is asked. Who has none takes no part, and it is told
+        why.
+        """
+        (at,), (why,), (version,) = found.rows["at"].tolist(), found.rows["abstained"].tolist(), found.versions
+        if why != Abstained.NO:
+            return found
+        if live.question is None or not 0 <= at - live.at <= MINUTE:
+            notes = [f"{name} takes no part: its numbers of this minute are not known" for name in self._members]
+            return found._replace(notes=[(*found.notes[0], *notes)])
+        began, seconds = time.perf_counter(), max(until - time.monotonic(), 0.0)
+        told = await asyncio.gather(
+            *(self._opinion(name, live.question, live.at, seconds) for name in self._members), return_exceptions=True
+        )
+        notes, takers = list[str](), [version]
+        opinions: list[tuple[float, Any]] = []
+        for (name, weight), one in zip(self._members.items(), told, strict=True):
+            if isinstance(one, Answer):
+                opinions.append((weight, np.array([shares(one)])))
+                notes.append(f"{name}: {one.opinion.reason}")
+                takers.append(name)
+            elif isinstance(one, Exception):
+                self._failed("member_failed", asked.horizon, name, one)
+                said = str(one) if isinstance(one, BourseError) else type(one).__name__
+                notes.append(f"{name} takes no part: {said}")
+            else:  # we are being ended
+                raise one
+        rows = found.rows
+        if opinions:
+            sides = {one.title: one.ensemble for one in standing if one is not None}
+            ensemble = sides.get(version, standing.champion.ensemble)
+            rows = ensemble.consulted(asked.examples, rows, opinions, asked.now)
+        ms = found.ms + (time.perf_counter() - began) * 1000
+        return Answered(rows, ["+".join(takers)], ms, [(*found.notes[0], *notes)])
+
+    async def _opinion(self, engine: str, question: Question, at: int, seconds: float) -> Answer:
+        """Raises what `Llm.ask` does."""
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._llms[engine].ask(question, at)
+        except TimeoutError:
+            raise OutcomeUnknown(engine, f"no answer within {seconds:.1f} s") from None
+
     async def _run(self, standing: Standing, asked: Asked) -> Answered:
-        loop = asyncio.get_running_loop()
-        found = await loop.run_in_executor(self._worker, self._compute, standing, asked)
+        """The rows asked for, computed in sight of their neighbours."""
+        loop, rows = asyncio.get_running_loop(), asked.examples.rows
+        seen = await self._neighbours.around(asked.examples, partial(standing.reach, engine=asked.engine))
+        wide = asked._replace(examples=seen)
+        found = (await loop.run_in_executor(self._worker, self._compute, standing, wide)).part(0, rows)
         self._measures.answered(asked.horizon, asked.engine or ENSEMBLE, found)
         if asked.engine is None and self._tuning.shadow and standing.challenger is not None:
-            self._shadow(standing, asked)
+            self._shadow(standing, wide, rows)
         return found
 
     def _compute(self, standing: Standing, asked: Asked) -> Answered:
@@ -279,34 +387,42 @@ class Predictor:
             self._failed("predict_failed", asked.horizon, served.title, e)
             self._trouble = f"{served.title}: {e if isinstance(e, BourseError) else type(e).__name__}"
             rows, versions = abstained(asked.examples), [served.title] * asked.examples.rows
-        return Answered(rows, versions, (time.perf_counter() - began) * 1000)
+        makers = [title.partition("/")[0] for title in versions]
+        return Answered(rows, versions, (time.perf_counter() - began) * 1000, standing.silences(rows, makers))
 
-    def _shadow(self, standing: Standing, asked: Asked) -> None:
+    def _shadow(self, standing: Standing, asked: Asked, count: int) -> None:
         if self._shadows_waiting >= SHADOWS_WAITING:
-            self._counts["shadows_left_out"] += asked.examples.rows
+            self._counts["shadows_left_out"] += count
             self._measures.errors.inc(tags={"what": "shadow_left_out", "horizon": asked.horizon})
             return
         self._shadows_waiting += 1
-        self._shadower.submit(self._answer_unseen, standing, asked)
+        self._shadower.submit(self._answer_unseen, standing, asked, count)
 
-    def _answer_unseen(self, standing: Standing, asked: Asked) -> None:
-        """The challenger's answer to all of it, timed, counted and put on the bus."""
+    def _answer_unseen(self, standing: Standing, asked: Asked, count: int) -> None:
+        """The challenger's answer to the first `count` examples, timed, counted and put on the bus."""
         challenger = standing.challenger
         try:
             if challenger is None:
                 return
             began = time.perf_counter()
-            rows = challenger.ensemble.predict(asked.examples, asked.now)
+            rows = challenger.ensemble.predict(asked.examples, asked.now)[:count]
             found = Answered(rows, [challenger.title], (time.perf_counter() - began) * 1000)
             self._measures.answered(asked.horizon, CHALLENGER, found)
             self._counts["shadowed"] += len(rows)
             record = {"version": challenger.title, "horizon": asked.horizon, "rows": rows.tobytes()}
-            self._shadow_number += 1
-            self._bus.append(TOPIC, self._shadow_writer, [(0, self._shadow_number, entries.encode_records([record]))])
+            self._say_unseen(entries.encode_records([record]))
         except Exception as e:
             self._failed("shadow_failed", asked.horizon, challenger.title if challenger else "", e)
         finally:
             self._shadows_waiting -= 1
+
+    def _say_unseen(self, payload: bytes) -> None:
+        """As the one writer that all replicas are: the bus remembers each for ever. Numbers are microseconds, or, where
+        another replica's clock is ahead, follow upon its.
+        """
+        number = time.time_ns() // 1000
+        while self._bus.append(TOPIC, WRITER, [(0, number, payload)]) == [None]:
+            number = self._bus.numbers(TOPIC, WRITER, [0])[0] + 1
 
     def _failed(self, what: str, horizon: str, version: str, error: Exception) -> None:
         self._counts[what] += 1
@@ -387,13 +503,6 @@ class Measures:
                     gauge.set(known.get(name, float("nan")), tags=tags)
 
 
-def joined(parts: Sequence[Examples]) -> Examples:
-    """Examples of the same features, one behind the other."""
-    if len(parts) == 1:
-        return parts[0]
-    return Examples(parts[0].names, *(np.concatenate(columns) for columns in zip(*(p[1:] for p in parts), strict=True)))
-
-
 def abstained(examples: Examples) -> Predictions:
     """(n,) rows that say that no model could answer."""
     rows = np.zeros(examples.rows, PREDICTION)
@@ -402,6 +511,11 @@ def abstained(examples: Examples) -> Predictions:
             rows[name] = np.nan
     rows["instrument"], rows["at"], rows["abstained"] = examples.instrument, examples.at, Abstained.NO_MODEL
     return rows
+
+
+def shares(told: Answer) -> list[float]:
+    """The probabilities of DOWN, FLAT and UP of an engine's answer."""
+    return [told.opinion.p_down, told.opinion.p_flat, told.opinion.p_up]
 
 
 def judged(at: int, p: Sequence[float], confidence: float | None) -> Predictions:

@@ -73,21 +73,24 @@ class Examples(NamedTuple):
         return self.features[:, [place[name] for name in names]]
 
 
-def sequences(candles: Candles) -> Floats32:
+def sequences(candles: Candles, places: npt.NDArray[np.intp] | None = None) -> Floats32:
     """The sequence at the end of each of one instrument's candles: (n,) adjusted ones of one interval, oldest first, to
     (n, LENGTH, len(CHANNELS)). NaN in the first LENGTH, whose past is not whole, and at a GAP; one before it is left
-    out.
+    out. `places`: of the candles whose sequences are wanted, (k,), in that order; all without it.
     """
     live = candles["provenance"] != Provenance.GAP
     live &= (candles["close"] > 0) & (candles["low"] > 0)
     rows = candles[live]
-    out = np.full((len(candles), LENGTH, len(CHANNELS)), np.nan, np.float32)
+    places = np.arange(len(candles)) if places is None else places
+    out = np.full((len(places), LENGTH, len(CHANNELS)), np.nan, np.float32)
     if len(rows) <= LENGTH:
         return out
     high, low, close, volume = (rows[name].astype(np.float64) for name in ("high", "low", "close", "volume"))
     each = steps(high, low, close, np.maximum(volume, 0.0))
     windows = np.lib.stride_tricks.sliding_window_view(each, LENGTH, axis=0)[1:].transpose(0, 2, 1)
-    out[np.flatnonzero(live)[LENGTH:]] = scaled(windows)
+    past = np.cumsum(live)[places] - 1 - LENGTH
+    known = live[places] & (past >= 0)
+    out[known] = scaled(windows[past[known]])
     return out
 
 

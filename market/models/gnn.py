@@ -2,7 +2,8 @@
 
 Neighbours are the instruments of one sector, and those whose returns went together in training. An instrument that is
 missing at a moment, or that nobody told of, is no neighbour of anyone then: what is said of the others rests on those
-who are there. A row without a sequence is answered too: what is seen is the features.
+who are there. Of an instrument that has neighbours too few of whom are known at a moment, nothing is said: that is
+unlike anything learned. A row without a sequence is answered too: what is seen is the features.
 """
 
 from __future__ import annotations
@@ -36,6 +37,9 @@ LEAST_CORRELATION = 0.2
 
 LEAST_SHARED = 30
 """Moments that a correlation is told from."""
+
+LEAST_KNOWN = 0.5
+"""The share of an instrument's neighbours below which there is no answer."""
 
 MOST_NODES = 4096
 """Who is whose neighbour is held as a table of all pairs, 64 MB at this size."""
@@ -102,7 +106,10 @@ class Gnn:
         self._net = net
 
     def predict(self, examples: Examples) -> Probabilities:
-        """(n, 3), each by the examples of its own moment. Raises BadValue: a feature it was fitted on is lacking."""
+        """(n, 3), each by the examples of its own moment; NaN where too few neighbours are among them and known.
+
+        Raises BadValue: a feature it was fitted on is lacking.
+        """
         net = nets.fitted(self._net, self.kind)
         features = nets.columns(net.about.names, examples)
         if not examples.rows:
@@ -111,7 +118,21 @@ class Gnn:
         strangers = np.setdiff1d(examples.instrument, places)
         grid, moment, node = _grid(examples, np.concatenate([places, strangers]))
         found = nets.ask(net, _inputs(features, grid), len(grid), max(1, nets.CHUNK // grid.shape[1]))
+        found[:, : len(places)][_lonely(net, features, grid[:, : len(places)])] = np.nan
         return found[moment, node]
+
+    def neighbours(self, instruments: Ints64) -> Ints64:
+        """As `Related.neighbours`: as far as layers reach, and one further, for how much a neighbour says depends on
+        how many it has.
+        """
+        net = nets.fitted(self._net, self.kind)
+        places, edges = net.places.cpu().numpy(), net.edges.cpu().numpy() > 0
+        near = np.isin(places, instruments)
+        for _ in range(net.about.layers + 1):
+            if near.all():
+                break
+            near |= edges[near].any(axis=0)
+        return np.union1d(places[near], instruments).astype(np.int64)
 
     def save(self) -> bytes:
         """A safetensors file, the graph in it. Raises BadValue: nothing is learned yet."""
@@ -198,6 +219,12 @@ def _grid(examples: Examples, places: Ints64) -> tuple[Ints64, Ints64, Ints64]:
     grid = np.full((len(ats), len(places)), -1, np.int64)
     grid[moment, node] = np.arange(examples.rows)
     return grid, moment.astype(np.int64), node.astype(np.int64)
+
+
+def _lonely(net: _Net, features: Floats32, grid: Ints64) -> npt.NDArray[np.bool_]:
+    known = (grid >= 0) & np.isfinite(features).any(axis=1)[grid]
+    edges = net.edges.cpu().numpy()
+    return np.asarray(known.astype(np.float32) @ edges < LEAST_KNOWN * edges.sum(axis=0))
 
 
 def _inputs(features: Floats32, grid: Ints64) -> nets.Inputs:

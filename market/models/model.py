@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from market.errors import BadValue
 from market.labels import UNKNOWN_LABEL, Labels
-from market.models.examples import Examples
+from market.models.examples import Examples, Ints64
 
 Probabilities = npt.NDArray[np.float32]
 """(n, 3): of DOWN, FLAT and UP, each row sums to 1; NaN where a model cannot tell, and why is the ensemble's to say."""
@@ -43,6 +43,14 @@ class Model(Protocol):
     @classmethod
     def load(cls, data: bytes) -> Self:
         """The model that `save` was asked of. Raises BadPayload."""
+
+
+@runtime_checkable
+class Related(Protocol):
+    """A model that looks at other instruments of the same moment, too."""
+
+    def neighbours(self, instruments: Ints64) -> Ints64:
+        """The places, ascending, of all whose examples count for the answers about these, (k,), these among them."""
 
 
 def learnable(examples: Examples, targets: Targets, horizon: str) -> npt.NDArray[np.intp]:

@@ -17,7 +17,7 @@ from actors.archive import Archive
 from actors.plans import ArchivePlan, BusPlan
 from adapters import entries
 from adapters.bus import Bus, Entry
-from adapters.inputs import unpack
+from adapters.inputs import decision, unpack
 from adapters.lake import Lake
 from adapters.readmodel import ReadModel
 from adapters.redis_line import RedisLine
@@ -34,6 +34,7 @@ from tests.actors.day import SESSION, Running, candles_on, fold_everything, log,
 from tests.actors.test_analysis import OF, PARTITIONS, caught_up, features_on, plan, put, yesterday
 
 SYMBOLS = [i.symbol for i in OF]
+Said = list[tuple[Predictions, list[str]]]
 
 
 @pytest.fixture
@@ -65,12 +66,13 @@ class Near:
 
     def __init__(self, version: str = "rules@1") -> None:
         self._version = version
-        self.asked: list[tuple[int, str]] = []
+        self.asked: list[tuple[int, tuple[str, ...]]] = []
 
-    def score(self, examples: Examples, horizon: str) -> tuple[Predictions, Sequence[str]]:
+    def score(self, examples: Examples, horizons: Sequence[str]) -> Said:
         """As `Predictor.score`."""
-        self.asked.append((examples.rows, horizon))
-        return heuristic_ensemble(horizon).predict(examples), [self._version] * examples.rows
+        self.asked.append((examples.rows, tuple(horizons)))
+        versions = [self._version] * examples.rows
+        return [(heuristic_ensemble(horizon).predict(examples), versions) for horizon in horizons]
 
 
 class Held(Near):
@@ -80,29 +82,53 @@ class Held(Near):
         super().__init__()
         self.may = Event()
 
-    def score(self, examples: Examples, horizon: str) -> tuple[Predictions, Sequence[str]]:
+    def score(self, examples: Examples, horizons: Sequence[str]) -> Said:
         """As `Predictor.score`."""
         self.may.wait(60.0)
-        return super().score(examples, horizon)
+        return super().score(examples, horizons)
 
 
 class Broken(Near):
     """Fails every time."""
 
-    def score(self, examples: Examples, horizon: str) -> tuple[Predictions, Sequence[str]]:
+    def score(self, examples: Examples, horizons: Sequence[str]) -> Said:
         """As `Predictor.score`. Raises ConnectionError."""
-        self.asked.append((examples.rows, horizon))
+        self.asked.append((examples.rows, tuple(horizons)))
         raise ConnectionError("the replica died")
 
 
-class Astray(Near):
-    """Answers for instruments nobody asked for."""
+class Looking(Near):
+    """Looks whether the read model has what it is asked about, as of the moment or a later one."""
 
-    def score(self, examples: Examples, horizon: str) -> tuple[Predictions, Sequence[str]]:
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        self._model = ReadModel(url)
+        self.lacked = 0
+
+    def score(self, examples: Examples, horizons: Sequence[str]) -> Said:
         """As `Predictor.score`."""
-        found, versions = super().score(examples, horizon)
-        found["instrument"] += 1
-        return found, versions
+        packed = self._model.read_inputs([SYMBOLS[place] for place in examples.instrument.tolist()])
+        there = [decision(NAMES, one or b"") >= at for one, at in zip(packed, examples.at.tolist(), strict=True)]
+        self.lacked += len(there) - sum(there)
+        return super().score(examples, horizons)
+
+
+class Astray(Near):
+    """Answers for instruments nobody asked for, of the last horizon."""
+
+    def score(self, examples: Examples, horizons: Sequence[str]) -> Said:
+        """As `Predictor.score`."""
+        found = super().score(examples, horizons)
+        found[-1][0]["instrument"] += 1
+        return found
+
+
+class Short(Near):
+    """Leaves a horizon out."""
+
+    def score(self, examples: Examples, horizons: Sequence[str]) -> Said:
+        """As `Predictor.score`."""
+        return super().score(examples, horizons)[1:]
 
 
 def analyse(bus: Bus, url: str, lake: Path, predictor: Near | None = None, **more: Any) -> dict[str, Any]:
@@ -175,7 +201,7 @@ def test_a_kill_behind_the_features_leaves_no_minute_without_a_scorecard(
     assert [log(bus, "analysis", p) for p in range(PARTITIONS)] == features
 
 
-def test_one_question_a_shard_and_horizon_is_answered_on_every_card(
+def test_one_question_a_shard_for_all_horizons_is_answered_on_every_card(
     server: RedisServer, bus: Bus, lake: Path, played: list[list[Entry]]
 ) -> None:
     near = Near()
@@ -185,8 +211,10 @@ def test_one_question_a_shard_and_horizon_is_answered_on_every_card(
     cards = scores_on(bus)
     first, other = (cards[cards["horizon"] == place] for place in (1, 0))
     assert len(first) == len(other) == len(OF) * SESSION.minutes
-    assert [horizon for _, horizon in near.asked[:2]] == ["15m", "5m"]
-    assert sum(rows for rows, horizon in near.asked if horizon == "15m") == len(first)
+    assert {horizons for _, horizons in near.asked} == {("15m", "5m")}
+    assert sum(rows for rows, _ in near.asked) == len(first)
+    ids = [[(p, e.id) for p in range(PARTITIONS) for e in log(bus, topic, p)] for topic in ("analysis", "scores")]
+    assert ids[0] == ids[1]
     assert not cards["asked"].any() and set(cards["version"].tolist()) == {b"rules@1"}
     told = cards[cards["abstained"] == Abstained.NO]
     assert len(told) and np.isfinite(told["prediction"]).all()
@@ -211,7 +239,12 @@ def test_features_do_not_wait_for_an_answer_and_cards_do_for_so_long(
 
 @pytest.mark.parametrize(
     ("predictor", "seconds", "why", "count"),
-    [(Held(), 0.05, Asked.SLOW, "slow"), (Broken(), 5.0, Asked.DOWN, "down"), (Astray(), 5.0, Asked.DOWN, "strange")],
+    [
+        (Held(), 0.05, Asked.SLOW, "slow"),
+        (Broken(), 5.0, Asked.DOWN, "down"),
+        (Astray(), 5.0, Asked.DOWN, "strange"),
+        (Short(), 5.0, Asked.DOWN, "strange"),
+    ],
 )
 def test_without_an_answer_cards_are_published_and_say_so(
     server: RedisServer, bus: Bus, lake: Path, played: list[list[Entry]],
@@ -245,8 +278,11 @@ def test_what_was_published_first_stands_whatever_the_next_model_says(
 def test_the_read_model_has_what_a_model_saw_of_the_last_minute(
     server: RedisServer, bus: Bus, raw: RedisLine, lake: Path, played: list[list[Entry]]
 ) -> None:
-    analyse(bus, server.url, lake)
+    looking = Looking(server.url)
 
+    analyse(bus, server.url, lake, looking)
+
+    assert looking.asked and not looking.lacked  # it is there before anybody is asked
     packed = ReadModel(server.url).read_inputs(SYMBOLS)
     found = unpack(NAMES, [i.id for i in OF], [one for one in packed if one is not None])
     candles = newest_revisions(np.concatenate([yesterday(), candles_on(bus, PARTITIONS)]))

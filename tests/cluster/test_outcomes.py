@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from cluster.settings import read
 from market.candles import CANDLE, Provenance
 from market.drift import judged
 from market.outcomes import OUTCOME, Performance, performances
-from market.registrations import Promotion
+from market.registrations import About, Promotion, Version
 from market.scores import HORIZON_NAMES, SCORE
 from market.sessions import MINUTE, day_number, session
 
@@ -137,19 +137,29 @@ def live(version: str, p_up: float) -> Any:
     return performances(rows)[0]
 
 
+NOW = datetime(2026, 11, 21, tzinfo=UTC)
+
+
 class Kept:
     """A registry's aliases; its rule lets everybody pass."""
 
-    def __init__(self, **aliases: int) -> None:
-        self.aliases = aliases
+    def __init__(self, days: int = 7, **aliases: int) -> None:
+        self.aliases, self.days = aliases, days
+
+    def versions(self, name: str) -> list[Version]:
+        about = About(
+            name=name, horizon="15m", features="f1", revision="r", seed=1, measure="auc", score=0.6, symbols=(),
+            baselines={}, verdict="EDGE", trained_at=NOW,
+        )  # fmt: skip
+        at = NOW - timedelta(days=self.days)
+        return [Version(name=name, version=v, aliases=(), registered_at=at, about=about) for v in (2, 1)]
 
     def alias(self, name: str, alias: str) -> int | None:
         return self.aliases.get(alias)
 
     def promote(self, name: str, version: int, *, by: str) -> Promotion:
         before, self.aliases = self.aliases.get("champion"), {"champion": version}
-        at = datetime(2026, 11, 21, tzinfo=UTC)
-        return Promotion(name=name, version=version, previous=before, kind="promoted", because="auc", by=by, at=at)
+        return Promotion(name=name, version=version, previous=before, kind="promoted", because="auc", by=by, at=NOW)
 
 
 GOOD, BAD = live("direction-15m@2", 0.9), live("direction-15m@2", 0.5)
@@ -176,14 +186,23 @@ def test_a_challenger_waits_until_it_was_scored_live_and_must_be_no_worse(
         both = {"direction-15m@1": (live("direction-15m@1", 0.8), 30), "direction-15m@2": challenger}
         return {version: one for version, one in both.items() if one is not None}
 
-    told = promoted(kept, "direction-15m", known)
+    told = promoted(kept, "direction-15m", known, NOW)
 
     assert (said in told[0], told[1], asked) == (True, waits, ["direction-15m@2"])
     assert kept.alias("direction-15m", "champion") == (2 if "is the champion" in said else 1)
 
 
+def test_a_challenger_that_nobody_asked_for_weeks_holds_up_no_training() -> None:
+    kept: Any = Kept(days=29, champion=1, challenger=2)
+
+    said, waits = promoted(kept, "direction-15m", lambda title: {}, NOW)
+
+    assert "is not promoted: in 29 days it was scored live in 0 sessions" in said
+    assert not waits and kept.alias("direction-15m", "champion") == 1
+
+
 def test_without_a_challenger_there_is_nothing_to_wait_for() -> None:
     kept: Any = Kept(champion=1)
 
-    assert promoted(kept, "direction-15m", lambda title: {}) == ("direction-15m: no challenger", False)
+    assert promoted(kept, "direction-15m", lambda title: {}, NOW) == ("direction-15m: no challenger", False)
     assert held_back(GOOD, None) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from datetime import date
@@ -17,6 +18,7 @@ from adapters.schemas import candle_table
 from cluster.instance import free_base
 from cluster.main import app
 from cluster.revision import revision
+from pipelines.training import THREADS
 from tests.pipelines.test_training import DAYS, SHARES, day_rows, walk
 
 SPAN = ("--from", DAYS[0].date.isoformat(), "--to", DAYS[-1].date.isoformat())
@@ -35,10 +37,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path
 
 
-def process(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """A command in a process of its own: a Ray is started once in one."""
+def process(folder: Path, *words: str, threads: int = 1) -> subprocess.CompletedProcess[str]:
+    """A command in a process of its own, as a Ray is started once in one; numeric libraries are told of `threads`."""
     said = [sys.executable, "-m", "cluster.main", *words, "--config", str(folder / "cluster.yaml")]
-    return subprocess.run(said, capture_output=True, text=True, timeout=580)
+    known = {**os.environ, **dict.fromkeys(THREADS, str(threads))}
+    return subprocess.run(said, env=known, capture_output=True, text=True, timeout=580)
 
 
 def bourse(folder: Path, *words: str) -> Result:
@@ -76,6 +79,16 @@ def test_a_version_that_has_no_number_is_refused_in_one_line(folder: Path) -> No
     assert "direction-15m@3" in done.stderr
 
 
+def test_an_empty_lake_is_refused_with_the_commands_that_fill_it(tmp_path: Path) -> None:
+    own = f"{{universe: [NSE:TCS], ports: {{base: {free_base()}}}}}"
+    (tmp_path / "cluster.yaml").write_text(f"cluster_name: t\nprovider: {{type: local}}\nmetadata: {{bourse: {own}}}\n")
+
+    done = bourse(tmp_path, "train", "--horizon", "15m", "--features")
+
+    assert (done.exit_code, done.stderr.count("\n")) == (2, 1), done.output
+    assert "bourse import, bourse backfill" in done.stderr
+
+
 def test_the_revision_is_the_commit_or_the_release(tmp_path: Path) -> None:
     assert revision(tmp_path).startswith(("release ", "unknown"))
 
@@ -86,15 +99,15 @@ def test_the_revision_is_the_commit_or_the_release(tmp_path: Path) -> None:
 def test_a_model_is_registered_reproduced_and_without_an_edge_not_promoted(folder: Path) -> None:
     out = folder / "report.html"
 
-    made = process(folder, "train", *DAILY, *SPAN, "--out", str(out))
-    again = process(folder, "reproduce", "direction-1d-daily@1")
+    made = process(folder, "train", *DAILY, *SPAN, "--members", "linear,xgboost", "--out", str(out))
+    again = process(folder, "reproduce", "direction-1d-daily@1", "--cores", "2", threads=2)
     refused = process(folder, "promote", "direction-1d-daily@1")
 
     assert made.returncode == 0, made.stderr
     assert "registered as direction-1d-daily@1; it has no edge and will not be promoted" in made.stdout
     assert "NO_EDGE" in out.read_text()
     told = json.loads(out.with_suffix(".json").read_text())
-    assert [row["name"] for row in told["rows"]] == ["ensemble", "linear", "no-trade", "last-value"]
+    assert [row["name"] for row in told["rows"]] == ["ensemble", "linear", "xgboost", "no-trade", "last-value"]
     assert date.fromisoformat(told["first"]) >= DAYS[0].date
     assert (again.returncode, "direction-1d-daily@1 is equal" in again.stdout) == (0, True), again.stdout + again.stderr
     assert refused.returncode == 1 and "NO_EDGE" in refused.stderr

@@ -109,7 +109,8 @@ def test_a_recorded_days_features_wait_for_ever(tmp_path: Path) -> None:
 
 
 def test_a_live_market_is_put_to_the_predictor(parts: dict[str, Any]) -> None:
-    assert (parts["analysis-0"].predictor, parts["analysis-0"].horizons) == ("predictor", ("15m",))
+    assert parts["analysis-0"].predictor == "predictor"
+    assert parts["analysis-0"].horizons == ("15m", "5m", "60m", "1d")  # that of the signals first
     assert "scores" in parts["archive"].tables
 
 

@@ -12,6 +12,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,11 +28,15 @@ from market.engines import (
     Opinion,
     Reply,
     Usage,
+    live,
     named,
     opinion,
     question,
 )
 from market.errors import AuthRequired, BadPayload, BadValue, BourseError, LineDown, Rejected
+from market.labels import COST
+from market.money import UNKNOWN
+from market.scores import SCORE
 from market.vendors import chat
 from market.vendors.anthropic import Anthropic
 from market.vendors.ollama import Ollama
@@ -432,6 +437,32 @@ def test_a_question_names_the_field_that_is_wrong(change: dict[str, object], whe
 def test_a_question_names_the_field_that_is_missing(name: str) -> None:
     with pytest.raises(BadValue, match=f"{name}: 'nothing'"):
         question({key: value for key, value in BODY.items() if key != name})
+
+
+def test_what_is_not_known_of_a_minute_is_not_asked_about() -> None:
+    row = np.zeros(1, SCORE)[0]
+    row["start"], row["rsi"] = 60 * 10**9, np.nan
+    for name in ("macd", "ema_50", "ema_200"):
+        row[name] = UNKNOWN
+    row["close"] = 1_000_025
+
+    some = live("NSE:TCS", "60m", row, UNKNOWN)
+    row["close"] = UNKNOWN
+
+    assert some.at == 120 * 10**9
+    assert some.question is not None
+    assert json.loads(some.question.text()) == {
+        "symbol": "NSE:TCS", "horizon": "60m", "close": 100.0025, "facts": {}, "cost": COST,
+    }  # fmt: skip
+    assert live("NSE:TCS", "60m", row, 10).question is None
+
+
+def test_weights_leave_something_to_our_own_models() -> None:
+    half = engine("ollama", weight=0.5)
+
+    named({"one": half})
+    with pytest.raises(BadValue, match="at most; the rest is our own"):
+        named({"one": half, "two": half})
 
 
 @pytest.mark.parametrize("symbol", ["RELIANCE", "NSE:M&M", "BAJAJ-AUTO", "NIFTY 50", "NSE:NIFTY FIN SERVICE"])

@@ -80,6 +80,22 @@ def test_a_member_that_cannot_tell_a_row_is_left_out_of_it():
     assert found["spread"].tolist()[:2] == [0, 0]
 
 
+def test_who_was_silent_is_told_by_name():
+    nan = np.nan
+    ensemble = told({"a": 0.75, "b": 0.25})
+
+    found = ensemble.predict(opinions([nan, 0.2], [0.6, nan], [0.6, 0.2], [nan, nan]))
+    alone = ensemble.predict_by("b", opinions([0.1, nan], [nan, 0.2]))
+    ensemble.weights = {"a": 1.0, "b": 0.0}
+    weightless = ensemble.predict(opinions([0.6, nan]))
+
+    assert found["silent"].tolist() == [0b01, 0b10, 0, 0]  # of the last one nothing is known, and that is said
+    assert alone["silent"].tolist() == [0b10, 0]
+    assert weightless["silent"].tolist() == [0]
+    assert ensemble.silences(0b10) == ["b says nothing: what it needs is not known at this moment"]
+    assert ensemble.silences(0) == []
+
+
 def test_why_it_abstains_is_told_and_the_numbers_are_not():
     nan = np.nan
     ensemble = told()
@@ -101,6 +117,22 @@ def test_why_it_abstains_is_told_and_the_numbers_are_not():
     for name in ("p_down", "p_flat", "p_up", "prediction", "confidence", "low", "high", "spread"):
         assert np.isnan(found[name][1:]).all()
     assert all(bool(REASONS[why]) == (why != Abstained.NO) for why in Abstained)
+
+
+def test_opinions_of_others_count_by_their_weight_and_a_row_that_abstained_stays_so():
+    ensemble, rows = told(), opinions([0.5, 0.7], [np.nan, np.nan])
+    own = ensemble.predict(rows)  # predictions 0.625 and 0.775: 0.7, spread 0.075
+    said = np.array([[0.5, 0.1, 0.4]] * 2)  # prediction 0.45
+
+    found = ensemble.consulted(rows, own, [(0.2, said)])
+    ensemble.bound = 0.1  # the spread is 0.12
+    apart = ensemble.consulted(rows, own, [(0.2, said)])
+
+    assert found["p_up"][0] == pytest.approx(0.8 * 0.6 + 0.2 * 0.4)
+    assert found["prediction"][0] == pytest.approx(0.8 * 0.7 + 0.2 * 0.45)
+    assert found["spread"][0] == pytest.approx(np.sqrt(0.8 * 0.075**2 + 0.8 * 0.05**2 + 0.2 * 0.2**2))
+    assert found[1:].tobytes() == own[1:].tobytes()
+    assert Abstained(apart["abstained"][0]) == Abstained.DISAGREEMENT
 
 
 def test_a_decision_is_stale_after_its_age_and_never_without_a_clock():

@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from market.errors import BadValue
-from market.registrations import About, Promotion, champion, fallback, objection, version_of
+from market.registrations import About, Promotion, Rivalry, champion, fallback, objection, version_of
 
 AT = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
@@ -21,6 +21,11 @@ def about(**more: Any) -> About:
         "trained_at": AT,
     }  # fmt: skip
     return About(**plain | more)
+
+
+def later(**rivalry: Any) -> About:
+    """Validated on other sessions than the others, and compared with a champion if one is given."""
+    return about(parameters={"to": "2026-11-13"}, rivalry=Rivalry(**rivalry) if rivalry else None)
 
 
 def step(version: int, kind: str = "promoted") -> Promotion:
@@ -41,12 +46,18 @@ def step(version: int, kind: str = "promoted") -> Promotion:
         (about(), about(), "not above the champion's 0.05"),
         (about(), about(score=0.06), "not above the champion's 0.06"),
         (about(), about(measure="net"), "measured by ic and the champion by net"),
+        (later(), about(score=0.04), "not compared with the champion"),
+        (later(version=2), about(score=0.04), "not compared with the champion"),
+        (later(version=3, reason="it knows other features"), about(), "knows other features"),
+        (later(version=3, sessions=4, score=0.9), about(), "on 4 sessions"),
+        (later(version=3, sessions=5, score=0.01, theirs=0.01), about(score=0.04), "0.01, is not above the champion's"),
+        (later(version=3, sessions=5, score=0.02, theirs=0.01), about(score=9.0), None),  # of an easier year
     ],
 )
 def test_a_challenger_must_beat_the_champion_and_every_baseline(
     challenger: About, present: About | None, reason: str | None
 ) -> None:
-    found = objection(challenger, present)
+    found = objection(challenger, present, 3 if present else None)
 
     assert (found is None) if reason is None else (found is not None and reason in found)
 

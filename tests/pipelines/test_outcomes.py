@@ -12,7 +12,7 @@ import pytest
 from adapters.bus import Bus
 from adapters.entries import encode_records
 from adapters.lake import Lake
-from adapters.outcomes import drift_weights, read_outcomes
+from adapters.outcomes import Tallied, drift_weights, read_outcomes
 from adapters.redis_server import RedisServer
 from adapters.schemas import candle_table, prediction_table
 from adapters.shadows import shadows
@@ -146,3 +146,23 @@ def test_a_version_that_is_worse_calibrated_than_in_validation_is_noted_once(lak
     assert (one.weight, one.shifted) == (0.5, None)
     assert found[0] == found[1] and len(lake.dataset("drift").to_table()) == 1
     assert not one.alert(1).over and drift_weights(lake) == {"direction-5m@1": 0.5}
+
+
+def test_what_is_read_file_by_file_is_what_all_rows_come_to_and_is_read_once(lake: Lake, tmp_path: Path) -> None:
+    predict(lake, 1, predictions(0, 3), predictions(5, abstained=Abstained.STALE, p_up=np.nan))
+    score(tmp_path, 12)
+    predict(lake, 2, predictions(1, 2, 6, p_up=0.05), predictions(7, version=b"direction-5m@2"))
+    score(tmp_path, 60)
+    tallied = Tallied(lake)
+
+    with pytest.raises(TimeoutError):
+        tallied.performances(TODAY.date, TODAY.date, seconds=-1.0)
+    found = tallied.performances(TODAY.date, TOMORROW.date)
+    read = tallied.read
+    one = tallied.performances(TODAY.date, TODAY.date, version="direction-5m@2", horizon="5m", seconds=60.0)
+
+    every = performances(read_outcomes(lake, TODAY.date, TODAY.date))
+    assert found == every and len(every) == 2 and every[0].predictions == 12
+    assert (read, tallied.read) == (2, 2) and one == every[1:]
+    assert tallied.performances(TODAY.date, TODAY.date, version="direction-15m") == []
+    assert tallied.performances(TOMORROW.date, TOMORROW.date) == []

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from datetime import date
 from fractions import Fraction
 from pathlib import Path
@@ -24,7 +27,7 @@ from market.money import UNKNOWN
 from market.sessions import MINUTE, Session, day_number
 from pipelines import training
 from pipelines.examples import DAY_NAMES, Material, material, pinned
-from pipelines.training import TrainingPlan, Trial, check, fitted
+from pipelines.training import Rival, TrainingPlan, Trial, check, fitted
 
 SHARES = tuple(Instrument(id=k, symbol=f"NSE:{name}") for k, name in enumerate(["RELIANCE", "TCS"]))
 DAYS = tuple(sessions_of("NSE", date(2016, 1, 1), date(2016, 8, 31)))
@@ -168,6 +171,16 @@ def test_two_runs_give_the_same_bytes_and_figures(learnt: Material, planted: Tra
     assert {n: j.score for n, j in found[0].judged.items()} == {n: j.score for n, j in found[1].judged.items()}
 
 
+def test_a_task_computes_on_one_thread_whatever_its_worker_was_told() -> None:
+    code = "import numpy, os; from threadpoolctl import threadpool_info as info; from pipelines.training import _told;"
+    code += "print([one['num_threads'] for one in (*info(), *_told(info)())], os.environ['OMP_NUM_THREADS'])"
+    told = {**os.environ, **dict.fromkeys(training.THREADS, "2")}
+
+    said = subprocess.run([sys.executable, "-c", code], env=told, capture_output=True, text=True, check=True).stdout
+
+    assert said.strip() == "[2, 1] 1"
+
+
 def test_a_split_nobody_told_of_is_refused_and_one_that_was_told_is_adjusted(tmp_path: Path) -> None:
     opens, closes = walk(0, 0.0)
     ex = 100
@@ -265,3 +278,24 @@ def test_every_fifteenth_minute_decides_and_sees_the_features_of_its_own_minute(
 def test_a_plan_that_cannot_be_is_refused(planted: TrainingPlan, given: dict[str, object], said: str) -> None:
     with pytest.raises(BadValue, match=said):
         check(planted.model_copy(update=given))
+
+
+def test_a_rival_is_compared_on_the_sessions_that_both_did_not_learn_from(
+    planted: TrainingPlan, learnt: Material
+) -> None:
+    folds = evaluation.walk_forward(learnt.examples.session, learnt.ends, planted.folds, planted.embargo)
+    mine = [one.judged["ensemble"] for one in judged(learnt, planted)]
+    saved = fitted(learnt, folds[0], "linear", planted)
+    files = training.assembled(planted, ["linear"], [saved], learnt, folds[0]).save()
+    last = date.fromordinal(date(1970, 1, 1).toordinal() + int(mine[-1].days[-8]))
+    rivals = [Rival(3, files, None, day) for day in (last, planted.last)]
+
+    met = [training.rivalled(one, training.met(learnt, folds, planted, one), mine) for one in rivals]
+    again = training.rivalled(rivals[0], mine, mine)
+    strange = Rival(3, {}, None, planted.last)
+
+    # seven sessions of the tests lie behind the last it has seen, and one of them is the embargo
+    assert (met[0].version, met[0].sessions, met[0].theirs) == (3, 6, 0.0)  # without a threshold it does nothing
+    assert met[0].score == pytest.approx(np.concatenate([one.daily for one in mine])[-6:].mean())
+    assert (met[1].sessions, again.score) == (0, again.theirs)
+    assert "manifest" in training.rivalled(strange, training.met(learnt, folds, planted, strange), mine).reason

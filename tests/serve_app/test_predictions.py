@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -18,9 +20,9 @@ from market.labels import HORIZONS
 from market.models.examples import CHANNELS, LENGTH, Examples
 from market.models.heuristic import Body
 from market.sessions import MINUTE
-from market.timetable import State
+from market.timetable import Note, State
 from serve_app.gateway import build
-from serve_app.predictions import Remote
+from serve_app.predictions import Remote, Trainings
 from serve_app.predictor import Answered, Asked, NoSuch, Predictor, PredictorPlan
 from serve_app.requests import MOST_BODY
 from tests.serve_app.house import RELIANCE, TCS, TODAY, House, after, live
@@ -266,10 +268,29 @@ def test_a_training_is_asked_of_the_timetable_once_and_followed_to_its_end(clien
     after_it = client.get(place).json()
 
     assert (asked.status_code, again.status_code) == (202, 409)
+    assert again.headers["Location"] == place and note.run in again.json()["detail"]
     assert (note.job, note.state, note.by_hand) == ("train-15m", State.ASKED, True)
     assert (asked.json()["job"], before["state"], before["ended"]) == (note.run, "asked", False)
     assert (after_it["state"], after_it["ended"]) == ("succeeded", True)
     assert client.post("/models/direction-15m/train").status_code == 202
+
+
+def test_of_gateways_that_ask_at_the_same_moment_one_starts_a_training(closed: House) -> None:
+    gateways = [Trainings(closed.bus, TRAININGS) for _ in range(4)]
+    start = threading.Barrier(len(gateways))
+
+    def ask(place: int) -> tuple[Note, bool]:
+        start.wait()
+        return gateways[place].ask("direction-15m", 1_000 + place)
+
+    with ThreadPoolExecutor(len(gateways)) as threads:
+        answers = list(threads.map(ask, range(len(gateways))))
+
+    jobs = Jobs(closed.bus)
+    jobs.hear()
+    (run,) = [note.run for note in jobs.ledger.runs.values() if note.state is State.ASKED]
+    assert [note.run for note, _ in answers] == [run] * len(gateways)
+    assert sorted(new for _, new in answers) == [False, False, False, True]
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,8 @@ from market.models.linear import Linear
 from market.predictions import PREDICTION, Abstained
 from market.registrations import About, Version
 from serve_app.ensembles import Ensembles, model_of
-from serve_app.predictor import Asked, Predictor, PredictorPlan, abstained, joined, with_secrets
+from serve_app.neighbours import joined
+from serve_app.predictor import Asked, Predictor, PredictorPlan, abstained, with_secrets
 
 NAME = model_of("15m")
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
@@ -113,7 +114,7 @@ def predictor(stores: tuple[RedisServer, RedisServer], shelf: Shelf) -> Iterator
 
 def score(predictor: Predictor, made: Examples) -> tuple[np.ndarray, list[str]]:
     """What it says."""
-    rows, versions = asyncio.run(predictor.score(made, "15m"))
+    [(rows, versions)] = asyncio.run(predictor.score(made, ["15m"]))
     return rows, versions
 
 
@@ -325,6 +326,24 @@ def test_in_shadow_the_challengers_answers_go_to_the_bus_alone(
     assert predictor.health()["counts"] == {"shadowed": 30}
 
 
+def test_the_bus_remembers_one_writer_of_shadows_however_many_there_were(
+    stores: tuple[RedisServer, RedisServer], shelf: Shelf
+) -> None:
+    raw, bus = RedisLine(stores[0].url), Bus(stores[0].url)
+    raw.call("FLUSHALL")
+    ahead = 1 << 52  # told by a replica whose clock is a century ahead
+    bus.append("shadows", "predictor", [(0, ahead, b"first")])
+    plan = PredictorPlan(bus=stores[0].url, cache=stores[1].url, horizons=("15m",), poll_seconds=3600)
+    replicas = [Predictor(plan, shelf) for _ in range(3)]
+
+    for place, one in enumerate(replicas):
+        one._say_unseen(b"%d" % place)
+        one.stop()
+
+    assert raw.call("HKEYS", "numbers:{0}") == [b"shadows/predictor"]
+    assert [e.payload for e in bus.read("shadows", {0: START}, 10)] == [b"first", b"0", b"1", b"2"]
+
+
 def test_a_model_that_fails_abstains_and_is_counted(predictor: Predictor) -> None:
     few = examples(2)._replace(names=("close",), features=np.ones((2, 1), np.float32))
 
@@ -341,7 +360,7 @@ def test_a_model_that_fails_abstains_and_is_counted(predictor: Predictor) -> Non
 
 def test_a_horizon_that_is_not_served_is_refused(predictor: Predictor) -> None:
     with pytest.raises(BadValue, match="one of 15m"):
-        asyncio.run(predictor.score(examples(1), "5m"))
+        asyncio.run(predictor.score(examples(1), ["15m", "5m"]))
 
 
 @pytest.mark.parametrize("wrong", [{"challenger_weight": 1.5}, {"challenger_weight": "much"}, {"weight": 0.5}])

@@ -61,6 +61,8 @@ def test_a_gap_has_no_sequence_and_those_behind_it_are_as_if_it_were_not_there()
 
     assert np.isnan(made[LENGTH + 1]).all()
     assert np.array_equal(np.delete(made, LENGTH + 1, axis=0), sequences(rows), equal_nan=True)
+    some = np.array([LENGTH + 4, 0, LENGTH + 1, LENGTH + 2])
+    assert np.array_equal(sequences(holed, some), made[some], equal_nan=True)
 
 
 def test_a_minute_without_volume_is_quiet_and_a_volume_not_known_does_not_spoil_the_others():

@@ -13,10 +13,10 @@ from tests.market.models.planted import QUICK, neighbourly, noise, right, shuffl
 PAIRS = {place: place // 2 for place in range(6)}
 
 
-def taught(sectors: dict[int, int], neighbours: int) -> Gnn:
+def taught(sectors: dict[int, int], neighbours: int, minutes: int = 300) -> Gnn:
     """By minutes of three pairs."""
     torch.set_num_threads(1)
-    (examples, labels), (held, held_labels) = neighbourly(300, 1), neighbourly(60, 2)
+    (examples, labels), (held, held_labels) = neighbourly(minutes, 1), neighbourly(60, 2)
     model = Gnn("15m", sectors, neighbours, QUICK)
     model.fit(examples, {"15m": labels}, held, {"15m": held_labels}, 1)
     return model
@@ -46,7 +46,7 @@ def test_without_an_edge_there_is_nothing_to_learn():
     assert 0.4 < right(taught({}, 0).predict(asked), wanted) < 0.6
 
 
-def test_instruments_that_are_missing_change_those_alone_that_they_neighbour(by_sector):
+def test_of_instruments_whose_neighbours_are_missing_nothing_is_said_and_of_others_the_same(by_sector):
     asked, wanted = neighbourly(60, 3)
     whole = by_sector.predict(asked)
     kept = ~np.isin(asked.instrument, [1, 5])
@@ -56,7 +56,42 @@ def test_instruments_that_are_missing_change_those_alone_that_they_neighbour(by_
     paired = np.isin(asked.instrument[kept], [2, 3])
     np.testing.assert_allclose(found[paired], whole[kept][paired], atol=1e-6)
     assert right(found[paired], wanted[kept][paired]) > 0.9
-    assert 0.3 < right(found[~paired], wanted[kept][~paired]) < 0.7
+    assert np.isnan(found[~paired]).all()
+
+
+def test_a_neighbour_of_whom_nothing_is_known_counts_as_missing(by_sector):
+    asked, _ = neighbourly(60, 3)
+    whole = by_sector.predict(asked)
+    asked.features[asked.instrument == 1] = np.nan
+
+    found = by_sector.predict(asked)
+
+    assert np.isnan(found[asked.instrument == 0]).all()
+    np.testing.assert_allclose(found[asked.instrument > 1], whole[asked.instrument > 1], atol=1e-6)
+
+
+def test_half_of_the_neighbours_are_enough_and_fewer_are_not():
+    four = taught(dict.fromkeys(range(5), 0), 0, 20)  # five of one sector: four neighbours each
+    asked, _ = neighbourly(10, 3)
+
+    two = four.predict(asked.take(np.isin(asked.instrument, [0, 1, 2])))
+    one = four.predict(asked.take(np.isin(asked.instrument, [0, 1])))
+
+    assert np.isfinite(two).all()
+    assert np.isnan(one).all()
+
+
+def test_those_who_count_for_an_answer_are_enough_for_it_to_be_the_same(by_sector):
+    asked, _ = neighbourly(60, 3)
+    whole = by_sector.predict(asked)
+
+    near = by_sector.neighbours(np.array([3]))
+    few = asked.take(np.isin(asked.instrument, near))
+
+    assert near.tolist() == [2, 3]
+    np.testing.assert_allclose(by_sector.predict(few)[few.instrument == 3], whole[asked.instrument == 3], atol=1e-6)
+    assert by_sector.neighbours(np.array([99])).tolist() == [99]
+    assert by_sector.neighbours(np.array([0, 4])).tolist() == [0, 1, 4, 5]
 
 
 def test_the_order_of_the_rows_does_not_matter(by_sector):
@@ -75,7 +110,8 @@ def test_an_instrument_that_nobody_told_of_is_answered_alone(by_sector):
 
     found = by_sector.predict(strange)
 
-    assert np.isfinite(found).all()
+    assert np.isfinite(found[asked.instrument != 1]).all()
+    assert np.isnan(found[asked.instrument == 1]).all()  # whose only neighbour is gone
     np.testing.assert_allclose(found[asked.instrument > 1], whole[asked.instrument > 1], atol=1e-6)
     assert not np.allclose(found[asked.instrument == 0], whole[asked.instrument == 0], atol=1e-3)
 
