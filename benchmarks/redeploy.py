@@ -153,8 +153,8 @@ class Running:
 
     def bourse(self, *words: str) -> subprocess.CompletedProcess[str]:
         """A command, in a process of its own: Ray keeps the token of the first cluster a process has joined."""
-        said = [*BOURSE, *words, "--config", str(self.settings.file)]
-        return subprocess.run(said, env=self._environment(), capture_output=True, text=True, timeout=WAIT)
+        folder, said = self.settings.file.parent, [*BOURSE, *words, "--config", str(self.settings.file)]
+        return subprocess.run(said, cwd=folder, env=self._environment(), capture_output=True, text=True, timeout=WAIT)
 
     def start(self, screen: Any) -> subprocess.Popen[bytes]:
         """`bourse up`."""
