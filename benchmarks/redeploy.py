@@ -403,11 +403,11 @@ def _new_code(one: Running) -> tuple[float, str]:
 
 def _broken_code(one: Running) -> tuple[float, str]:
     before = one.predictor().get("pid")
-    one.change_code("serve_app/ensembles.py", '"v2-heuristic"', "v3")
+    one.change_code("serve_app/predictor.py", "self._ensembles = Ensembles(", "self._ensembles = Nothing(")
     began = time.monotonic()
     done = one.bourse("redeploy")
     seconds = time.monotonic() - began
-    one.change_code("serve_app/ensembles.py", "= v3", '= "v2-heuristic"')
+    one.change_code("serve_app/predictor.py", "self._ensembles = Nothing(", "self._ensembles = Ensembles(")
     wait(lambda: bool(one.predictor()))
     same = "the same replica" if one.predictor().get("pid") == before else "another replica"
     return seconds, f"{done.returncode} {same} {done.stderr.strip().splitlines()[-1]}"
