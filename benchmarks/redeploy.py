@@ -233,8 +233,8 @@ def wait(condition: Callable[[], bool], pause: float = 0.2) -> None:
 
 
 class Cards(NamedTuple):
-    """Scorecards against closed one-minute candles: `expected` by the candles and horizons, those that are `missing` or `doubled`,
-    those `without` a prediction by what came of asking, and the `minutes` there were.
+    """Scorecards against closed one-minute candles: `expected` by the candles and horizons, those `missing` or
+    `doubled`, those `without` a prediction by what came of asking, and the `minutes` there were.
     """
 
     expected: int
