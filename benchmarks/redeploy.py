@@ -232,6 +232,18 @@ def wait(condition: Callable[[], bool], pause: float = 0.2) -> None:
         pausing.wait(pause)
 
 
+def heard(ask: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What is answered, as soon as anything is. Raises TimeoutError."""
+    found: list[dict[str, Any]] = []
+
+    def answered() -> bool:
+        found[:] = [ask()]
+        return bool(found[0])
+
+    wait(answered)
+    return found[0]
+
+
 class Cards(NamedTuple):
     """Scorecards against closed one-minute candles: `expected` by the candles and horizons, those `missing` or
     `doubled`, those `without` a prediction by what came of asking, and the `minutes` there were.
@@ -341,7 +353,7 @@ def ordeal(folder: Path, say: Callable[[str], None]) -> Outcome:
             load.close()
         until = caught_up(one)
         cards = scorecards(one.bus, one.settings.partitions, until)
-        refused = one.status()["gateway"]["refused"]
+        refused = heard(one.status)["gateway"]["refused"]
         return Outcome(changes, cards, told, counted, refused, Change(load.replies, time.monotonic() - began, ""))
 
 
@@ -386,7 +398,7 @@ def _nothing(one: Running) -> tuple[float, str]:
     """What the machine alone does to the times."""
     began = time.monotonic()
     threading.Event().wait(CALM)
-    return time.monotonic() - began, f"{one.predictor().get('pid')}"
+    return time.monotonic() - began, f"replica {heard(one.predictor)['pid']}"
 
 
 def _new_code(one: Running) -> tuple[float, str]:
@@ -396,19 +408,18 @@ def _new_code(one: Running) -> tuple[float, str]:
     done = one.bourse("redeploy")
     seconds = time.monotonic() - began
     wait(lambda: set(one.predictor().get("champions", {}).values()) == {"v2-heuristic"})
-    threads = psutil.Process(one.predictor()["pid"]).environ()["OMP_NUM_THREADS"]
+    threads = psutil.Process(heard(one.predictor)["pid"]).environ()["OMP_NUM_THREADS"]
     return seconds, f"{threads} threads, {done.stdout.strip()}"
 
 
 def _broken_code(one: Running) -> tuple[float, str]:
-    before = one.predictor().get("pid")
+    before = heard(one.predictor)["pid"]
     one.change_code("serve_app/predictor.py", "self._ensembles = Ensembles(", "self._ensembles = Nothing(")
     began = time.monotonic()
     done = one.bourse("redeploy")
     seconds = time.monotonic() - began
     one.change_code("serve_app/predictor.py", "self._ensembles = Nothing(", "self._ensembles = Ensembles(")
-    wait(lambda: bool(one.predictor()))
-    same = "the same replica" if one.predictor().get("pid") == before else "another replica"
+    same = "the same replica" if heard(one.predictor)["pid"] == before else "another replica"
     return seconds, f"{done.returncode} {same} {done.stderr.strip().splitlines()[-1]}"
 
 
@@ -416,30 +427,30 @@ def _new_model(one: Running) -> tuple[float, str]:
     began = time.monotonic()
     title = one.promote()
     wait(lambda: one.predictor().get("champions", {}).get("15m") == title)
-    wait(lambda: title in one.analysis()["scores"]["versions"])
+    wait(lambda: title in one.analysis().get("scores", {}).get("versions", []))
     return time.monotonic() - began, title
 
 
 def _kill_replica(one: Running) -> tuple[float, str]:
-    pid = one.predictor()["pid"]
-    before = one.analysis()["scores"]
+    pid = heard(one.predictor)["pid"]
+    before = heard(one.analysis)["scores"]
     os.kill(pid, signal.SIGKILL)
     began, killed = time.monotonic(), time.time()
     wait(lambda: one.predictor().get("pid", pid) != pid)
     up = time.monotonic() - began
     back = _answered_again(one, killed)
-    now = one.analysis()["scores"]
+    now = heard(one.analysis)["scores"]
     counts = {name: now[name] - before[name] for name in ("slow", "down", "resting", "without")}
     return back, f"a new one after {up:.1f} s, scorecards with predictions after {back:.1f} s, {counts}"
 
 
 def _kill_analysis(one: Running) -> tuple[float, str]:
-    pid = one.analysis()["pid"]
+    pid = heard(one.analysis)["pid"]
     os.kill(pid, signal.SIGKILL)
     began = time.monotonic()
     wait(lambda: one.analysis().get("pid", pid) != pid)
     caught_up(one)
-    return time.monotonic() - began, f"{one.analysis()['restarts']} restarts"
+    return time.monotonic() - began, f"{heard(one.analysis)['restarts']} restarts"
 
 
 def _answered_again(one: Running, since: float) -> float:
@@ -469,7 +480,7 @@ def _without(one: Running) -> tuple[int, int]:
     pause, end = threading.Event(), time.monotonic() + 2 * AROUND
     while True:
         rows = rows_of(one.bus, "scores", one.settings.partitions, SCORE)
-        told, counted = int(np.count_nonzero(rows["asked"])), int(one.analysis()["scores"]["without"])
+        told, counted = int(np.count_nonzero(rows["asked"])), int(heard(one.analysis)["scores"]["without"])
         if told == counted or time.monotonic() > end:
             return told, counted
         pause.wait(0.5)
