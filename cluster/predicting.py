@@ -156,7 +156,8 @@ def _wait(client: Any, old: set[str], progress: Callable[[float, str], None]) ->
         if now and not left and state == "RUNNING":
             return
         if state == "DEPLOY_FAILED" or time.monotonic() > end:
-            said = " ".join(str(running.get("message") or state).split())[-300:]
+            words = [running.get("message"), *(one.get("message") for one in running["deployments"].values())]
+            said = " ".join(" ".join(filter(None, words)).split())[-300:] or state
             raise LineDown(APP, f"the new one does not come up, the old one goes on: {said}")
         progress(0.5 if now - old else 0.1, f"{len(now - old)} new, {len(left)} old")
         time.sleep(LOOK_SECONDS)
