@@ -52,19 +52,19 @@ def outcomes(
     from adapters.lake import Lake
     from adapters.outcomes import Tallied
     from cluster.ledger import clock_of
-    from market.sessions import IST, instant
+    from market.sessions import IST, instant, within_years
 
     settings = settings_of(config)
     with told():
         if horizon and horizon not in HORIZONS:
             raise BadValue("--horizon", horizon, f"one of {', '.join(HORIZONS)}")
         now = clock_of(settings)
-        day = session.date() if session else instant(now).astimezone(IST).date()
+        day = within_years("--session", session.date()) if session else instant(now).astimezone(IST).date()
         if score:
             done, drifted = scored(settings, day, now)
             _say(done, drifted, quiet=as_json)
-        last = until.date() if until else day
-        first = since.date() if since else last - SHOWN
+        last = within_years("--to", until.date()) if until else day
+        first = within_years("--from", since.date()) if since else last - SHOWN
         if first > last:
             raise BadValue("--from", first.isoformat(), f"a day up to {last}")
         tallied = Tallied(Lake(settings.lake))

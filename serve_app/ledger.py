@@ -34,8 +34,8 @@ class Held(Protocol):
         ...
 
 
-def install(app: FastAPI, desk: Held, only: Any) -> None:
-    """Add the paths; `only` refuses parameters nobody knows."""
+def install(app: FastAPI, desk: Held, only: Any, day: Any) -> None:
+    """Add the paths; `only` refuses parameters nobody knows, `day` reads a date."""
 
     @app.get("/api/v1/coverage")
     def coverage(
@@ -52,10 +52,10 @@ def install(app: FastAPI, desk: Held, only: Any) -> None:
         """
         only(request, "symbols", "from", "to")
         chosen = [desk.universe.find(s).symbol for s in symbols.split(",") if s.strip()]
-        last = _day("to", until) or _newest(desk)
-        first = _day("from", since) or last
-        for name, day in (("from", first), ("to", last)):
-            _known(desk, name, day)
+        last = day("to", until) or _newest(desk)
+        first = day("from", since) or last
+        for name, one in (("from", first), ("to", last)):
+            _known(desk, name, one)
         if last < first or (last - first).days > LONGEST_DAYS:
             raise BadValue("from", first.isoformat(), f"a day not after `to`, at most {LONGEST_DAYS} days before it")
         wanted = list(dict.fromkeys(chosen)) or [i.symbol for i in desk.instruments]
@@ -68,8 +68,8 @@ def install(app: FastAPI, desk: Held, only: Any) -> None:
         that have been reconciled.
         """
         only(request, "session")
-        day = _day("session", session)
-        held = [day] if day else desk.lake.sessions("candles")[-MOST_SESSIONS:]
+        named = day("session", session)
+        held = [named] if named else desk.lake.sessions("candles")[-MOST_SESSIONS:]
         found = [one for d in held if (one := _agreement(desk, d)) is not None]
         return JSONResponse({"sessions": found})
 
@@ -91,13 +91,3 @@ def _known(desk: Held, name: str, day: date) -> None:
 
 def _newest(desk: Held) -> date:
     return instant(desk.now()).astimezone(desk.sessions.zone).date()
-
-
-def _day(name: str, text: str | None) -> date | None:
-    """A date as the query names it. Raises BadValue."""
-    if text is None:
-        return None
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise BadValue(name, text[:40], "a date, like 2016-08-25") from None
