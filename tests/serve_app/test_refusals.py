@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+
 import pytest
 
 from tests.serve_app.house import TODAY, House, after, live
@@ -29,3 +31,27 @@ def test_a_date_of_a_year_beyond_reckoning_is_refused_by_its_name_everywhere(hou
         assert answer.status_code == 422, (path, answer.text)
         assert answer.json()["detail"].startswith(f"{name}: "), (path, answer.text)
         assert "1970 to 2261" in answer.json()["allowed"], path
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (b"not json", "body: not JSON: Expecting value at character 0"),
+        (b"[" * 100_000 + b"]" * 100_000, "body: not JSON: it is nested too deeply"),
+        (b'{"symbol": ' + b"7" * 100_000 + b"}", "body: not JSON: a number in it has too many digits"),
+        (b'{"symbol": "\xff"}', "body: not JSON: byte 12 is not utf-8"),
+        (gzip.compress(b'{"symbol": "TCS"}'), "body: not JSON: it is compressed"),
+    ],
+)
+def test_a_body_that_is_no_json_is_refused_in_words(house: House, body: bytes, why: str) -> None:
+    answer = house.client.post("/predict", content=body, headers={"Content-Type": "application/json"})
+
+    assert (answer.status_code, answer.json()["detail"]) == (422, why)
+    assert answer.json()["allowed"] == "JSON in UTF-8, not compressed"
+
+
+@pytest.mark.parametrize("said", [{}, {"Content-Type": "text/plain"}, {"Content-Type": "application/x-www-form"}])
+def test_a_body_that_does_not_say_it_is_json_is_told_to(house: House, said: dict[str, str]) -> None:
+    answer = house.client.post("/predict", content=b'{"symbol": "TCS"}', headers=said)
+
+    assert (answer.status_code, answer.json()["allowed"]) == (415, "Content-Type: application/json")
