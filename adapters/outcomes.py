@@ -19,7 +19,7 @@ from adapters.schemas import OUTCOMES, instants, strings, whole
 from adapters.signals import ABSTENTIONS, numbers, texts
 from market.errors import LineDown
 from market.labels import UNKNOWN_LABEL, Label
-from market.outcomes import OUTCOME, Outcomes, Performance, Tallies, Unscored, performance, tally, total
+from market.outcomes import OUTCOME, Outcomes, Performance, Tallies, Unscored, model_asked, performance, tally, total
 from market.predictions import Abstained
 
 KEY = ("symbol", "at", "horizon", "version")
@@ -114,13 +114,16 @@ class Tallied:
         seconds: float | None = None,
     ) -> list[Performance]:
         """Of sessions `first` to `last`, both inclusive, by name. `version`: `direction-15m@3`, or `direction-15m` for
-        all of this name.
+        all of this name. Raises BadValue: it is neither.
 
         Raises TimeoutError when it takes more than `seconds`: what was read by then need not be read again. Raises
         LineDown, StoreRefused.
         """
         parts: dict[tuple[str, str], list[Tallies]] = {}
-        for (day, title, over), one in self._sums(first, last, seconds):
+        sums = self._sums(first, last, seconds)
+        if version is not None:
+            model_asked(version, {title for (_, title, _), _ in sums})
+        for (day, title, over), one in sums:
             if first <= day <= last and horizon in (None, over) and _called(title, version):
                 parts.setdefault((title, over), []).append(one)
         return [performance(total(np.concatenate(parts[key])), *key) for key in sorted(parts)]

@@ -72,7 +72,8 @@ def outcomes(
     if as_json:
         typer.echo(json.dumps([one.model_dump(mode="json") for one in found], indent=2))
     elif not found:
-        line = f"no prediction from {first} to {last} has been scored: bourse outcomes --score"
+        line = f"no prediction{f' of {model}' if model else ''} from {first} to {last} has been scored"
+        line += "" if model else ": bourse outcomes --score"
         screen.print(line, markup=False, soft_wrap=True)
     else:
         screen.print(_table(found))

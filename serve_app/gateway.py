@@ -338,10 +338,13 @@ def _breakers(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _only(request: Request, *known: str) -> None:
-    """An unknown parameter is a slip worth saying. Raises BadValue."""
-    for name in request.query_params:
+    """A parameter that is unknown, or there twice, is a slip worth saying. Raises BadValue."""
+    names = [name for name, _ in request.query_params.multi_items()]
+    for name in names:
         if name not in known:
             raise BadValue("parameter", name[:40], f"one of {', '.join(known)}" if known else "no parameter here")
+        if names.count(name) > 1:
+            raise BadValue(name, ", ".join(request.query_params.getlist(name))[:80], "one value: it is there twice")
 
 
 def _listed(universe: Universe, symbol: str) -> bool:

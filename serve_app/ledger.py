@@ -16,6 +16,7 @@ from market.coverage import LONGEST_DAYS
 from market.errors import BadValue
 from market.instruments import Instrument, Universe
 from market.sessions import Sessions, instant
+from serve_app import shapes
 
 SHORTFALLS = 1000
 MOST_SESSIONS = 60
@@ -40,7 +41,7 @@ def install(app: FastAPI, desk: Held, only: Any, day: Any) -> None:
     @app.get("/api/v1/coverage")
     def coverage(
         request: Request,
-        symbols: str = "",
+        symbols: str | None = None,
         since: Annotated[str | None, Query(alias="from")] = None,
         until: Annotated[str | None, Query(alias="to")] = None,
     ) -> JSONResponse:
@@ -51,7 +52,7 @@ def install(app: FastAPI, desk: Held, only: Any, day: Any) -> None:
         `shortfalls`, or `halted`, is complete; minutes that are missing or incomplete come in spans with their cause.
         """
         only(request, "symbols", "from", "to")
-        chosen = [desk.universe.find(s).symbol for s in symbols.split(",") if s.strip()]
+        chosen = [desk.universe.find(s).symbol for s in shapes.words("symbols", symbols)] if symbols is not None else []
         last = day("to", until) or _newest(desk)
         first = day("from", since) or last
         for name, one in (("from", first), ("to", last)):

@@ -55,3 +55,35 @@ def test_a_body_that_does_not_say_it_is_json_is_told_to(house: House, said: dict
     answer = house.client.post("/predict", content=b'{"symbol": "TCS"}', headers=said)
 
     assert (answer.status_code, answer.json()["allowed"]) == (415, "Content-Type: application/json")
+
+
+@pytest.mark.parametrize(
+    ("path", "named"),
+    [
+        ("/api/v1/analyze/market?recommendation=", "recommendation"),
+        ("/api/v1/analyze/market?recommendation=,", "recommendation"),
+        ("/api/v1/analyze/market?symbols=,", "symbols"),
+        ("/api/v1/analyze/market?sector=", "sector"),
+        ("/api/v1/coverage?symbols=,", "symbols"),
+        ("/api/v1/analyze?symbol=TCS&symbol=RELIANCE", "symbol"),
+        ("/api/v1/candles/TCS?limit=5&limit=6", "limit"),
+        ("/api/v1/outcomes?model=foo", "model"),
+        ("/api/v1/outcomes?model=", "model"),
+        ("/api/v1/outcomes?model=%00", "model"),
+        ("/api/v1/outcomes?model=direction-15m@x", "model"),
+    ],
+)
+def test_a_filter_that_means_nothing_is_refused(house: House, path: str, named: str) -> None:
+    house.say(live(after(TODAY, 5)))
+
+    answer = house.client.get(path)
+
+    assert answer.status_code == 422, answer.text
+    assert answer.json()["detail"].startswith(f"{named}: ") and answer.json()["allowed"]
+
+
+def test_outcomes_of_a_model_that_may_be_are_an_empty_answer(house: House) -> None:
+    house.say(live(after(TODAY, 5)))
+
+    for model in ("direction-15m", "direction-5m@7", "direction-1d-daily"):
+        assert house.get("/api/v1/outcomes", model=model)["performances"] == []
