@@ -34,20 +34,22 @@ BATCH_ROWS = 65_536
 REASONS = [None, *(why.name for why in sorted(Unscored)[1:])]
 
 
-def unscored(lake: Lake, first: date, last: date, shadows: pa.Table | None = None) -> pa.Table:
-    """The rows of `predictions` of sessions `first` to `last`, both inclusive, that are not in `outcomes`; of one that
-    the log brought twice the first. Not asked of the predictor, not among them. By symbol and time.
+def unscored(lake: Lake, day: date, shadows: pa.Table | None = None, symbols: Sequence[str] | None = None) -> pa.Table:
+    """The rows of `predictions` of a session that are not in `outcomes`; of one that the log brought twice the first.
+    Not asked of the predictor, not among them. By symbol and time.
 
-    `shadows`: what challengers said unseen, `adapters.shadows.SHADOWS`, to be scored like them.
+    `shadows`: what challengers said unseen, `adapters.shadows.SHADOWS`, to be scored like them; `symbols`: whose alone,
+    all without it.
 
     Raises LineDown, StoreRefused.
     """
-    of = _sessions(first, last)
+    of = _sessions(day, day)
+    mine = of if symbols is None else of & ds.field("symbol").isin(list(symbols))
     columns = [*KEY, *KNOWN, "abstained", "session"]  # as in SHADOWS
-    rows = lake.dataset("predictions").to_table(filter=of & ds.field("asked").is_null(), columns=columns)
+    rows = lake.dataset("predictions").to_table(filter=mine & ds.field("asked").is_null(), columns=columns)
     rows = rows.set_column(rows.column_names.index("version"), "version", pc.fill_null(rows["version"], ""))
     if shadows is not None:
-        kept = shadows.filter(of)
+        kept = shadows.filter(mine)
         rows = pa.concat_tables([rows.cast(kept.schema), kept])
     done = lake.dataset("outcomes").to_table(filter=of, columns=list(KEY))
     rows = rows.append_column("place", pa.array(np.arange(len(rows))))

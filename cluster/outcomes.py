@@ -87,9 +87,10 @@ def scored(settings: Settings, day: date, now: int) -> tuple[Scored, list[Drift]
     from pipelines.outcomes import OutcomesPlan, drifts, run
 
     sessions = tuple(calendar(settings, day - BACK, day + AHEAD))
-    plan = OutcomesPlan(lake=settings.lake, sessions=sessions, first=day - BACK, last=day, now=now)
+    shares = tuple(i.symbol for i in settings.instruments() if i.traded)
+    plan = OutcomesPlan(lake=settings.lake, sessions=sessions, first=day - BACK, last=day, now=now, symbols=shares)
     done = run(plan, _shadows(settings))
-    found = drifts(Lake(settings.lake), day, _trained(settings, day), NAMES, SET)
+    found = drifts(Lake(settings.lake), day, _trained(settings, day), (NAMES, SET), shares)
     close = next((s.close for s in sessions if s.date == day), now)
     _tell(settings, found, close)
     _judge(settings, day, found)
