@@ -334,6 +334,8 @@ class Settings(Record):
             if shards.count > self.partitions:
                 allowed = f"1 to {self.partitions}, the number of partitions"
                 raise BadValue(f"actors.{name}.count", shards.count, allowed)
+        if len(set(self.predictor.horizons)) < len(self.predictor.horizons):
+            raise BadValue("predictor.horizons", ", ".join(self.predictor.horizons), "a list with each of them once")
         if self.signals.horizon not in self.predictor.horizons:
             allowed = f"a list with {self.signals.horizon}, which the signals rest on (signals.horizon)"
             raise BadValue("predictor.horizons", ", ".join(self.predictor.horizons), allowed)

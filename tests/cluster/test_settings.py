@@ -152,6 +152,8 @@ KITE = "feeds: {primary: k, sources: {k: {kind: kite, %s}}}"
         ("partitons: 2", "partitons", "'partitons' is not allowed; did you mean partitions?"),
         ("partitions: 0", "partitions", "0 is not allowed; a whole number, 1 to 64"),
         ("partitions: 65", "partitions", "1 to 64"),
+        ("predictor: {horizons: [5m]}", "predictor.horizons", "a list with 15m, which the signals rest on"),
+        ("predictor: {horizons: [15m, 15m]}", "predictor.horizons", "a list with each of them once"),
         ("partitions: '2'", "partitions", "'2' is not allowed"),
         ("partitions: 2.5", "partitions", "2.5 is not allowed"),
         ("partitions: true", "partitions", "True is not allowed"),
