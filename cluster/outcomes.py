@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from cluster.console import Config, screen, settings_of, told
+from cluster.console import Config, screen, settings_of, show_table, told
 from cluster.settings import Settings
 from market.errors import BadValue, BourseError
 from market.labels import HORIZONS
@@ -76,7 +76,7 @@ def outcomes(
         line += "" if model else ": bourse outcomes --score"
         screen.print(line, markup=False, soft_wrap=True)
     else:
-        screen.print(_table(found))
+        show_table(_table(found))
 
 
 def scored(settings: Settings, day: date, now: int) -> tuple[Scored, list[Drift]]:

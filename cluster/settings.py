@@ -457,6 +457,9 @@ def _first(where: str, given: dict[str, Any], wrong: ValidationError) -> BadSett
         return stranger(at, path[-1], _keys(record))
     if kind == "value_error" and isinstance(value, dict):
         allowed = message.removeprefix("Value error, ")
+        lacking, _, said = allowed.partition(": ")
+        if said and lacking in _keys(record):
+            return BadSetting(f"{at}.{lacking}", "nothing", said)
     return BadSetting(at, shown(value), allowed or message)
 
 

@@ -20,7 +20,7 @@ from adapters.lake import Lake
 from adapters.surveys import without_features
 from cluster import features
 from cluster.calendars import calendar
-from cluster.console import Config, progress, screen, settings_of, told
+from cluster.console import Config, progress, screen, settings_of, show_table, told
 from cluster.cores import cores
 from cluster.ledger import clock_of
 from cluster.revision import revision
@@ -376,7 +376,7 @@ def _say(report: Report) -> None:
     for row in report.rows:
         name = f"{row.name} *" if row.name in report.baselines else row.name
         table.add_row(escape(name), *(column.mean(row) for column in columns))
-    screen.print(table)
+    show_table(table)
     versions = ", ".join(f"{name} {version}" for name, version in report.lake.items())
     lines = [
         f"means of {len(report.spans)} folds, their deviations stand in the report; * a baseline",

@@ -153,6 +153,7 @@ KITE = "feeds: {primary: k, sources: {k: {kind: kite, %s}}}"
         ("partitions: 0", "partitions", "0 is not allowed; a whole number, 1 to 64"),
         ("partitions: 65", "partitions", "1 to 64"),
         ("predictor: {horizons: [5m]}", "predictor.horizons", "a list with 15m, which the signals rest on"),
+        ("engines: {gpt: {kind: openai, model: m, timeout_seconds: 60}}", "engines.gpt.price_in", "a million tokens"),
         ("predictor: {horizons: [15m, 15m]}", "predictor.horizons", "a list with each of them once"),
         ("partitions: '2'", "partitions", "'2' is not allowed"),
         ("partitions: 2.5", "partitions", "2.5 is not allowed"),
