@@ -42,8 +42,8 @@ from serve_app import problems, shapes
 from serve_app.follow import Follower, GatewayPlan
 from serve_app.predictor import APP, NAME, Answered, Asked, NoSuch, Unable
 
-SECONDS = 5.0
-"""So long a caller waits, whatever happens behind."""
+SECONDS = 4.7
+"""So long it is waited for what is behind, whatever happens there: a caller has the answer, or the refusal, within 5."""
 TRIES = 2
 """A replica that dies is asked nothing again, but another one is: predictions may be computed twice."""
 BATCH = 500

@@ -49,7 +49,7 @@ TOPIC, WRITER = "shadows", "predictor"
 SHADOWS_WAITING = 8
 """So many batches may wait for the challenger's shadow; more are left out, and counted."""
 HEALTH_SECONDS = 5.0
-ALONE_SECONDS, MEMBER_SECONDS = 4.7, 4.0
+ALONE_SECONDS, MEMBER_SECONDS = 4.4, 4.0
 """So long a language model may take at most, asked by its name or as a member: a caller has its answer within 5 s."""
 NEIGHBOUR_SECONDS = 0.25
 """So long the read model may take to tell what neighbours see; without it a graph does not answer."""
