@@ -206,6 +206,8 @@ def symbols_of(settings: Settings, wanted: str, without: str) -> tuple[str, ...]
         return name if ":" in name else f"{exchange}:{name}"
 
     named = [whole(name) for name in _listed("--symbols", wanted)] if wanted else []
+    if unlisted := [name for name in named if name not in universe]:
+        raise BadValue("--symbols", ",".join(unlisted), f"symbols of the universe {settings.universe}")
     named = named or [i.symbol for i in universe if i.kind is Kind.EQUITY]
     gone = {whole(name) for name in _listed("--without", without)} if without else set()
     if strange := sorted(gone - set(named)):

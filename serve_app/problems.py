@@ -13,7 +13,7 @@ from ray.serve.metrics import Counter
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from market.errors import BadValue, BourseError, LineDown, NotYet, StoreRefused, UnknownSymbol
+from market.errors import AuthRequired, BadValue, BourseError, LineDown, NotYet, StoreRefused, UnknownSymbol
 from market.records import Record
 
 JSON_WANTED = "JSON in UTF-8, not compressed"
@@ -71,6 +71,9 @@ def of(error: Exception, instance: str) -> Problem:
             return problem("not-yet", "Not there yet", 503, error.reason, instance, "try again")
         case LineDown(line="predictor"):
             return problem("predictor-down", "No prediction now", 503, error.reason, instance, "try again")
+        case AuthRequired():
+            text = f"{error.vendor}: login needed"
+            return problem("login-needed", "Its vendor wants a login", 503, text, instance, error.remedy)
         case TimeoutError():
             return problem("too-slow", "No answer in time", 504, "what was asked took too long", instance, "try again")
         case LineDown() | StoreRefused():
@@ -98,7 +101,8 @@ def of(error: Exception, instance: str) -> Problem:
 
 def answer(refusal: Problem) -> Response:
     """The response that carries it."""
-    headers = {"Retry-After": "1"} if refusal.status == 503 else None
+    waits = refusal.status == 503 and not refusal.type.endswith(":login-needed")
+    headers = {"Retry-After": "1"} if waits else None
     return Response(json.dumps(body(refusal)), refusal.status, headers, MEDIA_TYPE)
 
 
