@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from cluster import patience
 from market.errors import LineDown
 
 JOB = "RAY_JOB_ID"
@@ -38,7 +39,7 @@ def cores(count: int | None = None) -> Iterator[None]:
     if "ray" in sys.modules and sys.modules["ray"].is_initialized():
         yield
         return
-    os.environ |= QUIET
+    os.environ |= {**QUIET, **patience.WAITS}
     joined = JOB in os.environ or "RAY_ADDRESS" in os.environ
     if not joined:
         os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}  # nobody else may join it
@@ -50,6 +51,7 @@ def cores(count: int | None = None) -> Iterator[None]:
     ray.data.DataContext.get_current().enable_progress_bars = False
     for name in ("ray.data", "ray.data.exceptions"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # what failed is told by whoever called, in one line
+    patience.with_node()
     said: dict[str, Any] = {"address": "auto"} if joined else {"address": "local", "num_cpus": count}
     try:
         ray.init(**said, include_dashboard=None if joined else False, log_to_driver=False, logging_level="error")
