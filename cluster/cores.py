@@ -21,6 +21,9 @@ QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
 }
+TOKEN = secrets.token_hex(32)
+"""For every Ray of our own, so that nobody else joins it: a process of Ray's reads it once, whatever is said later."""
+
 SAID = 200
 """So many letters of why Ray did not start."""
 
@@ -42,7 +45,7 @@ def cores(count: int | None = None) -> Iterator[None]:
     os.environ |= {**QUIET, **patience.WAITS}
     joined = JOB in os.environ or "RAY_ADDRESS" in os.environ
     if not joined:
-        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}  # nobody else may join it
+        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
     import ray
     import ray.data
     from ray.data._internal.execution.resource_manager import ResourceManager
