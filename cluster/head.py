@@ -28,6 +28,8 @@ from market.errors import LineDown
 
 NAMESPACE = "bourse"
 LOOPBACK = "127.0.0.1"
+SAID = 200
+"""So many letters of why Ray did not start."""
 END_SECONDS, LEAVE_SECONDS = 15.0, 3.0
 PROXY = "proxy"
 """HAProxy's folder in the run folder. Ray puts a node's id of 56 letters into the path of its sockets, which HAProxy
@@ -165,8 +167,10 @@ class Head:
         while not ready.exists():
             if self.ended() or time.monotonic() > end:
                 lines = said.read_text(errors="replace").strip().splitlines()
-                why = lines[-1] if lines else "no word"
-                raise LineDown("ray", f"it did not start: {why}; is the machine busy? see {said}")
+                why = f"not within {START_SECONDS} s; is the machine busy?"
+                if self.ended():
+                    why = lines[-1][:SAID] if lines else "no word"
+                raise LineDown("ray", f"it did not start: {why}; see {said}")
             time.sleep(0.05)
 
     def _join(self, dashboard: bool) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any
 
-START_SECONDS = 180
+START_SECONDS = 300
 PAUSE_SECONDS = 0.1
 WAITS: Mapping[str, str] = {
     "RAY_gcs_server_port_wait_time_s": str(START_SECONDS),
