@@ -29,7 +29,7 @@ def with_node() -> None:
     from ray._private import services
 
     if not hasattr(services.get_node, "__wrapped__"):
-        services.get_node = _patient(services.get_node)
+        services.get_node = patient(services.get_node)
 
 
 def with_proxies() -> None:
@@ -39,7 +39,9 @@ def with_proxies() -> None:
     api.HTTP_PROXY_TIMEOUT = client.HTTP_PROXY_TIMEOUT = START_SECONDS
 
 
-def _patient(look: Callable[..., Any]) -> Callable[..., Any]:
+def patient(look: Callable[..., Any]) -> Callable[..., Any]:
+    """The same look, again and again until what it looks for is there, for `START_SECONDS` at most."""
+
     @wraps(look)
     def looked(*where: Any) -> Any:
         end = time.monotonic() + START_SECONDS
