@@ -116,13 +116,10 @@ def replace(settings: Settings, progress: Callable[[float, str], None]) -> tuple
 
     Returns when only new ones are left. Raises LineDown: they did not come up, and the old ones go on.
     """
-    from cluster.stores import Stores
-    from cluster.wiring import Wiring
-
-    given = Wiring(settings, Stores(settings, settings.run_folder)).predictor()
     with _refusals():
-        client = _client(settings)
+        client = _client(settings)  # first: it says to Ray who we are, and Ray listens when it is imported
         before = _running(client)["deployed_app_config"]
+        given = _given(settings)
         held, plan = json.loads(before["args"]["plan"]), json.loads(given["plan"])
         plan |= {name: held[name] for name in KEPT}
         given |= {"plan": json.dumps(plan), "environment": before["args"]["environment"], "asked_at": time.time()}
@@ -136,6 +133,13 @@ def replace(settings: Settings, progress: Callable[[float, str], None]) -> tuple
             client.deploy_applications({"applications": [before]})
             raise
     return held.get("revision") or "unknown", plan["revision"]
+
+
+def _given(settings: Settings) -> dict[str, Any]:
+    from cluster.stores import Stores
+    from cluster.wiring import Wiring
+
+    return Wiring(settings, Stores(settings, settings.run_folder)).predictor()
 
 
 def _wait(client: Any, old: set[str], progress: Callable[[float, str], None]) -> None:
@@ -181,9 +185,10 @@ def _client(settings: Settings) -> Any:
 
     os.environ.update({k: v for k, v in environment(settings, settings.run_folder).items() if "AUTH" in k})
     from ray.dashboard.modules.serve.sdk import ServeSubmissionClient
+    from ray.exceptions import RayError
 
     try:
         return ServeSubmissionClient(f"http://127.0.0.1:{settings.ports.dashboard}")
-    except (RuntimeError, OSError, ValueError) as e:
+    except (RuntimeError, OSError, ValueError, RayError) as e:
         said = " ".join(str(e).split())[:300]
         raise LineDown("ray serve", f"no dashboard on port {settings.ports.dashboard}: {said}") from e
