@@ -40,7 +40,7 @@ def test_a_date_of_a_year_beyond_reckoning_is_refused_by_its_name_everywhere(hou
         (b"[" * 100_000 + b"]" * 100_000, "body: not JSON: it is nested too deeply"),
         (b'{"symbol": ' + b"7" * 100_000 + b"}", "body: not JSON: a number in it has too many digits"),
         (b'{"symbol": "\xff"}', "body: not JSON: byte 12 is not utf-8"),
-        (gzip.compress(b'{"symbol": "TCS"}'), "body: not JSON: it is compressed"),
+        (gzip.compress(b'{"symbol": "TCS"}', mtime=0), "body: not JSON: it is compressed"),
     ],
 )
 def test_a_body_that_is_no_json_is_refused_in_words(house: House, body: bytes, why: str) -> None:
