@@ -23,8 +23,8 @@ from market.errors import LineDown
 
 BUILDER = "serve_app.predictor:application"
 APP, NAME = "predictor", "Predictor"
-KEPT = ("bus", "cache", "registry", "models")
-"""Where a running instance has its stores: a recorded day has others than the file says."""
+KEPT = ("bus", "cache", "registry", "models", "horizons")
+"""Where a running instance has its stores, a recorded day has others than the file says, and what Analysis asks for."""
 REPLACE_SECONDS, LOOK_SECONDS = 300.0, 0.5
 
 app = typer.Typer()
@@ -81,8 +81,9 @@ def redeploy(config: Config = Path("cluster.yaml")) -> None:
     """
     settings = settings_of(config)
     with told(), progress("redeploy") as (bar, task):
-        before, after = replace(settings, lambda share, text: bar.update(task, completed=share, text=text))
-    screen.print(f"the predictor is of {after}, was of {before}", markup=False, soft_wrap=True)
+        lines = replace(settings, lambda share, text: bar.update(task, completed=share, text=text))
+    for line in lines:
+        screen.print(line, markup=False, soft_wrap=True)
 
 
 def application(given: dict[str, Any]) -> dict[str, Any]:
@@ -111,8 +112,8 @@ def retune(settings: Settings, changes: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def replace(settings: Settings, progress: Callable[[float, str], None]) -> tuple[str, str]:
-    """Put replicas of this code and these settings in the place of those that run; the revisions before and after.
+def replace(settings: Settings, progress: Callable[[float, str], None]) -> list[str]:
+    """Put replicas of this code and these settings in the place of those that run; what there is to say of it.
 
     Returns when only new ones are left. Raises LineDown: they did not come up, and the old ones go on.
     """
@@ -132,7 +133,10 @@ def replace(settings: Settings, progress: Callable[[float, str], None]) -> tuple
         except LineDown:
             client.deploy_applications({"applications": [before]})
             raise
-    return held.get("revision") or "unknown", plan["revision"]
+    lines = [f"the predictor is of {plan['revision']}, was of {held.get('revision') or 'unknown'}"]
+    if list(settings.predictor.horizons) != held["horizons"]:
+        lines.append(f"the horizons stay {', '.join(held['horizons'])} until Bourse is started again")
+    return lines
 
 
 def _given(settings: Settings) -> dict[str, Any]:

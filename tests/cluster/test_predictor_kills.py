@@ -55,6 +55,7 @@ def test_no_request_fails_by_a_redeploy_and_no_minute_lacks_its_scorecards_by_a_
         assert len(found.changes[name].replies) > 100
         assert found.changes[name].kinds == {}, name
     assert {one.said for one in found.changes[CHANGED[1]].replies} == {"v1-heuristic", "v2-heuristic"}
+    assert found.changes[CHANGED[1]].said.startswith("2 threads, the predictor is of ")
     assert found.changes[CHANGED[2]].said.startswith("2 the same replica")
     assert "the old one goes on" in found.changes[CHANGED[2]].said
     assert found.changes[LAST].kinds == {}
