@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from collections.abc import Iterator
 from datetime import date
 from typing import Any
 
 from actors.measures import resident_bytes
 from adapters import logs
-from adapters.bus import SEQUENCE_BITS, Bus
-from adapters.entries import ticks_of
+from adapters.bus import Bus
 from adapters.exchange import Exchange as Server
+from adapters.marks import market_time
 from market import generator
 from market.instruments import Instrument
 from market.records import Record
-from market.sessions import SECOND, Session, Sessions
+from market.sessions import Session, Sessions
 from market.tape import TAIL, Tape
-from market.ticks import Kind
 from market.universes import LISTINGS
-
-RUNNING_SECONDS = 3.0
-"""A market whose newest mark is younger than this goes on."""
 
 
 class ExchangePlan(Record):
@@ -110,24 +105,6 @@ class Exchange:
             "clock": self._server.clock if self._server else 0,
             "sockets": self._server.sockets if self._server else 0,
         }
-
-
-def market_time(bus: Bus, partitions: int, speed: float = 0.0) -> int:
-    """The newest mark on the bus, ns UTC, 0 where there is none: from here the demo's clock goes on.
-
-    A mark that is only just there is of a market that goes on without us, `speed` times real time, and is further now.
-    """
-    newest = 0
-    for partition in range(partitions):
-        for entry in bus.backwards("ticks", partition):
-            rows = ticks_of(entry.payload)
-            marks = rows["at"][rows["kind"] == Kind.MARK]
-            if len(marks):
-                age = max(0.0, time.time() - (entry.id >> SEQUENCE_BITS) / 1000)
-                since = int(age * speed * SECOND) if age < RUNNING_SECONDS else 0
-                newest = max(newest, int(marks.max()) + since)
-                break
-    return newest
 
 
 def tapes(plan: ExchangePlan) -> Iterator[Tape]:

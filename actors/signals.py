@@ -60,6 +60,7 @@ class Signals:
         self._bus = Bus(plan.bus)
         self._model = ReadModel(plan.cache)
         self._symbols = [i.symbol for i in plan.instruments]
+        self._traded = np.array([i.traded for i in plan.instruments], np.bool_)
         self._sessions = Sessions(plan.sessions).table()
         self._parts: dict[int, Part] = {}
         self._leases: dict[int, Lease] = {}
@@ -169,7 +170,8 @@ class Signals:
         if not known.all():  # of a universe before this one
             part.counts["unreadable"] += 1
             self._log.error("instruments_unknown", topic=SOURCE, entry=entry.id, rows=int((~known).sum()))
-        return rows[known]
+        rows = rows[known]
+        return rows[self._traded[rows["instrument"]]]
 
     def _count(self, part: Part, rows: Rows, *, new: bool) -> None:
         if not new:

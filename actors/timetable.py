@@ -11,13 +11,13 @@ from typing import Any
 import structlog
 from ray.util.metrics import Counter
 
-from actors.exchange import market_time
 from actors.measures import gauge, resident_bytes
 from actors.submissions import RayJobs, Submissions
 from adapters import logs
 from adapters.alerts import Alerts
 from adapters.bus import Bus
 from adapters.jobs import Jobs
+from adapters.marks import market_time
 from market.alerts import OperatorAlert
 from market.errors import LineDown
 from market.records import Record

@@ -19,7 +19,7 @@ from adapters.schemas import OUTCOMES, instants, strings, whole
 from adapters.signals import ABSTENTIONS, numbers, texts
 from market.errors import LineDown
 from market.labels import UNKNOWN_LABEL, Label
-from market.outcomes import OUTCOME, Outcomes, Performance, Tallies, Unscored, performance, tally, total
+from market.outcomes import OUTCOME, Outcomes, Performance, Tallies, Unscored, model_asked, performance, tally, total
 from market.predictions import Abstained
 
 KEY = ("symbol", "at", "horizon", "version")
@@ -34,20 +34,22 @@ BATCH_ROWS = 65_536
 REASONS = [None, *(why.name for why in sorted(Unscored)[1:])]
 
 
-def unscored(lake: Lake, first: date, last: date, shadows: pa.Table | None = None) -> pa.Table:
-    """The rows of `predictions` of sessions `first` to `last`, both inclusive, that are not in `outcomes`; of one that
-    the log brought twice the first. Not asked of the predictor, not among them. By symbol and time.
+def unscored(lake: Lake, day: date, shadows: pa.Table | None = None, symbols: Sequence[str] | None = None) -> pa.Table:
+    """The rows of `predictions` of a session that are not in `outcomes`; of one that the log brought twice the first.
+    Not asked of the predictor, not among them. By symbol and time.
 
-    `shadows`: what challengers said unseen, `adapters.shadows.SHADOWS`, to be scored like them.
+    `shadows`: what challengers said unseen, `adapters.shadows.SHADOWS`, to be scored like them; `symbols`: whose alone,
+    all without it.
 
     Raises LineDown, StoreRefused.
     """
-    of = _sessions(first, last)
+    of = _sessions(day, day)
+    mine = of if symbols is None else of & ds.field("symbol").isin(list(symbols))
     columns = [*KEY, *KNOWN, "abstained", "session"]  # as in SHADOWS
-    rows = lake.dataset("predictions").to_table(filter=of & ds.field("asked").is_null(), columns=columns)
+    rows = lake.dataset("predictions").to_table(filter=mine & ds.field("asked").is_null(), columns=columns)
     rows = rows.set_column(rows.column_names.index("version"), "version", pc.fill_null(rows["version"], ""))
     if shadows is not None:
-        kept = shadows.filter(of)
+        kept = shadows.filter(mine)
         rows = pa.concat_tables([rows.cast(kept.schema), kept])
     done = lake.dataset("outcomes").to_table(filter=of, columns=list(KEY))
     rows = rows.append_column("place", pa.array(np.arange(len(rows))))
@@ -114,13 +116,16 @@ class Tallied:
         seconds: float | None = None,
     ) -> list[Performance]:
         """Of sessions `first` to `last`, both inclusive, by name. `version`: `direction-15m@3`, or `direction-15m` for
-        all of this name.
+        all of this name. Raises BadValue: it is neither.
 
         Raises TimeoutError when it takes more than `seconds`: what was read by then need not be read again. Raises
         LineDown, StoreRefused.
         """
         parts: dict[tuple[str, str], list[Tallies]] = {}
-        for (day, title, over), one in self._sums(first, last, seconds):
+        sums = self._sums(first, last, seconds)
+        if version is not None:
+            model_asked(version, {title for (_, title, _), _ in sums})
+        for (day, title, over), one in sums:
             if first <= day <= last and horizon in (None, over) and _called(title, version):
                 parts.setdefault((title, over), []).append(one)
         return [performance(total(np.concatenate(parts[key])), *key) for key in sorted(parts)]

@@ -166,8 +166,10 @@ class Registry:
     def rollback(self, name: str, *, by: str = "operator", because: str = "") -> Promotion:
         """Make the champion before the present one the champion again. Raises BadValue: there was none; LineDown."""
         with self._locked(named(name)) as line:
-            history = self._history(line, name)
-            back = fallback(history, [one.version for one in self.versions(name)])
+            history, versions = self._history(line, name), [one.version for one in self.versions(name)]
+            if not versions:
+                raise BadValue("name", name, "a model that is registered: bourse models shows them")
+            back = fallback(history, versions)
             if back is None:
                 raise BadValue("name", name, "a model with a champion before the present one")
             return self._install(name, back, champion(history), "rolled back", because=because.strip(), by=by)

@@ -11,6 +11,7 @@ from typing import Annotated, Any, NoReturn
 import httpx
 import typer
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import (
     BarColumn,
     Progress,
@@ -21,6 +22,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
 
 from cluster.document import check_with_ray
 from cluster.settings import Settings, read
@@ -29,6 +31,7 @@ from market.sessions import IST
 
 REFUSED = 2
 WAIT_SECONDS = 10.0
+WIDEST = 10_000
 
 screen = Console(highlight=False)
 
@@ -66,6 +69,24 @@ def answer(port: int, path: str) -> dict[str, Any]:
 def clock(stamp: str) -> str:
     """An instant of the API as the clocks of India show it."""
     return f"{datetime.fromisoformat(stamp).astimezone(IST):%Y-%m-%d %H:%M:%S}"
+
+
+def show_table(table: Table, on: Console | None = None) -> None:
+    """A table whose cells are never cut: at its own width where nobody's screen is asked; where it is wider than
+    that, a block of lines each row.
+    """
+    on = on or screen
+    wide = Measurement.get(on, on.options.update(max_width=WIDEST), table).maximum
+    if wide <= on.width:
+        on.print(table)
+    elif not on.is_terminal:
+        Console(file=on.file, width=wide, highlight=False).print(table)
+    else:
+        titles = [str(column.header) for column in table.columns]
+        for cells in zip(*(column.cells for column in table.columns), strict=True):
+            for title, cell in zip(titles, cells, strict=True):
+                on.print(f"{title:<{max(map(len, titles))}}  {cell}", soft_wrap=True)
+            on.print()
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from cluster import patience
 from market.errors import LineDown
 
 JOB = "RAY_JOB_ID"
@@ -20,6 +21,9 @@ QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
 }
+TOKEN = secrets.token_hex(32)
+"""For every Ray of our own, so that nobody else joins it: a process of Ray's reads it once, whatever is said later."""
+
 SAID = 200
 """So many letters of why Ray did not start."""
 
@@ -38,10 +42,10 @@ def cores(count: int | None = None) -> Iterator[None]:
     if "ray" in sys.modules and sys.modules["ray"].is_initialized():
         yield
         return
-    os.environ |= QUIET
+    os.environ |= {**QUIET, **patience.WAITS}
     joined = JOB in os.environ or "RAY_ADDRESS" in os.environ
     if not joined:
-        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}  # nobody else may join it
+        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
     import ray
     import ray.data
     from ray.data._internal.execution.resource_manager import ResourceManager
@@ -50,6 +54,7 @@ def cores(count: int | None = None) -> Iterator[None]:
     ray.data.DataContext.get_current().enable_progress_bars = False
     for name in ("ray.data", "ray.data.exceptions"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # what failed is told by whoever called, in one line
+    patience.with_node()
     said: dict[str, Any] = {"address": "auto"} if joined else {"address": "local", "num_cpus": count}
     try:
         ray.init(**said, include_dashboard=None if joined else False, log_to_driver=False, logging_level="error")

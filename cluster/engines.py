@@ -15,7 +15,7 @@ from rich.table import Table
 
 from adapters.llm import CODECS, EnginePlan, Llm
 from adapters.spending import DayBudget, OwnBudget, Spent, amount
-from cluster.console import Config, screen, settings_of, told
+from cluster.console import Config, screen, settings_of, show_table, told
 from cluster.instance import holder
 from cluster.settings import Settings
 from cluster.stores import Stores
@@ -55,7 +55,7 @@ def engines(
         table = Table(*(name.replace("_", " ") for name in rows[0]), box=None, pad_edge=False)
         for row in rows:
             table.add_row(*(escape(str(value)) for value in row.values()))
-        screen.print(table)
+        show_table(table)
     else:
         line = f"no language model stands under metadata.bourse.engines; its kinds are {', '.join(CODECS)}"
         screen.print(line, markup=False, soft_wrap=True)

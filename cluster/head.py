@@ -22,14 +22,14 @@ from typing import Any
 
 import psutil
 
+from cluster.patience import START_SECONDS, WAITS
 from cluster.settings import Settings
 from market.errors import LineDown
 
 NAMESPACE = "bourse"
 LOOPBACK = "127.0.0.1"
-START_SECONDS = 120.0
-PROXY_SECONDS = 60
-"""Serve ends a proxy that is not ready by then, and whoever waits for it is told that it died; it waits a minute."""
+SAID = 200
+"""So many letters of why Ray did not start."""
 END_SECONDS, LEAVE_SECONDS = 15.0, 3.0
 PROXY = "proxy"
 """HAProxy's folder in the run folder. Ray puts a node's id of 56 letters into the path of its sockets, which HAProxy
@@ -48,6 +48,7 @@ def environment(settings: Settings, folder: Path) -> dict[str, str]:
     ports, proxy = settings.ports, folder / PROXY
     proxy.mkdir(parents=True, exist_ok=True)
     return {
+        **WAITS,
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": _token(folder / "ray-token"),
         "DASHBOARD_METRIC_PORT": str(ports.dashboard_metrics),
@@ -61,7 +62,6 @@ def environment(settings: Settings, folder: Path) -> dict[str, str]:
         "RAY_max_io_workers": str(IO_WORKERS),
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_USE_GRPC_BY_DEFAULT": "1",
-        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": str(PROXY_SECONDS),
         "RAY_SERVE_HAPROXY_MAXCONN": str(connections()),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(ports.haproxy_metrics),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(ports.haproxy_stats),
@@ -111,7 +111,7 @@ class Head:
         ready.unlink(missing_ok=True)
         # The processes Ray starts log in JSON, this one keeps the screen for people.
         environment = {**os.environ, "RAY_LOGGING_CONFIG_ENCODING": "JSON"}
-        words = [sys.executable, "-m", "ray.scripts.scripts", *self._words(dashboard)]
+        words = [sys.executable, "-m", "cluster.patience", *self._words(dashboard)]
         with said.open("wb") as log:
             self._process = subprocess.Popen(  # noqa: S603  (our own interpreter, words of ours)
                 words, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=_end_with_parent
@@ -167,7 +167,10 @@ class Head:
         while not ready.exists():
             if self.ended() or time.monotonic() > end:
                 lines = said.read_text(errors="replace").strip().splitlines()
-                raise LineDown("ray", f"it did not start: {lines[-1] if lines else 'no word'}; see {said}")
+                why = f"not within {START_SECONDS} s; is the machine busy?"
+                if self.ended():
+                    why = lines[-1][:SAID] if lines else "no word"
+                raise LineDown("ray", f"it did not start: {why}; see {said}")
             time.sleep(0.05)
 
     def _join(self, dashboard: bool) -> dict[str, Any]:

@@ -22,7 +22,7 @@ import psutil
 import structlog
 
 from adapters import logs
-from cluster import head
+from cluster import head, patience
 from cluster.databases import KeptDatabase
 from cluster.ports import SPAN, Ports
 from cluster.settings import Settings, private_folder
@@ -92,6 +92,7 @@ class Instance:
         logging.getLogger("ray.serve").setLevel(logging.WARNING)
         ports = self.settings.ports
         self._serving = True
+        patience.with_proxies()
         with in_one_line(self.addresses.get("logs")):
             serve.start(
                 proxy_location="EveryNode",

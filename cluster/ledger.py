@@ -178,13 +178,13 @@ def chosen(settings: Settings, symbols: Sequence[str] | None) -> tuple[str, ...]
 
 def clock_of(settings: Settings, *, running: bool = False) -> int:
     """The market's clock where Bourse runs, else the machine's; `running`: it must."""
-    from actors.exchange import market_time
     from adapters.bus import Bus
-    from cluster.repairs import stores_of
+    from adapters.marks import market_time
+    from cluster.stores import Stores
     from market.errors import BourseError
 
     try:
-        return market_time(Bus(stores_of(settings).bus), settings.partitions) or time.time_ns()
+        return market_time(Bus(Stores(settings, settings.run_folder).bus), settings.partitions) or time.time_ns()
     except BourseError:
         if running:
             raise

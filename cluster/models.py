@@ -13,13 +13,14 @@ from rich.markup import escape
 from rich.table import Table
 from typer.core import TyperGroup
 
-from cluster.console import Config, refuse, screen, settings_of, told
+from cluster.console import Config, refuse, screen, settings_of, show_table, told
 from market.registrations import NotPromoted, Promotion, Version, version_of
 
 if TYPE_CHECKING:
     from adapters.registry import Registry
 
 FAILED = 1
+NONE = "no model is registered; bourse train makes one"
 
 
 class Named(TyperGroup):
@@ -58,7 +59,7 @@ def list_models(
     if as_json:
         typer.echo(json.dumps([one.model_dump(mode="json") for one in versions], indent=2))
     else:
-        screen.print(versions_table(versions) if versions else "no model is registered; bourse train makes one")
+        show_table(versions_table(versions)) if versions else screen.print(NONE)
 
 
 @models.command()

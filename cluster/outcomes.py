@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from cluster.console import Config, screen, settings_of, told
+from cluster.console import Config, screen, settings_of, show_table, told
 from cluster.settings import Settings
 from market.errors import BadValue, BourseError
 from market.labels import HORIZONS
@@ -52,19 +52,19 @@ def outcomes(
     from adapters.lake import Lake
     from adapters.outcomes import Tallied
     from cluster.ledger import clock_of
-    from market.sessions import IST, instant
+    from market.sessions import IST, instant, within_years
 
     settings = settings_of(config)
     with told():
         if horizon and horizon not in HORIZONS:
             raise BadValue("--horizon", horizon, f"one of {', '.join(HORIZONS)}")
         now = clock_of(settings)
-        day = session.date() if session else instant(now).astimezone(IST).date()
+        day = within_years("--session", session.date()) if session else instant(now).astimezone(IST).date()
         if score:
             done, drifted = scored(settings, day, now)
             _say(done, drifted, quiet=as_json)
-        last = until.date() if until else day
-        first = since.date() if since else last - SHOWN
+        last = within_years("--to", until.date()) if until else day
+        first = within_years("--from", since.date()) if since else last - SHOWN
         if first > last:
             raise BadValue("--from", first.isoformat(), f"a day up to {last}")
         tallied = Tallied(Lake(settings.lake))
@@ -72,10 +72,11 @@ def outcomes(
     if as_json:
         typer.echo(json.dumps([one.model_dump(mode="json") for one in found], indent=2))
     elif not found:
-        line = f"no prediction from {first} to {last} has been scored: bourse outcomes --score"
+        line = f"no prediction{f' of {model}' if model else ''} from {first} to {last} has been scored"
+        line += "" if model else ": bourse outcomes --score"
         screen.print(line, markup=False, soft_wrap=True)
     else:
-        screen.print(_table(found))
+        show_table(_table(found))
 
 
 def scored(settings: Settings, day: date, now: int) -> tuple[Scored, list[Drift]]:
@@ -86,9 +87,10 @@ def scored(settings: Settings, day: date, now: int) -> tuple[Scored, list[Drift]
     from pipelines.outcomes import OutcomesPlan, drifts, run
 
     sessions = tuple(calendar(settings, day - BACK, day + AHEAD))
-    plan = OutcomesPlan(lake=settings.lake, sessions=sessions, first=day - BACK, last=day, now=now)
+    shares = tuple(i.symbol for i in settings.instruments() if i.traded)
+    plan = OutcomesPlan(lake=settings.lake, sessions=sessions, first=day - BACK, last=day, now=now, symbols=shares)
     done = run(plan, _shadows(settings))
-    found = drifts(Lake(settings.lake), day, _trained(settings, day), NAMES, SET)
+    found = drifts(Lake(settings.lake), day, _trained(settings, day), (NAMES, SET), shares)
     close = next((s.close for s in sessions if s.date == day), now)
     _tell(settings, found, close)
     _judge(settings, day, found)

@@ -22,7 +22,7 @@ from market.errors import BadValue
 from market.labels import HORIZONS
 from market.outcomes import Performance
 from market.registrations import NotPromoted
-from market.sessions import DAY, IST, instant
+from market.sessions import IST, instant
 
 if TYPE_CHECKING:
     from adapters.registry import Registry
@@ -123,9 +123,15 @@ def live(settings: Settings, horizon: str, today: date, title: str) -> Live:
 
     from adapters.lake import Lake
     from adapters.outcomes import read_outcomes
-    from market.outcomes import performances
+    from market.outcomes import performance, tally, total
 
-    rows = read_outcomes(Lake(settings.lake), today - SHADOWED, today, horizon=horizon)
-    rows = rows[np.isin(rows["at"], rows["at"][rows["version"] == title.encode()])]
-    days = {v.decode(): len(np.unique(rows["at"][rows["version"] == v] // DAY)) for v in np.unique(rows["version"])}
-    return {one.version: (one, days[one.version]) for one in performances(rows)}
+    lake, tallies = Lake(settings.lake), {}
+    for day in (today - timedelta(days=k) for k in range(SHADOWED.days, -1, -1)):  # one in memory at a time
+        rows = read_outcomes(lake, day, day, horizon=horizon)
+        rows = rows[np.isin(rows["at"], rows["at"][rows["version"] == title.encode()])]
+        for version in np.unique(rows["version"]):
+            tallies.setdefault(version.decode(), []).append(tally(rows[rows["version"] == version]))
+    return {
+        version: (performance(total(np.concatenate(some)), version, horizon), len(some))
+        for version, some in tallies.items()
+    }

@@ -334,6 +334,8 @@ class Settings(Record):
             if shards.count > self.partitions:
                 allowed = f"1 to {self.partitions}, the number of partitions"
                 raise BadValue(f"actors.{name}.count", shards.count, allowed)
+        if len(set(self.predictor.horizons)) < len(self.predictor.horizons):
+            raise BadValue("predictor.horizons", ", ".join(self.predictor.horizons), "a list with each of them once")
         if self.signals.horizon not in self.predictor.horizons:
             allowed = f"a list with {self.signals.horizon}, which the signals rest on (signals.horizon)"
             raise BadValue("predictor.horizons", ", ".join(self.predictor.horizons), allowed)
@@ -455,6 +457,9 @@ def _first(where: str, given: dict[str, Any], wrong: ValidationError) -> BadSett
         return stranger(at, path[-1], _keys(record))
     if kind == "value_error" and isinstance(value, dict):
         allowed = message.removeprefix("Value error, ")
+        lacking, _, said = allowed.partition(": ")
+        if said and lacking in _keys(record):
+            return BadSetting(f"{at}.{lacking}", "nothing", said)
     return BadSetting(at, shown(value), allowed or message)
 
 

@@ -20,7 +20,7 @@ from adapters.lake import Lake
 from adapters.surveys import without_features
 from cluster import features
 from cluster.calendars import calendar
-from cluster.console import Config, progress, screen, settings_of, told
+from cluster.console import Config, progress, screen, settings_of, show_table, told
 from cluster.cores import cores
 from cluster.ledger import clock_of
 from cluster.revision import revision
@@ -206,6 +206,8 @@ def symbols_of(settings: Settings, wanted: str, without: str) -> tuple[str, ...]
         return name if ":" in name else f"{exchange}:{name}"
 
     named = [whole(name) for name in _listed("--symbols", wanted)] if wanted else []
+    if unlisted := [name for name in named if name not in universe]:
+        raise BadValue("--symbols", ",".join(unlisted), f"symbols of the universe {settings.universe}")
     named = named or [i.symbol for i in universe if i.kind is Kind.EQUITY]
     gone = {whole(name) for name in _listed("--without", without)} if without else set()
     if strange := sorted(gone - set(named)):
@@ -376,7 +378,7 @@ def _say(report: Report) -> None:
     for row in report.rows:
         name = f"{row.name} *" if row.name in report.baselines else row.name
         table.add_row(escape(name), *(column.mean(row) for column in columns))
-    screen.print(table)
+    show_table(table)
     versions = ", ".join(f"{name} {version}" for name, version in report.lake.items())
     lines = [
         f"means of {len(report.spans)} folds, their deviations stand in the report; * a baseline",

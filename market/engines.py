@@ -129,9 +129,10 @@ class Engine(Record):
 
     @model_validator(mode="after")
     def _priced(self) -> Engine:
-        if self.kind != "ollama" and (self.price_in is None or self.price_out is None):
+        missing = [name for name in ("price_in", "price_out") if getattr(self, name) is None]
+        if self.kind != "ollama" and missing:
             raise ValueError(
-                "price_in and price_out for a million tokens, as the vendor's page says; 0 where it is free"
+                f"{missing[0]}: price_in and price_out for a million tokens, as the vendor says; 0 where it is free"
             )
         return self
 

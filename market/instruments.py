@@ -41,6 +41,13 @@ class Instrument(Record):
     tokens: Mapping[str, int | str] = Field(default_factory=dict)
 
     @property
+    def traded(self) -> bool:
+        """Whether signals are given of it and its predictions counted: a share. An index cannot be bought, and of what
+        is none no model has learnt.
+        """
+        return self.kind is Kind.EQUITY
+
+    @property
     def exchange(self) -> str:
         """`NSE` of `NSE:RELIANCE`."""
         return self.symbol.partition(":")[0]

@@ -8,6 +8,7 @@ off, for each rupee. What has no outcome says why, and is counted.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from enum import IntEnum
 
 import numpy as np
@@ -20,6 +21,7 @@ from market.labels import COST, HORIZONS, UNKNOWN_LABEL, Label, labels
 from market.labels import outcomes as returns_after
 from market.predictions import Abstained
 from market.records import Record
+from market.registrations import VERSION
 from market.sessions import MINUTE, Sessions
 
 BINS = 10
@@ -146,6 +148,19 @@ def scored(rows: Outcomes, candles: Candles, horizon: str, sessions: Sessions, c
     left = why != Unscored.NO
     out["came"][left], out["outcome"][left], out["net"][left] = UNKNOWN_LABEL, np.nan, np.nan
     return out
+
+
+def model_asked(model: str, known: Collection[str]) -> str:
+    """A model as somebody asks for it: a version, direction-15m@3, or all of a name. Raises BadValue.
+
+    `known`: versions that have predicted; names are theirs, and those `bourse train` gives.
+    """
+    known = {version for version in known if version}
+    names = {version.partition("@")[0] for version in known}
+    names |= {f"direction-{horizon}" for horizon in HORIZONS} | {"direction-1d-daily"}
+    if model not in names and model not in known and not VERSION.fullmatch(model):
+        raise BadValue("model", model[:80], f"a version, like direction-15m@3, or one of {', '.join(sorted(names))}")
+    return model
 
 
 def side(rows: Outcomes) -> npt.NDArray[np.int8]:

@@ -44,6 +44,11 @@ MOST = 5.0
 LEAST = 3
 """Components without which there is no score."""
 
+TOO_FEW_MINUTES = "TOO_FEW_MINUTES"
+"""A score needs `LEAST` components, and each of them minutes, quarters or days before."""
+NO_PREVIOUS_CLOSE = "NO_PREVIOUS_CLOSE"
+"""The lake has no session before this one."""
+
 SHIFT = 2.0
 WEAK, STRONG = 1.0, 3.0
 VERSION_BYTES = 32
@@ -275,7 +280,8 @@ class Meta(Record):
 
 class Scorecard(Record):
     """What is thought of an instrument as of `timestamp`, the end of a minute. `unknown`: why its features are not
-    known; `outlooks`: those of the other horizons; null is not known.
+    known or, where they are, TOO_FEW_MINUTES without a score and NO_PREVIOUS_CLOSE without a change; `outlooks`: those
+    of the other horizons; null is not known.
     """
 
     symbol: str
@@ -321,9 +327,16 @@ def scorecard(row: np.void, others: Sequence[np.void], symbol: str, unknown: str
             latency_ms=_number(row["latency"], 1),
             data_age_seconds=max(0, now - at) / 1e9 if now else None,
         ),
-        unknown=unknown,
+        unknown=unknown or _lacking(row),
         outlooks=[_outlook(other) for other in others],
     )
+
+
+def _lacking(row: np.void) -> str | None:
+    """Why a minute whose features are known has no score or no change."""
+    if not all(np.isfinite(row[name]) for name in ("trend", "momentum", "composite")):
+        return TOO_FEW_MINUTES
+    return NO_PREVIOUS_CLOSE if int(row["previous"]) == UNKNOWN else None
 
 
 def reason(asked: int, abstained: int) -> str | None:

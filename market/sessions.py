@@ -36,6 +36,10 @@ ExchangeName = Literal["NSE", "BSE", "NASDAQ", "NYSE"]
 ZONES: dict[ExchangeName, ZoneInfo] = {"NSE": IST, "BSE": IST, "NASDAQ": NEW_YORK, "NYSE": NEW_YORK}
 """Every exchange whose sessions are known, and the clocks it goes by."""
 
+FIRST_YEAR, LAST_YEAR = 1970, 2261
+YEARS = f"{FIRST_YEAR} to {LAST_YEAR}"
+"""Those all of whose instants are whole ns in 64 bits."""
+
 HOURS = 4
 """Columns of `Sessions.table` before those of the pauses."""
 
@@ -217,6 +221,13 @@ def nanoseconds(moment: datetime) -> int:
         raise BadValue("time", moment.isoformat(), "a time with its zone, for example 2016-08-25T09:15:00+05:30")
     whole = moment.replace(microsecond=0)
     return int(whole.timestamp()) * SECOND + moment.microsecond * 1000
+
+
+def within_years(name: str, day: date) -> date:
+    """A day that somebody named, as it is. Raises BadValue: there is no reckoning with one of its year."""
+    if not FIRST_YEAR <= day.year <= LAST_YEAR:
+        raise BadValue(name, day.isoformat(), f"a date like 2021-02-24, of {YEARS}")
+    return day
 
 
 def day_number(day: date) -> int:

@@ -1,7 +1,8 @@
 """Outcomes: scores the predictions whose horizon is over, each once, and says whether a version has drifted.
 
-A run takes what stands in `predictions` and not in `outcomes`, and commits what it finds in one piece, under its
-number: of two runs at once one commits, the other finds its work done. A prediction that came late is taken by the next
+A run goes session by session, so that one of them is in memory at a time: it takes what stands in `predictions` and not
+in `outcomes`, and commits what it finds of a session in one piece, under its number: of two runs at once one commits,
+the other finds its work done. A prediction that came late is taken by the next
 run, one whose horizon is not over is left to it.
 """
 
@@ -20,6 +21,7 @@ from adapters.actions import known
 from adapters.lake import Lake
 from adapters.outcomes import Tallied, outcome_rows, outcome_table, unscored
 from adapters.schemas import DRIFT, candle_rows, feature_values, whole
+from market.actions import Actions
 from market.adjustment import adjusted, factors
 from market.candles import Candles
 from market.drift import Distribution, Drift, judged
@@ -46,13 +48,16 @@ SAMPLED = 15
 
 
 class OutcomesPlan(Record):
-    """Predictions of sessions `first` to `last`, both inclusive, scored at `now`, ns UTC of market time."""
+    """Predictions of sessions `first` to `last`, both inclusive, scored at `now`, ns UTC of market time;
+    `symbols`: whose alone, all without it.
+    """
 
     lake: str
     sessions: tuple[Session, ...]
     first: date
     last: date
     now: int
+    symbols: tuple[str, ...] | None = None
 
 
 class Scored(Record):
@@ -66,19 +71,26 @@ class Scored(Record):
 
 def run(plan: OutcomesPlan, shadows: pa.Table | None = None) -> Scored:
     """Score what is due, of `predictions` and of what challengers said unseen. Raises LineDown, StoreRefused."""
-    lake = Lake(plan.lake)
+    lake, sessions = Lake(plan.lake), Sessions(plan.sessions)
+    actions = known(lake)
+    done = [_session(plan, lake, sessions, actions, day, shadows) for day in days(plan.first, plan.last)]
+    sums = {name: sum(getattr(one, name) for one in done) for name in ("scored", "unscored", "waiting")}
+    return Scored(**sums, again=any(one.again for one in done))
+
+
+def _session(
+    plan: OutcomesPlan, lake: Lake, sessions: Sessions, actions: Actions, day: date, shadows: pa.Table | None
+) -> Scored:
     number = lake.cursors("outcomes", [APP])[APP]
-    todo = unscored(lake, plan.first, plan.last, shadows)
-    sessions = Sessions(plan.sessions)
+    todo = unscored(lake, day, shadows, plan.symbols)
     due = np.array([_over(int(at), h, sessions, plan.now) for at, h in zip(*_decisions(todo), strict=True)], np.bool_)
     ready = todo.filter(pa.array(due))
     if not len(ready):
         return Scored(scored=0, unscored=0, waiting=len(todo))
     symbols = ready["symbol"].unique().to_pylist()
-    days = "1d" in ready["horizon"].unique().to_pylist()
-    table = lake.read_candles(symbols, "1m", plan.first, plan.last + AFTER if days else plan.last)
+    nights = "1d" in ready["horizon"].unique().to_pylist()
+    table = lake.read_candles(symbols, "1m", day, day + AFTER if nights else day)
     candles = candle_rows(table, {symbol: k for k, symbol in enumerate(symbols)})
-    actions = known(lake)
     parts, failed, early = [], 0, 0
     for k, symbol in enumerate(symbols):
         mine = ready.filter(pc.equal(ready["symbol"], symbol))
@@ -94,15 +106,22 @@ def run(plan: OutcomesPlan, shadows: pa.Table | None = None) -> Scored:
     return Scored(scored=len(told) - failed, unscored=failed, waiting=left, again=version is None)
 
 
-def drifts(lake: Lake, session: date, of: Mapping[str, Trained], names: Sequence[str], feature_set: str) -> list[Drift]:
+def drifts(
+    lake: Lake,
+    session: date,
+    of: Mapping[str, Trained],
+    looked_at: tuple[Sequence[str], str],
+    symbols: Sequence[str] | None = None,
+) -> list[Drift]:
     """Whether the versions that predicted in the days up to a session have drifted; each once a session is noted in the
     table `drift`.
 
-    `of`: what is known of each version, by name; versions that are not there are left out. `names`: of the features to
-    look at, in the set `feature_set`.
+    `of`: what is known of each version, by name; versions that are not there are left out. `looked_at`: the names
+    of the features to look at, and their set; `symbols`: whose, all without it.
     """
     first = session - SPAN
-    values = _sampled(lake, first, session, names, feature_set)
+    names, feature_set = looked_at
+    values = _sampled(lake, (first, session), names, feature_set, symbols)
     span = day_number(first), day_number(session)
     found = []
     for one in Tallied(lake).performances(first, session):
@@ -118,11 +137,18 @@ def drifts(lake: Lake, session: date, of: Mapping[str, Trained], names: Sequence
     return found
 
 
-def _sampled(lake: Lake, first: date, last: date, names: Sequence[str], of: str) -> npt.NDArray[np.float32]:
+def days(first: date, last: date) -> list[date]:
+    """From a day to another, both inclusive."""
+    return [first + timedelta(days=k) for k in range((last - first).days + 1)]
+
+
+def _sampled(
+    lake: Lake, span: tuple[date, date], names: Sequence[str], of: str, symbols: Sequence[str] | None
+) -> npt.NDArray[np.float32]:
     """(n, k) features of every `SAMPLED`-th minute of the sessions, both inclusive; a session at a time in memory."""
     parts = [np.empty((0, len(names)), np.float32)]
-    for day in (first + timedelta(days=k) for k in range((last - first).days + 1)):
-        table = lake.read_features(None, day, day, of, names=names)
+    for day in days(*span):
+        table = lake.read_features(symbols, day, day, of, names=names)
         minutes = whole(table["start"].cast(pa.int64())) // (60 * 10**6)
         picked = table.filter(pa.array(minutes % SAMPLED == 0))
         parts.append(feature_values(picked, names).astype(np.float32))

@@ -123,7 +123,10 @@ def check(plan: TrainingPlan) -> None:
     if not plan.members:
         raise BadValue("members", "", "one kind at least, such as linear,xgboost")
     for kind in plan.members:
-        kind_of(kind)
+        try:
+            kind_of(kind)
+        except BadValue as e:
+            raise BadValue("members", kind, e.allowed) from None
     if plan.folds < 1:
         raise BadValue("folds", plan.folds, "1 at least")
     if plan.embargo < 0:

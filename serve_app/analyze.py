@@ -77,7 +77,7 @@ def install(app: FastAPI, desk: Held, only: Any) -> None:
         if sort not in SORTS:
             raise BadValue("sort", sort[:40], f"one of {', '.join(SORTS)}")
         asked = [i for i in _asked(desk.universe, symbols) if _in_sector(i, sector)]
-        if sector is not None and not any(_in_sector(i, sector) for i in desk.universe):
+        if sector is not None and not (sector.strip() and any(_in_sector(i, sector) for i in desk.universe)):
             known = sorted({i.sector for i in desk.universe if i.sector})
             raise BadValue("sector", sector[:40], f"one of {', '.join(known) or 'none that is known here'}")
         wanted = _wanted(recommendation)
@@ -117,7 +117,7 @@ def _card(one: Instrument, found: Sequence[Any], now: int) -> Scorecard:
 def _asked(universe: Universe, symbols: str | None) -> list[Instrument]:
     if symbols is None:
         return list(universe)
-    named = dict.fromkeys(s.strip() for s in symbols.split(",") if s.strip())
+    named = dict.fromkeys(shapes.words("symbols", symbols))
     return list({one.id: one for one in map(universe.find, named)}.values())
 
 
@@ -128,8 +128,7 @@ def _in_sector(one: Instrument, sector: str | None) -> bool:
 def _wanted(text: str | None) -> list[int] | None:
     if text is None:
         return None
-    words = [word.strip().upper() for word in text.split(",") if word.strip()]
-    return [int(Recommendation[_known(word)]) for word in words]
+    return [int(Recommendation[_known(word.upper())]) for word in shapes.words("recommendation", text)]
 
 
 def _known(word: str) -> str:

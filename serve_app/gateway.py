@@ -11,7 +11,6 @@ import asyncio
 import time
 from datetime import date, datetime, timedelta
 from typing import Annotated, Any
-from zoneinfo import ZoneInfo
 
 import numpy as np
 import structlog
@@ -30,8 +29,9 @@ from market.candles import NO_CANDLES, Candles, interval, newest_revisions
 from market.errors import BadValue, LineDown
 from market.holidays import exchange_named, sessions_of, span
 from market.instruments import Universe
-from market.sessions import DAY, SECOND, ZONES, ExchangeName, Session, Sessions, instant, nanoseconds
+from market.sessions import DAY, SECOND, ZONES, ExchangeName, Session, Sessions, instant
 from serve_app import analyze, features, ledger, market, predictions, problems, shapes
+from serve_app.dates import day, moment
 from serve_app.follow import Follower, GatewayPlan
 from serve_app.predictions import Predicts, Remote
 from serve_app.requests import Requests
@@ -226,10 +226,10 @@ def build(plan: GatewayPlan, *, names_requests: bool = True, predicts: Predicts 
     app.state.desk = desk
     _market_routes(app, desk)
     _state_routes(app, desk)
-    ledger.install(app, desk, _only)
-    features.install(app, desk, _only, _moment)
+    ledger.install(app, desk, _only, day)
+    features.install(app, desk, _only, moment)
     analyze.install(app, desk, _only)
-    market.install(app, desk, _only, _moment, _day)
+    market.install(app, desk, _only, moment, day)
     predictions.install(app, desk, _only, predicts or Remote())
     return app
 
@@ -271,7 +271,7 @@ def _state_routes(app: FastAPI, desk: Desk) -> None:
     ) -> dict[str, Any]:
         """The sessions of an exchange from a date to another, both included: hours, kind, phases, who says so."""
         _only(request, "exchange", "from", "to")
-        return desk.days(exchange, _day("from", since), _day("to", until))
+        return desk.days(exchange, day("from", since), day("to", until))
 
     @app.get("/api/market/status")
     @app.get("/api/v1/market/status", include_in_schema=False)
@@ -317,8 +317,8 @@ def _market_routes(app: FastAPI, desk: Desk) -> None:
         """
         _only(request, "interval", "from", "to", "limit")
         first, last = (
-            _moment("from", since, desk.sessions.zone, ends=False),
-            _moment("to", until, desk.sessions.zone, ends=True),
+            moment("from", since, desk.sessions.zone, ends=False),
+            moment("to", until, desk.sessions.zone, ends=True),
         )
         ends = last if last is not None else desk.horizon()
         if first is not None and ends <= first:
@@ -338,10 +338,13 @@ def _breakers(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _only(request: Request, *known: str) -> None:
-    """An unknown parameter is a slip worth saying. Raises BadValue."""
-    for name in request.query_params:
+    """A parameter that is unknown, or there twice, is a slip worth saying. Raises BadValue."""
+    names = [name for name, _ in request.query_params.multi_items()]
+    for name in names:
         if name not in known:
             raise BadValue("parameter", name[:40], f"one of {', '.join(known)}" if known else "no parameter here")
+        if names.count(name) > 1:
+            raise BadValue(name, ", ".join(request.query_params.getlist(name))[:80], "one value: it is there twice")
 
 
 def _listed(universe: Universe, symbol: str) -> bool:
@@ -350,34 +353,6 @@ def _listed(universe: Universe, symbol: str) -> bool:
     except BadValue:
         return False
     return True
-
-
-def _day(name: str, text: str | None) -> date | None:
-    """A date as it is written. Raises BadValue."""
-    if text is None:
-        return None
-    try:
-        return datetime.strptime(text, "%Y-%m-%d").date()
-    except ValueError:
-        raise BadValue(name, text[:40], "a date like 2021-02-24") from None
-
-
-def _moment(name: str, text: str | None, zone: ZoneInfo, *, ends: bool) -> int | None:
-    """ns UTC of an ISO 8601 instant with its zone, or of a date's beginning (or end) there. Raises BadValue."""
-    if text is None:
-        return None
-    allowed = "an instant with its zone, like 2016-08-25T09:15:00+05:30, or a date, like 2016-08-25, of 1970 to 2261"
-    try:
-        if len(text) == len("2016-08-25"):
-            day = date.fromisoformat(text) + timedelta(days=1 if ends else 0)
-            moment = datetime(day.year, day.month, day.day, tzinfo=zone)
-        else:
-            moment = datetime.fromisoformat(text.replace(" ", "+"))  # an unescaped plus sign arrives as a blank
-        if moment.tzinfo is None or not 1970 <= moment.year < 2262:
-            raise BadValue(name, text[:40], allowed)
-        return nanoseconds(moment)
-    except (ValueError, OverflowError):
-        raise BadValue(name, text[:40], allowed) from None
 
 
 def application(plan: GatewayPlan, replicas: int, max_ongoing_requests: int, num_cpus: float) -> Any:

@@ -16,6 +16,7 @@ from market.coverage import LONGEST_DAYS
 from market.errors import BadValue
 from market.instruments import Instrument, Universe
 from market.sessions import Sessions, instant
+from serve_app import shapes
 
 SHORTFALLS = 1000
 MOST_SESSIONS = 60
@@ -34,13 +35,13 @@ class Held(Protocol):
         ...
 
 
-def install(app: FastAPI, desk: Held, only: Any) -> None:
-    """Add the paths; `only` refuses parameters nobody knows."""
+def install(app: FastAPI, desk: Held, only: Any, day: Any) -> None:
+    """Add the paths; `only` refuses parameters nobody knows, `day` reads a date."""
 
     @app.get("/api/v1/coverage")
     def coverage(
         request: Request,
-        symbols: str = "",
+        symbols: str | None = None,
         since: Annotated[str | None, Query(alias="from")] = None,
         until: Annotated[str | None, Query(alias="to")] = None,
     ) -> JSONResponse:
@@ -51,11 +52,11 @@ def install(app: FastAPI, desk: Held, only: Any) -> None:
         `shortfalls`, or `halted`, is complete; minutes that are missing or incomplete come in spans with their cause.
         """
         only(request, "symbols", "from", "to")
-        chosen = [desk.universe.find(s).symbol for s in symbols.split(",") if s.strip()]
-        last = _day("to", until) or _newest(desk)
-        first = _day("from", since) or last
-        for name, day in (("from", first), ("to", last)):
-            _known(desk, name, day)
+        chosen = [desk.universe.find(s).symbol for s in shapes.words("symbols", symbols)] if symbols is not None else []
+        last = day("to", until) or _newest(desk)
+        first = day("from", since) or last
+        for name, one in (("from", first), ("to", last)):
+            _known(desk, name, one)
         if last < first or (last - first).days > LONGEST_DAYS:
             raise BadValue("from", first.isoformat(), f"a day not after `to`, at most {LONGEST_DAYS} days before it")
         wanted = list(dict.fromkeys(chosen)) or [i.symbol for i in desk.instruments]
@@ -68,8 +69,8 @@ def install(app: FastAPI, desk: Held, only: Any) -> None:
         that have been reconciled.
         """
         only(request, "session")
-        day = _day("session", session)
-        held = [day] if day else desk.lake.sessions("candles")[-MOST_SESSIONS:]
+        named = day("session", session)
+        held = [named] if named else desk.lake.sessions("candles")[-MOST_SESSIONS:]
         found = [one for d in held if (one := _agreement(desk, d)) is not None]
         return JSONResponse({"sessions": found})
 
@@ -91,13 +92,3 @@ def _known(desk: Held, name: str, day: date) -> None:
 
 def _newest(desk: Held) -> date:
     return instant(desk.now()).astimezone(desk.sessions.zone).date()
-
-
-def _day(name: str, text: str | None) -> date | None:
-    """A date as the query names it. Raises BadValue."""
-    if text is None:
-        return None
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise BadValue(name, text[:40], "a date, like 2016-08-25") from None

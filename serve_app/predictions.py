@@ -27,7 +27,7 @@ from adapters.inputs import unpack
 from adapters.jobs import Jobs
 from adapters.readmodel import ReadModel
 from market.engines import Live, live
-from market.errors import BadPayload, BadValue, LeaseLost, LineDown, NotYet
+from market.errors import AuthRequired, BadPayload, BadValue, LeaseLost, LineDown, NotYet
 from market.features import NAMES
 from market.instruments import Instrument, Universe
 from market.labels import HORIZONS
@@ -42,8 +42,8 @@ from serve_app import problems, shapes
 from serve_app.follow import Follower, GatewayPlan
 from serve_app.predictor import APP, NAME, Answered, Asked, NoSuch, Unable
 
-SECONDS = 5.0
-"""So long a caller waits, whatever happens behind."""
+SECONDS = 4.7
+"""So long it is waited for what is behind, whatever happens there: a caller hears something within 5 s."""
 TRIES = 2
 """A replica that dies is asked nothing again, but another one is: predictions may be computed twice."""
 BATCH = 500
@@ -420,6 +420,8 @@ def _nothing(instruments: Sequence[int]) -> Examples:
 
 
 def _there(found: Answered | NoSuch | Unable) -> Answered:
+    if isinstance(found, Unable) and found.remedy:
+        raise AuthRequired(found.reason, found.remedy)
     if isinstance(found, Unable):
         raise LineDown(APP, found.reason)
     if isinstance(found, NoSuch):

@@ -32,7 +32,7 @@ from adapters.readmodel import JUDGEMENTS, ReadModel
 from adapters.serving import Serving
 from market.engines import Answer, Live, Question
 from market.ensemble import AGES
-from market.errors import BadValue, BourseError, LineDown, OutcomeUnknown
+from market.errors import AuthRequired, BadValue, BourseError, LineDown, OutcomeUnknown
 from market.features import NAMES
 from market.labels import HORIZONS
 from market.models.examples import Examples
@@ -49,7 +49,7 @@ TOPIC, WRITER = "shadows", "predictor"
 SHADOWS_WAITING = 8
 """So many batches may wait for the challenger's shadow; more are left out, and counted."""
 HEALTH_SECONDS = 5.0
-ALONE_SECONDS, MEMBER_SECONDS = 4.7, 4.0
+ALONE_SECONDS, MEMBER_SECONDS = 4.4, 4.0
 """So long a language model may take at most, asked by its name or as a member: a caller has its answer within 5 s."""
 NEIGHBOUR_SECONDS = 0.25
 """So long the read model may take to tell what neighbours see; without it a graph does not answer."""
@@ -124,9 +124,17 @@ class Answered(NamedTuple):
 
 
 class Unable(NamedTuple):
-    """Nobody can answer this now."""
+    """Nobody can answer this now. `remedy`: what an operator has to do first; "": it may come by itself."""
 
     reason: str
+    remedy: str = ""
+
+
+def unable(engine: str, error: BourseError) -> Unable:
+    """What an engine's error comes to."""
+    if isinstance(error, AuthRequired):
+        return Unable(engine, error.remedy)
+    return Unable(str(error) if str(error).startswith(f"{engine}: ") else f"{engine}: {error}")
 
 
 class NoSuch(NamedTuple):
@@ -222,7 +230,7 @@ class Predictor:
                 return NoSuch(e.name, str(e.value), e.allowed)
             except BourseError as e:
                 self._failed("engine_failed", horizon, engine, e)
-                return Unable(f"{engine}: {e}")
+                return unable(engine, e)
             rows = judged(now, shares(told), told.opinion.confidence)
             version, said = told.model_version, told.opinion.reason
         found = Answered(rows, [version], (time.perf_counter() - began) * 1000, [(said,) if said else ()])
@@ -303,7 +311,7 @@ class Predictor:
             told = await self._opinion(engine, live.question, live.at, ALONE_SECONDS)
         except BourseError as e:
             self._failed("engine_failed", asked.horizon, engine, e)
-            return Unable(f"{engine}: {e}")
+            return unable(engine, e)
         rows = judged(live.at, shares(told), told.opinion.confidence)
         rows["instrument"] = asked.examples.instrument
         notes = [(told.opinion.reason,)]

@@ -13,11 +13,21 @@ from ray.serve.metrics import Counter
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from market.errors import BadValue, BourseError, LineDown, NotYet, StoreRefused, UnknownSymbol
+from market.errors import AuthRequired, BadValue, BourseError, LineDown, NotYet, StoreRefused, UnknownSymbol
 from market.records import Record
 
+JSON_WANTED = "JSON in UTF-8, not compressed"
+GZIP = b"\x1f\x8b"
 MEDIA_TYPE = "application/problem+json"
 SHOWN = 200
+
+
+class TooLarge(HTTPException):
+    """A body that nobody reads to its end: `size` in words. An HTTPException, for what FastAPI lets through."""
+
+    def __init__(self, size: str, allowed: str) -> None:
+        super().__init__(413, f"the body has {size}")
+        self.allowed = allowed
 
 
 class Problem(Record):
@@ -61,14 +71,28 @@ def of(error: Exception, instance: str) -> Problem:
             return problem("not-yet", "Not there yet", 503, error.reason, instance, "try again")
         case LineDown(line="predictor"):
             return problem("predictor-down", "No prediction now", 503, error.reason, instance, "try again")
+        case AuthRequired():
+            text = f"{error.vendor}: login needed"
+            return problem("login-needed", "Its vendor wants a login", 503, text, instance, error.remedy)
         case TimeoutError():
             return problem("too-slow", "No answer in time", 504, "what was asked took too long", instance, "try again")
         case LineDown() | StoreRefused():
             return problem("store-down", "A store cannot be read now", 503, type(error).__name__, instance, "try again")
+        case RequestValidationError() if isinstance(error.body, bytes):
+            text = "body: its Content-Type does not say that it is JSON"
+            return problem("unsupported-media-type", "Not JSON", 415, text, instance, "Content-Type: application/json")
         case RequestValidationError():
             first = error.errors()[0]
+            if first["type"] == "json_invalid":
+                text = f"body: not JSON: {first['ctx']['error']} at character {first['loc'][-1]}"
+                return problem("bad-value", "Value not allowed", 422, text, instance, JSON_WANTED)
             name = ".".join(str(part) for part in first["loc"])
             return problem("bad-value", "Value not allowed", 422, f"{name}: {first['msg']}", instance, first["msg"])
+        case TooLarge():
+            return problem("too-large", "Body too large", 413, error.detail, instance, error.allowed)
+        case HTTPException(status_code=400) if error.__cause__ is not None:  # FastAPI's, for a body it could not read
+            text = f"body: not JSON: {_unreadable(error.__cause__)}"
+            return problem("bad-value", "Value not allowed", 422, text, instance, JSON_WANTED)
         case HTTPException():
             return problem("http", str(error.detail), error.status_code, str(error.detail), instance)
         case _:
@@ -77,7 +101,8 @@ def of(error: Exception, instance: str) -> Problem:
 
 def answer(refusal: Problem) -> Response:
     """The response that carries it."""
-    headers = {"Retry-After": "1"} if refusal.status == 503 else None
+    waits = refusal.status == 503 and not refusal.type.endswith(":login-needed")
+    headers = {"Retry-After": "1"} if waits else None
     return Response(json.dumps(body(refusal)), refusal.status, headers, MEDIA_TYPE)
 
 
@@ -116,3 +141,16 @@ def install(app: FastAPI, refusals: Refusals) -> None:
 
 def _said(error: BadValue) -> str:
     return f"{error.name}: {str(error.value)[:SHOWN]!r} is not allowed"
+
+
+def _unreadable(cause: BaseException) -> str:
+    match cause:
+        case UnicodeDecodeError():
+            packed = bytes(cause.object[:2]) == GZIP
+            return "it is compressed" if packed else f"byte {cause.start} is not {cause.encoding}"
+        case RecursionError():
+            return "it is nested too deeply"
+        case ValueError():  # Python's, of whole numbers beyond its limit of digits
+            return "a number in it has too many digits"
+        case _:
+            return "it could not be read"

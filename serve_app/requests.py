@@ -16,11 +16,8 @@ from serve_app import problems
 HEADER = "X-Request-ID"
 MOST_BODY = 256 << 10
 """Bytes of a request's body: the largest that is asked for are lists of 500 symbols."""
+ALLOWED = f"at most {MOST_BODY >> 10} KiB"
 _VALID = re.compile(r"[\x21-\x7e]{1,128}")
-
-
-class TooLarge(Exception):
-    """A body that nobody reads to its end."""
 
 
 class Requests:
@@ -61,18 +58,16 @@ class Requests:
             message = await receive()
             taken += len(message.get("body", b"")) if message["type"] == "http.request" else 0
             if taken > MOST_BODY:
-                raise TooLarge(f"more than {MOST_BODY >> 10} KiB")
+                raise problems.TooLarge(f"more than {MOST_BODY >> 10} KiB", ALLOWED)
             return message
 
         try:
             if scope["type"] == "http" and _length(scope) > MOST_BODY:
-                raise TooLarge(f"{_length(scope)} bytes")
+                raise problems.TooLarge(f"{_length(scope)} bytes", ALLOWED)
             await self._app(scope, limited, named)
-        except TooLarge as e:
-            allowed = f"at most {MOST_BODY >> 10} KiB"
-            refusal = problems.problem("too-large", "Body too large", 413, f"the body has {e}", scope["path"], allowed)
+        except problems.TooLarge as e:
             if status == 0:
-                await problems.answer(refusal)(scope, receive, named)
+                await problems.answer(problems.of(e, scope["path"]))(scope, receive, named)
         except Exception as e:
             structlog.get_logger().exception("request_broke", **_asked(scope))
             if status == 0 and scope["type"] == "http":

@@ -13,6 +13,7 @@ import numpy as np
 
 from market.alerts import OperatorAlert
 from market.candles import Candles, Provenance
+from market.errors import BadValue
 from market.failover import Seam
 from market.instruments import Instrument
 from market.money import SCALE, UNKNOWN
@@ -32,6 +33,14 @@ SPANS = 50
 def amount(value: int) -> float | None:
     """Money as a JSON number: below 10^11 rupees its shortest form is exact."""
     return None if value == UNKNOWN else value / SCALE
+
+
+def words(name: str, text: str) -> list[str]:
+    """What a query lists with commas between. Raises BadValue: there is nothing between them."""
+    found = [word.strip() for word in text.split(",") if word.strip()]
+    if not found:
+        raise BadValue(name, text[:40], "one or more, with commas between; without the parameter it is all")
+    return found
 
 
 def whole(value: int) -> int | None:

@@ -222,7 +222,7 @@ def _grid(examples: Examples, places: Ints64) -> tuple[Ints64, Ints64, Ints64]:
 
 
 def _lonely(net: _Net, features: Floats32, grid: Ints64) -> npt.NDArray[np.bool_]:
-    known = (grid >= 0) & np.isfinite(features).any(axis=1)[grid]
+    known = (grid >= 0) & np.asarray(np.isfinite(features).any(axis=1))[grid]
     edges = net.edges.cpu().numpy()
     return np.asarray(known.astype(np.float32) @ edges < LEAST_KNOWN * edges.sum(axis=0))
 

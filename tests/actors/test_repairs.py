@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from actors.archive import Archive
-from actors.exchange import market_time
 from actors.plans import ArchivePlan
 from adapters.bus import Bus, Entry
 from adapters.lake import Lake
+from adapters.marks import market_time
 from adapters.proposals import propose
 from adapters.redis_line import RedisLine
 from adapters.redis_server import RedisServer

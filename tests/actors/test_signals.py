@@ -19,6 +19,7 @@ from adapters.lake import Lake
 from adapters.redis_line import RedisLine
 from adapters.redis_server import RedisServer
 from adapters.signals import read_signals
+from market.instruments import Kind
 from market.money import money
 from market.scores import HORIZON_NAMES, SCORE, Scores
 from market.sessions import MINUTE, Sessions, session
@@ -154,3 +155,14 @@ def test_a_snapshot_of_a_log_that_is_gone_or_of_others_is_left(server: RedisServ
     bus.save("signals", 0, bus.last("scores", 0) + (1 if not state else -1), state)
 
     assert give_all(bus, server.url)["buy"] == 1
+
+
+def test_an_index_is_given_no_signal(server: RedisServer, bus: Bus) -> None:
+    share, index = OF[0], OF[1].model_copy(update={"kind": Kind.INDEX})
+    put(bus, [minute(k, (0.9, 0.9)) for k in range(4)])
+
+    shell = give_all(bus, server.url, instruments=(share, index))
+
+    rows = np.concatenate([entries.decode(payload, SIGNAL) for _, payload in given(bus)])
+    assert set(rows["instrument"].tolist()) == {share.id}
+    assert shell["buy"] == 1

@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 from pydantic import SecretStr
 
-from actors.exchange import market_time
 from actors.feed import Feed
 from adapters import entries
 from adapters.accounts import Accounts
@@ -27,6 +26,7 @@ from adapters.dialects import Login
 from adapters.exchange import Exchange
 from adapters.listings import Listings
 from adapters.logins import Credentials
+from adapters.marks import market_time
 from adapters.redis_server import RedisServer
 from benchmarks.rough import RoughVendor
 from market.alerts import still_open

@@ -128,6 +128,8 @@ def test_versions_are_shown_promoted_and_rolled_back(settings: Settings, kept: K
     done = [bourse(settings, *line.split()) for line in words]
     bare = bourse(settings, "promote", "direction-15m@3", "--force")
     forced = bourse(settings, "promote", "direction-15m@3", "--force", "--because", "a trial")
+    nobody = bourse(settings, "rollback", "nope", "--because", "it lost")
+    assert nobody.exit_code == 2 and "a model that is registered" in nobody.stderr
     back = bourse(settings, "rollback", "direction-15m", "--because", "it lost")
     listed = bourse(settings, "models", "direction-15m")
     shown = bourse(settings, "models", "show", "direction-15m@2", "--json")

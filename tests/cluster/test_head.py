@@ -14,8 +14,9 @@ import psutil
 import pytest
 from ray.core.generated.common_pb2 import ActorDiedErrorContext
 from ray.exceptions import ActorDiedError
-from ray.serve._private.constants import HTTP_PROXY_TIMEOUT
+from ray.serve._private import api, client
 
+from cluster import patience
 from cluster.head import environment
 from cluster.instance import free_base, in_one_line
 from cluster.ports import HIGHEST, SPAN
@@ -70,7 +71,22 @@ def test_the_longest_socket_paths_fit_whoever_runs_it(tmp_path: Path) -> None:
 def test_a_proxy_has_as_long_to_start_as_serve_waits_for_it(tmp_path: Path) -> None:
     found = environment(read(ROOT / "cluster.yaml", {}), tmp_path)
 
-    assert float(found["RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S"]) >= HTTP_PROXY_TIMEOUT
+    patience.with_proxies()
+
+    assert {api.HTTP_PROXY_TIMEOUT, client.HTTP_PROXY_TIMEOUT} == {
+        float(found["RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S"])
+    }
+
+
+def test_a_node_that_is_not_registered_yet_is_asked_for_again() -> None:
+    tries = iter([RuntimeError("not yet"), RuntimeError("not yet")])
+
+    def look(address: str, node: str) -> str:
+        for error in tries:
+            raise error
+        return f"{node} at {address}"
+
+    assert patience.patient(look)("127.0.0.1:1", "n") == "n at 127.0.0.1:1"
 
 
 def test_what_ray_tells_of_a_proxy_that_died_is_one_line() -> None:

@@ -32,23 +32,25 @@ from market.candles import CANDLE, Candles, Provenance
 from market.features import SET
 from market.holidays import sessions_of
 from market.money import UNKNOWN
-from market.sessions import MINUTE, day_number
+from market.sessions import MINUTE, Session, day_number
 
 ROOT = Path(__file__).resolve().parents[2]
 BOURSE = [sys.executable, "-c", "from cluster.main import app; app()"]
 NAMES = ("NSE:RELIANCE", "NSE:TCS")
-DAYS = tuple(sessions_of("NSE", date.today() - timedelta(days=45), date.today()))[-13:-1]
+DAYS = tuple(sessions_of("NSE", date.today() - timedelta(days=45), date.today()))[-20:-1]
 """Before the session with which the simulated market begins."""
+EARLIER, LATER = DAYS[:12], DAYS[12:]
+"""What the first model learns from; what has come since when the next one does."""
 SECONDS = 500.0
 
 
 def drifting(share: int) -> Candles:
-    """Minutes that rise for an hour or so and then fall, by more than costs: an edge for whoever sees it."""
+    """Minutes of `DAYS` that rise for an hour or so and then fall, by more than costs: an edge for whoever sees it."""
     rng, count = np.random.default_rng(share), 375 * len(DAYS)
     drift = np.zeros(count)
     for k in range(1, count):
-        drift[k] = 0.985 * drift[k - 1] + rng.normal(0, 0.00008)
-    closes = (1400, 3100)[share] * np.exp(np.cumsum(drift + rng.normal(0, 0.0002, count)))
+        drift[k] = 0.985 * drift[k - 1] + rng.normal(0, 0.00005)
+    closes = (1400, 3100)[share] * np.exp(np.cumsum(drift + rng.normal(0, 0.0006, count)))
     opens = np.append(closes[0], closes[:-1])
     rows = np.zeros(count, CANDLE)
     rows["instrument"], rows["interval"], rows["provenance"] = share, 60, Provenance.IMPORTED
@@ -63,17 +65,23 @@ def drifting(share: int) -> Candles:
     return rows
 
 
+def imported(settings: Settings, days: tuple[Session, ...]) -> None:
+    """Into the lake, without features."""
+    rows = np.concatenate([drifting(share) for share in range(len(NAMES))])
+    rows = rows[np.isin(rows["session"], [day_number(day.date) for day in days])]
+    Lake(settings.lake).append("candles", candle_table(rows, NAMES), {"test": len(days)})
+
+
 @pytest.fixture
 def settings() -> Iterator[Settings]:
-    """A Bourse that runs, whose lake has twelve imported days and no feature of them."""
+    """A Bourse that runs, with the earlier days imported."""
     with tempfile.TemporaryDirectory(prefix="bourse-") as folder:
         file = Path(folder) / "cluster.yaml"
         own = f"{{universe: [{', '.join(NAMES)}], partitions: 1, ports: {{base: {free_base()}}}, "
         own += "feeds: {sources: {sim: {kind: simulated, speed: 30}}}, predictor: {poll_seconds: 0.5}}"
         file.write_text(f"cluster_name: t\nprovider: {{type: local}}\nmetadata: {{bourse: {own}}}\n")
         found = read(file, {})
-        rows = np.concatenate([drifting(share) for share in range(len(NAMES))])
-        Lake(found.lake).append("candles", candle_table(rows, NAMES), {"test": 1})
+        imported(found, EARLIER)
         with (file.parent / "screen.txt").open("w") as screen:
             known = {**os.environ, "PYTHONPATH": str(ROOT)}
             up = subprocess.Popen([*BOURSE, "up"], cwd=folder, env=known, stdout=screen, stderr=screen)
@@ -128,38 +136,59 @@ def test_the_timetable_trains_a_challenger_that_answers_unseen_until_it_is_promo
     _wait(lambda: not _predictor(settings).get("trouble", "starting"))
     replica = _predictor(settings)["pid"]
 
+    one_test = ("--from", EARLIER[-5].date.isoformat(), "--to", EARLIER[-1].date.isoformat(), "--folds", "1")
+    flat = bourse(
+        settings, "train", "--horizon", "15m", *one_test, "--every", "15", "--members", "linear", "--features"
+    )
+    assert flat.returncode == 0 and "direction-15m@1; it has no edge" in flat.stdout, flat.stdout + flat.stderr
+    refused = bourse(settings, "promote", "direction-15m@1")
+    assert (refused.returncode, "NO_EDGE" in refused.stderr) == (1, True)
+
     weekly = bourse(settings, "timetable", "run", "train")
 
     assert weekly.returncode == 0, weekly.stdout + weekly.stderr
-    first = versions(settings)[1]
+    first = versions(settings)[2]
     about = first["about"]
-    assert (first["aliases"], about["verdict"], about["features"], about["seed"]) == (["challenger"], "EDGE", SET, 7)
+    assert (first["aliases"], about["verdict"], about["features"], about["seed"]) == (["challenger"], "EDGE", SET, 7), (
+        about
+    )
     assert about["revision"] == revision() and {"candles", "features"} <= set(about["lake"])
 
-    _wait(lambda: _predictor(settings).get("challengers", {}).get("15m") == "direction-15m@1")
+    _wait(lambda: _predictor(settings).get("challengers", {}).get("15m") == "direction-15m@2")
     bus = Bus(stores_of(settings).bus)
     _wait(lambda: len(shadows(bus, NAMES)[0]) > 0)
-    assert set(shadows(bus, NAMES)[0]["version"].to_pylist()) == {"direction-15m@1"}
+    assert set(shadows(bus, NAMES)[0]["version"].to_pylist()) == {"direction-15m@2"}
     assert _answers(settings, "v1-heuristic")
 
     again = bourse(settings, "timetable", "run", "train")
-    assert again.returncode == 0 and set(versions(settings)) == {1}  # not scored live yet: it waits
+    assert again.returncode == 0 and set(versions(settings)) == {1, 2}  # not scored live yet: it waits
 
+    promoted = bourse(settings, "promote", "direction-15m@2")
+    assert promoted.returncode == 0, promoted.stderr
+    _wait(lambda: _answers(settings, "direction-15m@2"))
+
+    imported(settings, LATER)
     asked = ask(settings, "POST", "/models/direction-15m/train")
     assert asked.status_code == 202 and re.fullmatch(r"/jobs/\S+", asked.headers["location"])
     ended = ("succeeded", "failed", "stopped", "lost")
     _wait(lambda: ask(settings, "GET", asked.headers["location"]).json()["state"] in ended)
     assert ask(settings, "GET", asked.headers["location"]).json()["state"] == "succeeded"
-    assert set(versions(settings)) == {1, 2}
+    third = versions(settings)[3]
+    rivalry, shared = third["about"]["rivalry"], LATER[1:]  # an embargo of a session behind what the champion knows
+    assert (third["aliases"], third["about"]["verdict"], rivalry["version"]) == (["challenger"], "EDGE", 2)
+    span = shared[0].date.isoformat(), shared[-1].date.isoformat()
+    assert (rivalry["first"], rivalry["last"], rivalry["sessions"]) == (*span, len(shared))
+    assert rivalry["score"] > 0 and rivalry["theirs"] > 0
 
-    promoted = bourse(settings, "promote", "direction-15m@1")
-    assert promoted.returncode == 0, promoted.stderr
-    _wait(lambda: _answers(settings, "direction-15m@1"))
-    assert bourse(settings, "promote", "direction-15m@2", "--force", "--because", "a test").returncode == 0
-    _wait(lambda: _answers(settings, "direction-15m@2"))
+    by_rule = bourse(settings, "promote", "direction-15m@3")
+    assert (by_rule.returncode == 0) == (rivalry["score"] > rivalry["theirs"]), by_rule.stdout + by_rule.stderr
+    if by_rule.returncode:
+        forced = bourse(settings, "promote", "direction-15m@3", "--force", "--because", "a test")
+        assert forced.returncode == 0, forced.stderr
+    _wait(lambda: _answers(settings, "direction-15m@3"))
     assert bourse(settings, "rollback", "direction-15m").returncode == 0
-    _wait(lambda: _answers(settings, "direction-15m@1"))
+    _wait(lambda: _answers(settings, "direction-15m@2"))
 
-    equal = bourse(settings, "reproduce", "direction-15m@1", "--cores", "1")
-    assert (equal.returncode, "direction-15m@1 is equal" in equal.stdout) == (0, True), equal.stdout + equal.stderr
+    equal = bourse(settings, "reproduce", "direction-15m@2", "--cores", "1")
+    assert (equal.returncode, "direction-15m@2 is equal" in equal.stdout) == (0, True), equal.stdout + equal.stderr
     assert _predictor(settings)["pid"] == replica

@@ -76,6 +76,26 @@ def score(tmp_path: Path, minute: int) -> Scored:
     return run(plan(tmp_path, minute))
 
 
+def test_only_the_named_symbols_predictions_are_scored_and_looked_at(lake: Lake, tmp_path: Path) -> None:
+    predict(lake, 1, predictions(0, 10))
+
+    done = run(plan(tmp_path, 60).model_copy(update={"symbols": ("NSE:TCS",)}))
+
+    assert done == Scored(scored=2, unscored=0, waiting=0)
+    assert lake.dataset("outcomes").to_table(columns=["symbol"])["symbol"].unique().to_pylist() == ["NSE:TCS"]
+
+
+def test_a_run_over_many_sessions_commits_each_of_its_own(lake: Lake, tmp_path: Path) -> None:
+    predict(lake, 1, predictions(0), predictions(1, session=day_number(TOMORROW.date), start=TOMORROW.open))
+    both = plan(tmp_path, 3 * 1440).model_copy(update={"last": TOMORROW.date})
+
+    done = run(both)
+
+    assert (done.scored, done.unscored) == (2, 0)
+    assert lake.cursors("outcomes", ["outcomes"])["outcomes"] == 1
+    assert done.waiting == 2  # tomorrow's minutes are not there: they may be repaired
+
+
 def test_each_prediction_is_scored_once_when_its_horizon_is_over(lake: Lake, tmp_path: Path) -> None:
     predict(lake, 1, predictions(0, 10, 20), predictions(5, abstained=Abstained.STALE, p_up=np.nan))
 
@@ -138,7 +158,7 @@ def test_a_version_that_is_worse_calibrated_than_in_validation_is_noted_once(lak
     score(tmp_path, 60)
     nothing = Distribution(names=(), edges=(), shares=())
 
-    found = [drifts(lake, TODAY.date, {"direction-5m@1": (nothing, 0.02)}, (), "f1") for _ in range(2)]
+    found = [drifts(lake, TODAY.date, {"direction-5m@1": (nothing, 0.02)}, ((), "f1")) for _ in range(2)]
 
     # half UP, half FLAT came where 0.2, 0.3, 0.5 was said: 0.2, 0.2 and 0.0 apart, a third of their sum
     (one,) = found[0]

@@ -12,13 +12,13 @@ from pydantic import SecretStr
 
 from actors.archive import Archive
 from actors.candles import Candles
-from actors.exchange import market_time
 from actors.feed import Feed
 from actors.plans import ArchivePlan
 from adapters.alerts import Alerts
 from adapters.bus import Bus
 from adapters.exchange import Exchange
 from adapters.lake import Lake
+from adapters.marks import market_time
 from adapters.redis_server import RedisServer
 from adapters.schemas import candle_rows
 from adapters.surveys import survey

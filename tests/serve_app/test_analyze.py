@@ -10,6 +10,7 @@ import pytest
 from adapters.entries import encode
 from market.features import Unknown
 from market.instruments import partition_of
+from market.money import UNKNOWN
 from market.predictions import Abstained
 from market.scores import HORIZON_NAMES, SCORE, Asked, Recommendation, Scores
 from market.sessions import MINUTE, day_number
@@ -102,6 +103,15 @@ def test_a_card_without_a_prediction_says_why(house: House) -> None:
     assert (silent["ai"]["prediction"], silent["ai"]["reason"]) == (None, "the predictor did not answer in time")
     assert (old["ai"]["confidence"], old["unknown"]) == (None, "STALE")
     assert "older" in old["ai"]["reason"]
+
+
+def test_a_card_of_a_fresh_install_says_what_it_lacks(house: House) -> None:
+    publish(house, card(RELIANCE, 7, trend=np.nan, composite=np.nan), card(TCS, 7, previous=UNKNOWN))
+
+    early, first = (house.get("/analyze", symbol=s)["data"] for s in ("RELIANCE", "TCS"))
+
+    assert (early["scores"]["composite"], early["unknown"]) == (None, "TOO_FEW_MINUTES")
+    assert (first["change"], first["unknown"]) == (None, "NO_PREVIOUS_CLOSE")
 
 
 def test_the_market_is_told_highest_first_and_who_is_missing(house: House) -> None:

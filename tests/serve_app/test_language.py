@@ -152,6 +152,14 @@ def test_by_its_name_an_engine_without_an_opinion_is_a_clear_refusal(story: Stor
     assert not vendor.asked
 
 
+def test_an_engine_without_its_login_is_not_to_be_asked_again(story: Story) -> None:
+    answer, _ = story(asking(engine="mine"), trouble(401, "invalid_api_key"))
+
+    assert (answer.status_code, answer.json()["detail"]) == (503, "mine: login needed")
+    assert answer.json()["allowed"] != "try again"
+    assert "Retry-After" not in answer.headers
+
+
 def test_nobody_is_asked_for_many_symbols_or_for_a_minute_of_all(story: Story) -> None:
     async def tell(client: httpx.AsyncClient, predictor: Predictor) -> list[Any]:
         many = await client.post("/predict/batch", json={"symbols": ["RELIANCE"]})
