@@ -165,7 +165,10 @@ def test_a_server_of_ones_own_does_not_see_a_key_whoever_made_the_plan() -> None
 def test_a_house_that_is_not_there_costs_nothing() -> None:
     async def gone(llm: Llm, made: House) -> Answer:
         lost = Llm(plan("http://127.0.0.1:1"), llm._spending)
-        return await ask(lost, BODY, NOW)
+        try:
+            return await ask(lost, BODY, NOW)
+        finally:
+            await lost.close()
 
     error, llm, _, _ = story([openai()], gone)
 
