@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,12 +23,13 @@ TOLD = {"503 urn:bourse:problem:predictor-down", "504 urn:bourse:problem:too-slo
 
 
 @pytest.fixture
-def bus(tmp_path: Path) -> Iterator[Bus]:
-    """A bus of its own."""
-    server = RedisServer(tmp_path / "bus", tmp_path, "bus", memory=64 << 20, durable=True)
-    server.start()
-    yield Bus(server.url)
-    server.stop()
+def bus() -> Iterator[Bus]:
+    """A bus of its own, in a short folder."""
+    with tempfile.TemporaryDirectory(prefix="bourse-") as folder:
+        server = RedisServer(Path(folder) / "bus", Path(folder) / "run", "bus", memory=64 << 20, durable=True)
+        server.start()
+        yield Bus(server.url)
+        server.stop()
 
 
 def test_a_scorecard_that_is_missing_doubled_or_without_a_prediction_is_found(bus: Bus) -> None:
