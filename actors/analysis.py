@@ -182,6 +182,9 @@ class Analysis:
         kept = None if self._anew else self._bus.load(READER, number)
         if kept is None:
             basis = self._history.newest()
+            opening = self._opening(number) if self._bus.last(TOPIC, number) == START else None
+            if opening is not None and basis.cursors[number] >= opening:
+                basis = self._history.within(number, opening, basis.session)
             self._keep(number, basis)
         else:
             basis = Basis.model_validate_json(kept[1])
@@ -195,6 +198,21 @@ class Analysis:
             basis = self._history.within(number, done + 1, basis.session)
             self._keep(number, basis)
         return self._start(number, basis, done)
+
+    def _opening(self, number: int) -> EntryId | None:
+        """The entry with which the newest session on the bus begins, as far as the bus has it; None: there is none.
+
+        Whoever is the first to begin here begins there, though the lake has more already: those minutes are owed too.
+        """
+        opening, newest = None, -1
+        for entry in self._bus.backwards("candles", number):
+            rows = entries.decode(entry.payload, CANDLE)
+            days = rows["session"][rows["revision"] == 0]  # a correction may be of any session
+            if len(days) and int(days.max()) < newest:
+                break
+            if len(days):
+                opening, newest = entry.id, int(days.max())
+        return opening
 
     def _start(self, number: int, basis: Basis, done: EntryId) -> Partition:
         """The windows as of a basis; what the bus holds behind it comes with the next reads."""

@@ -184,6 +184,23 @@ def test_every_minute_has_the_features_that_bulk_gives_it(
     assert sum(p["rows"] for p in said["partitions"].values()) == len(live)
 
 
+def test_the_first_to_begin_owes_the_session_from_its_opening_though_the_lake_has_some_of_it(
+    server: RedisServer, bus: Bus, raw: RedisLine, lake: Path, played: list[list[Entry]]
+) -> None:
+    cut(raw, played, [5, 4])
+    rows = candles_on(bus, PARTITIONS)
+    ends = {f"{bus.identity()}:candles:{p}": bus.last("candles", p) for p in range(PARTITIONS)}
+    Lake(str(lake)).append("candles", candle_table(rows, [i.symbol for i in OF]), ends)
+    for p, kept in enumerate([5, 4]):
+        put(raw, "candles", p, played[p][kept:])
+
+    analyse_everything(bus, server.url, lake)
+
+    live, bulk = features_on(bus), in_bulk(np.concatenate([yesterday(), candles_on(bus, PARTITIONS)]))
+    assert len(live) == len(OF) * SESSION.minutes
+    assert worst(live, bulk[bulk["start"] >= SESSION.open]) <= 1e-9
+
+
 @pytest.mark.parametrize("kept", [[0, 0], [1, 3], [5, 5], [9, 6]])
 def test_a_restart_in_the_middle_gives_the_same_stream(
     server: RedisServer, bus: Bus, raw: RedisLine, lake: Path, played: list[list[Entry]], kept: list[int]
