@@ -37,7 +37,8 @@ test: setup  ## the tests; those with a Ray cluster of their own apart from the 
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "cluster and not endurance"
 
 endurance: setup  ## those that kill, injure and wait for days; a quarter of an hour
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m endurance
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "endurance and not alone"
+	$(BIN)/python -m pytest -q -m "endurance and alone"
 
 lint: setup  ## ruff, security rules included
 	$(BIN)/ruff check .

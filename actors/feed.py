@@ -29,6 +29,7 @@ from adapters.bus import Bus
 from adapters.listings import Listings
 from adapters.quarantine import Quarantine
 from adapters.readmodel import ReadModel
+from adapters.traces import ROOT, traces
 from market import lives
 from market.alerts import OperatorAlert
 from market.codecs import Account, Event
@@ -56,7 +57,8 @@ class Feed:
         self._plan = plan
         self._log = structlog.get_logger()
         self._bus = Bus(plan.bus)
-        self._outbox = Outbox(self._bus)
+        self._traces = traces(plan.traces, "feed")
+        self._outbox = Outbox(self._bus, self._traces)
         self._model = ReadModel(plan.cache)
         self._keep = Quarantine(plan.quarantine)
         self._admission = Admission(plan, self._bus)
@@ -435,6 +437,10 @@ class Feed:
         if not self._plan.hold:
             wire.sent += 1
             number = wire.sent
+        if self._traces is not None and len(rows) and self._traces.follows(number):
+            received = rows["received"][rows["received"] > 0]
+            now = time.time_ns()
+            self._traces.tell(ROOT, wire.name, number, int(received.min()) if len(received) else now, now)
         parts = by_partition(rows, self._partition, self._plan.partitions)
         return wire.name, [(p, number, entries.encode(part)) for p, part in enumerate(parts) if len(part)]
 

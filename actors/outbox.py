@@ -11,6 +11,7 @@ import structlog
 
 from adapters.bus import Bus
 from adapters.lines import Backoff
+from adapters.traces import Traces
 from market.errors import LineDown
 
 KEPT_SECONDS = 3.0
@@ -23,8 +24,9 @@ Batch = tuple[str, list[tuple[int, int, bytes]]]
 class Outbox:
     """The writing half of a feed. `trouble`: what is wrong with the bus; `lag`: seconds the last write took."""
 
-    def __init__(self, bus: Bus) -> None:
-        self._bus = bus
+    def __init__(self, bus: Bus, traces: Traces | None = None) -> None:
+        """`traces`: tells of the batches that are followed."""
+        self._bus, self._traces = bus, traces
         self._log = structlog.get_logger()
         self._kept: deque[tuple[float, Batch]] = deque()
         self.entries = self.bytes = 0
@@ -33,7 +35,7 @@ class Outbox:
 
     async def append(self, batch: Sequence[Batch]) -> None:
         """Put entries on the bus; returns when they are there."""
-        began = time.monotonic()
+        began, at = time.monotonic(), time.time_ns()
         self._kept.extend((began, one) for one in batch)
         while self._kept and self._kept[0][0] < began - KEPT_SECONDS:
             self._kept.popleft()
@@ -45,6 +47,8 @@ class Outbox:
             while not await self._resend():
                 await asyncio.sleep(pauses.pause())
         self.lag = time.monotonic() - began
+        if self._traces is not None:
+            self._tell(self._traces, batch, at)
 
     async def known(self, writers: Sequence[str], partitions: int) -> dict[str, list[int]]:
         """The last numbers the bus holds of each writer, by partition; waits for the bus."""
@@ -55,6 +59,11 @@ class Outbox:
             except LineDown as e:
                 self._log.warning("bus_down", reason=e.reason)
                 await asyncio.sleep(pauses.pause())
+
+    def _tell(self, traces: Traces, batch: Sequence[Batch], at: int) -> None:
+        for writer, rows in batch:
+            if rows and traces.follows(rows[0][1]):
+                traces.tell("bus write", writer, rows[0][1], at, time.time_ns())
 
     async def _resend(self) -> bool:
         """After a cut nobody knows what the bus took: offer the last seconds again; it refuses the numbers it has."""

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from adapters.logins import Credentials
+from adapters.traces import TracesPlan
 from market.failover import Rule
 from market.instruments import Instrument
 from market.records import Record
@@ -39,7 +40,8 @@ class FeedPlan(BusPlan):
     """One broker account. `tape`: the source is a simulated exchange, whose clock is the market's; `hold`: it
     waits for us. `account`: the name under which the account of the day stands on the bus, "" where none does;
     `credentials`: what a vendor needs that lets us log in unattended, at `root` if not at its usual REST address;
-    `look_seconds`: how often the feed looks there for a new one, a new listing, an operator's wish.
+    `look_seconds`: how often the feed looks there for a new one, a new listing, an operator's wish; `traces`: where
+    it tells of some of its batches.
     """
 
     name: str
@@ -60,6 +62,7 @@ class FeedPlan(BusPlan):
     hold: bool = False
     quarantine: str
     look_seconds: float = 1.0
+    traces: TracesPlan | None = None
 
 
 class CandlesPlan(BusPlan):

@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from market.errors import BadSetting, LineDown, StoreRefused
+from market.errors import BadSetting, BadValue, LineDown, StoreRefused
 from market.records import Record
 
 if TYPE_CHECKING:
@@ -27,6 +27,10 @@ POOL, MORE = 3, 5
 """Connections that stay open, and how many more there may be for a while."""
 CONNECT_SECONDS, STATEMENT_SECONDS, IDLE_SECONDS = 5, 30, 60
 """To connect, for one statement, and between two of one transaction."""
+ALIVE: Mapping[str, int] = {
+    "keepalives": 1, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 20_000,
+}  # fmt: skip
+"""How soon a server that vanished without a word is noticed: seconds, and milliseconds for what it was sent."""
 UP_SECONDS, DOWN_SECONDS = 5.0, 1.0
 """Between two looks at a database that is watched."""
 MIGRATING = 0x626F7572
@@ -53,7 +57,7 @@ class Database:
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:
-        """One transaction: all of it, or nothing. Raises LineDown, StoreRefused."""
+        """One transaction: all of it, or nothing. Raises LineDown, StoreRefused, BadValue."""
         with told(), self._opened().begin() as line:
             yield line
 
@@ -109,9 +113,11 @@ class Database:
                 max_overflow=MORE,
                 pool_timeout=CONNECT_SECONDS,
                 pool_pre_ping=True,
+                hide_parameters=True,  # among them are the hashes of passwords, and an error's text is logged
                 connect_args={
                     "connect_timeout": CONNECT_SECONDS,
                     "application_name": "bourse",
+                    **ALIVE,
                     "options": f"-c search_path={self._schema}{limits}",
                 },
             )
@@ -151,7 +157,7 @@ class Watch:
 def told() -> Iterator[None]:
     """What the driver says of a line that is down becomes LineDown, one line without a password.
 
-    What the server refuses to do becomes StoreRefused.
+    What the server refuses to do becomes StoreRefused; a value that it cannot keep BadValue, which does not show it.
     """
     from sqlalchemy import exc
 
@@ -159,6 +165,8 @@ def told() -> Iterator[None]:
         yield
     except (exc.OperationalError, exc.InterfaceError) as e:
         raise LineDown(NAME, _reason(e.orig)) from e
+    except exc.DataError as e:
+        raise BadValue("value", "what was given", "text without NUL, and numbers within their range") from e
     except exc.ProgrammingError as e:
         raise StoreRefused(NAME, f"{_reason(e.orig)}; give the role of DATABASE_URL what it lacks") from e
     except exc.TimeoutError as e:

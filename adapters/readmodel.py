@@ -14,6 +14,7 @@
     market:sentiment          channel: breadth, how many equities rose for each that fell
     signal:alerts             channel: every new signal
     bourse:NAME               our own records, such as `status`
+    bourse:quotes             all quotes as one value (`adapters.latest`), gone after 60 s: what a gateway begins with
 
 Symbols stand as `RELIANCE` for NSE and as `BSE:XYZ` for others; prices are rupees, times epoch seconds. Nothing here
 must survive: after a loss it fills up again as quotes change.
@@ -46,6 +47,8 @@ JUDGEMENTS = "judgements"
 CANDLE_SECONDS = 120
 RESULTS, MOST_RESULTS = "analysis:results", 1000
 VIEW_SECONDS = 300
+QUOTES_KEY, QUOTES_SECONDS = "bourse:quotes", 60
+"""Behind an older value there is more on the bus than a beginner should have to read."""
 
 _CANDLE = ("open", "high", "low", "close")
 
@@ -173,6 +176,15 @@ class ReadModel:
             calls.append(("XADD", RESULTS, "MAXLEN", "~", MOST_RESULTS, "*", *fields))
         if calls:
             self._line.calls(calls)
+
+    def keep_quotes(self, packed: bytes) -> None:
+        """Keep all quotes for those who begin."""
+        self._line.call("SET", QUOTES_KEY, packed, "EX", QUOTES_SECONDS)
+
+    def kept_quotes(self) -> bytes | None:
+        """All quotes as they were last kept; None when nobody did of late."""
+        found: bytes | None = self._line.call("GET", QUOTES_KEY)
+        return found
 
     def put(self, name: str, value: dict[str, Any], expiry: float) -> None:
         """Keep a record of ours for `expiry` seconds."""

@@ -110,14 +110,16 @@ class RedisLine:
             self.close()  # it may have become a replica itself: Sentinel is asked anew
             raise LineDown(self.name, f"{reached} replicas have the write; {self._replicas} must")
 
-    def evaluate(self, script: Script, calls: Sequence[tuple[Sequence[Word], Sequence[Word]]]) -> list[Any]:
+    def evaluate(
+        self, script: Script, calls: Sequence[tuple[Sequence[Word], Sequence[Word]]], *, kept: bool = True
+    ) -> list[Any]:
         """The replies of one script that writes to several (keys, arguments), in one round trip once it is known."""
         asked: list[Call] = [("EVALSHA", script.sha, len(keys), *keys, *words) for keys, words in calls]
-        replies = self.calls(asked, kept=True)
+        replies = self.calls(asked, kept=kept)
         unknown = [i for i, reply in enumerate(replies) if isinstance(reply, redis.exceptions.NoScriptError)]
         if unknown:
             asked = [("EVAL", script.text, len(calls[i][0]), *calls[i][0], *calls[i][1]) for i in unknown]
-            again = self.calls(asked, kept=True)
+            again = self.calls(asked, kept=kept)
             for i, reply in zip(unknown, again, strict=True):
                 replies[i] = reply
         for reply in replies:

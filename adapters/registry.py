@@ -265,8 +265,12 @@ class Registry:
             return int(made.version)
 
     def _tags(self, name: str, version: int) -> dict[str, str]:
-        with self._client() as client:
-            found: dict[str, str] = client.get_model_version(named(name), str(version)).tags
+        known = named(name)
+        try:
+            with self._client() as client:
+                found: dict[str, str] = client.get_model_version(known, str(version)).tags
+        except BadValue as e:
+            raise BadValue("model", f"{name}@{version}", "one that `bourse models` shows") from e
         if missing := [tag for tag in (ABOUT, FILES, FOLDER) if tag not in found]:
             raise _damaged(name, version, f"it lacks {missing[0]}; Bourse did not register it")
         return found

@@ -1,10 +1,10 @@
 """A predictor redeployed under 100 requests a second, its replica and Analysis killed: what fails, what is missing.
 
 A whole Bourse, as `bourse up` starts it, on a copy of this code, ports and a folder of its own; the simulated market at
-60 times real time, so a minute closes each second. Clients ask `/predict` at a steady rate, whatever was answered, from
-before the first change to after the last. The predictor is replaced by one of changed code and config, then by code
-that does not run, and a model is promoted in the registry; then `kill -9` of the replica, and of Analysis. In the end
-every one-minute candle on the bus must have its scorecard, once. No peer.
+15 times real time, so a minute closes every four seconds. Clients ask `/predict` at a steady rate, whatever was
+answered, from before the first change to after the last. The predictor is replaced by one of changed code and config,
+then by code that does not run, and a model is promoted in the registry; then `kill -9` of the replica, and of Analysis.
+In the end every one-minute candle on the bus must have its scorecard, once. No peer.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("market", "adapters", "actors", "pipelines", "serve_app", "cluster")
 BOURSE = [sys.executable, "-c", "from cluster.main import app; app()"]
 MODEL = "direction-15m"
-SPEED = 60
+SPEED = 15
 UNIVERSE = ("RELIANCE", "TCS", "INFY", "HDFCBANK", "ICICIBANK", "SBIN", "ITC", "LT", "NIFTY 50", "INDIA VIX")
 RATE, CLIENTS = 100, 32
 """Requests a second, and connections: enough for the rate when each waits for the five seconds it may."""
@@ -69,11 +69,17 @@ class Reply(NamedTuple):
 
 
 class Load:
-    """Clients that ask for predictions at a steady rate until it is closed; `replies` are all there were."""
+    """Clients that ask for predictions at a steady rate until it is closed, more often than a stranger may.
 
-    def __init__(self, port: int, rate: float = RATE, clients: int = CLIENTS) -> None:
+    `replies`: all there were.
+    """
+
+    def __init__(self, settings: Any, rate: float = RATE, clients: int = CLIENTS) -> None:
+        from cluster.secrecy import headers
+
         self.replies: list[Reply] = []
-        self._port, self._rate, self._began = port, rate, time.monotonic()
+        self._port, self._rate, self._began = settings.ports.http, rate, time.monotonic()
+        self._headers = {"Content-Type": "application/json", **headers(settings)}
         self._asked, self._lock, self._ended = 0, threading.Lock(), threading.Event()
         self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(clients)]
         for one in self._threads:
@@ -100,7 +106,7 @@ class Load:
                 return
             began = time.monotonic()
             try:
-                line.request("POST", "/predict", _BODY, _HEADERS)
+                line.request("POST", "/predict", _BODY, self._headers)
                 got = line.getresponse()
                 status, body = got.status, orjson.loads(got.read())
                 said = str(body.get("model_version") or body.get("type"))
@@ -110,7 +116,7 @@ class Load:
             self.replies.append(Reply(began, status, (time.monotonic() - began) * 1000, said))
 
 
-_BODY, _HEADERS = orjson.dumps({"symbol": "RELIANCE"}), {"Content-Type": "application/json"}
+_BODY = orjson.dumps({"symbol": "RELIANCE"})
 
 
 class Running:
@@ -340,7 +346,7 @@ def ordeal(folder: Path, say: Callable[[str], None]) -> Outcome:
     """Start a Bourse, put it under load, change it and kill of it; what came of it."""
     with running(folder) as one:
         wait(lambda: one.analysis().get("scores", {}).get("versions") == ["v1-heuristic"])
-        load, began = Load(one.settings.ports.http), time.monotonic()
+        load, began = Load(one.settings), time.monotonic()
         changes: dict[str, Change] = {}
         try:
             for name, change in CHANGES.items():

@@ -177,7 +177,7 @@ class Screens(threading.Thread):
         while not self._ended.is_set():
             try:
                 async with session.ws_connect(f"http://127.0.0.1:{GATEWAY}/ws/quotes") as socket:
-                    await socket.send_json({"subscribe": shares})
+                    await socket.send_json({"op": "subscribe", "symbols": shares})
                     for _ in range(20):
                         await socket.receive(timeout=20)
                 self.served += 1

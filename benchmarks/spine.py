@@ -30,6 +30,7 @@ from market.instruments import Instrument
 from market.sessions import IST, MINUTE, SECOND, Session, instant, session
 from market.ticks import blank
 from market.universes import nifty50
+from serve_app.access import AccessPlan
 from serve_app.follow import GatewayPlan
 
 HOUR = 60 * MINUTE
@@ -152,7 +153,9 @@ class Spine:
         self.candles_plan = CandlesPlan(**common, mine=tuple(range(partitions)), grace=2 * SECOND)
         self.archive_plan = ArchivePlan(**common, lake=str(folder / "lake"), feeds=("storm",))
         self.market_plan = MarketPlan(**common)
-        self.gateway_plan = GatewayPlan(**common, lake=str(folder / "lake"), feeds=("storm",))
+        self.gateway_plan = GatewayPlan(
+            **common, lake=str(folder / "lake"), feeds=("storm",), access=AccessPlan(demo=True)
+        )
         self._storm_arguments = [str(port), str(count), str(seconds), str(rate), str(cut_every)]
         self.processes: dict[str, int] = {}
         self._children: list[mp.Process] = []

@@ -2,17 +2,22 @@
 
 The feed, the durable bus, Candles and the gateway's app run as processes of their own on this machine; raw Kite
 frames come at 5,000 ticks a second. One client asks the gateway again and again for one share, and for every new tick
-it sees, counts the time from the feed's receipt of it: the asking itself is in the figure.
+it sees, counts the time from the feed's receipt of it: the asking itself is in the figure. On the stream every tick of
+50 symbols counts, and its wait for the next frame is in the figure (`W3_STREAM`: instruments, Hz, seconds).
 """
 
 from __future__ import annotations
 
+import os
 import time
 from datetime import date, datetime
 
 import httpx
+import msgpack
 import numpy as np
+from websockets.sync.client import connect
 
+from benchmarks.crowd import received
 from benchmarks.report import Report
 from benchmarks.spine import Spine, closings, percentiles
 from market.candles import CANDLE, INTERVALS
@@ -29,6 +34,7 @@ WINDOW_INSTRUMENTS, ASKED = 500, 300
 def run(out: Report) -> None:
     """Tick to answer and candle to bus, then the window."""
     answers(out)
+    screens(out)
     closes(out)
     window(out)
 
@@ -52,6 +58,32 @@ def answers(out: Report) -> None:
         out.say(f"{len(took)} new ticks seen")
         out.add(f"tick arrival to the gateway's answer, {RATE:,} ticks/s", "p50 ms", middle)
         out.add(f"tick arrival to the gateway's answer, {RATE:,} ticks/s", "p99 ms", worst)
+
+
+def screens(out: Report) -> None:
+    """From the feed's receipt to the frame at a client's socket that holds the tick, every tick of its 50 symbols."""
+    count, hertz, seconds = (int(word) for word in os.environ.get("W3_STREAM", "9000,20,45").split(","))
+    with Spine(count, port=PORT + 4, seconds=float(seconds), rate=2 * count) as spine:
+        spine.gateway(GATEWAY + 4)
+        took: list[float] = []
+        with httpx.Client(base_url=f"http://127.0.0.1:{GATEWAY + 4}", timeout=5.0) as client:
+            spine.wait(lambda: _answers(client))
+        with connect(f"ws://127.0.0.1:{GATEWAY + 4}/ws/quotes?format=msgpack", max_size=None, proxy=None) as line:
+            base = msgpack.unpackb(line.recv())["base"]
+            for said in ({"op": "set", "rate": hertz}, {"op": "subscribe", "symbols": [f"S{k}" for k in range(50)]}):
+                line.send(msgpack.packb(said))
+            while spine.sent() is None:
+                frame = msgpack.unpackb(line.recv(timeout=30))
+                now = time.time() * 1000
+                if isinstance(frame, list) and frame[0] == 2:
+                    ages = (received(entry) for entry in frame[5:])
+                    took += [now - base - age for age in ages if age is not None]
+        middle, worst = percentiles(took)
+        case = f"tick arrival to a client's socket, {count:,} instruments x 2/s, {hertz} Hz"
+        out.say(f"{len(took)} ticks seen on the stream")
+        for name, value in (("p50", middle), ("p99", worst)):
+            out.add(case, f"{name} ms", value)
+            out.add(case, f"{name} ms less the interval", value - 1000 / hertz)
 
 
 def closes(out: Report) -> None:

@@ -18,7 +18,7 @@ import threading
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
@@ -28,6 +28,7 @@ from adapters.postgres_server import PostgresServer
 from adapters.readmodel import ReadModel
 from adapters.registry import Registry
 from benchmarks.report import Report
+from benchmarks.w8 import AMPLE
 from market.ensemble import Ensemble
 from market.features import NAMES, SET
 from market.instruments import Instrument
@@ -38,7 +39,9 @@ from market.models.heuristic import Body, Heuristic
 from market.models.linear import Linear
 from market.registrations import About
 from market.sessions import MINUTE
-from serve_app.follow import GatewayPlan
+
+if TYPE_CHECKING:
+    from serve_app.follow import GatewayPlan
 
 HORIZON = "15m"
 MODEL = f"direction-{HORIZON}"
@@ -64,12 +67,17 @@ def run(out: Report) -> None:
         try:
             database.start()
             instance.open_stores()
+            instance.open_ray(dashboard=False)
+            from serve_app.access import AccessPlan  # loads Ray, behind its environment
+            from serve_app.follow import GatewayPlan
+
             files = _registered(database.url, home / "models").save()
             shares = tuple(Instrument(id=i, symbol=f"NSE:S{i}") for i in range(COUNT))
             ReadModel(instance.stores.cache).inputs([i.symbol for i in shares], examples(COUNT, 11))
             plan = GatewayPlan(
                 bus=instance.stores.bus, cache=instance.stores.cache, lake=str(home / "lake"), partitions=2,
                 instruments=shares, sessions=(), feeds=("w9",), log_level="warning",
+                tiers=AMPLE, access=AccessPlan(demo=True),
             )  # fmt: skip
             symbols = [i.symbol for i in shares]
             ours = _serve(instance, plan, database.url, home, symbols)
@@ -124,7 +132,6 @@ def _registered(url: str, folder: Path) -> Ensemble:
 
 
 def _serve(instance: Any, plan: GatewayPlan, url: str, home: Path, symbols: list[str]) -> dict[str, Any]:
-    instance.open_ray(dashboard=False)
     from serve_app.gateway import application
     from serve_app.predictor import PredictorPlan, Tuning
 
@@ -174,8 +181,10 @@ class _Same:
         return Answered(rows, [f"{MODEL}@1"] * len(rows), 0.0)
 
     async def judge(self, body: Body, horizon: str, engine: str) -> Any:
-        """Nobody asks for it here."""
-        raise NotImplementedError(engine)
+        """There is no engine for bodies here."""
+        from serve_app.predictor import NoSuch
+
+        return NoSuch("engine", engine, "none: this answers for symbols")
 
     async def models(self) -> dict[str, Any]:
         """Nobody asks for it here."""

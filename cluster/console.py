@@ -55,10 +55,15 @@ def refuse(line: str) -> NoReturn:
     raise typer.Exit(REFUSED) from None
 
 
-def answer(port: int, path: str) -> dict[str, Any]:
+def answer(settings: Settings, path: str) -> dict[str, Any]:
     """What the gateway of this machine answers, or the end of this command."""
+    from cluster.secrecy import headers
+
+    port = settings.ports.http
     try:
-        got = httpx.get(f"http://127.0.0.1:{port}{path}", timeout=WAIT_SECONDS)
+        with told():
+            shown = headers(settings)
+        got = httpx.get(f"http://127.0.0.1:{port}{path}", timeout=WAIT_SECONDS, headers=shown)
         got.raise_for_status()
         found: dict[str, Any] = got.json()
     except (httpx.HTTPError, ValueError) as e:

@@ -10,22 +10,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
-import httpx
 import typer
 from rich.console import Group
 from rich.table import Column, Table
 
 from adapters.bus import Bus
 from adapters.control import Control
-from cluster.console import Config, refuse, screen, settings_of, told
+from cluster.console import Config, answer, screen, settings_of, told
 from cluster.instance import holder
 from cluster.settings import Settings
 from cluster.stores import Stores
 from market.errors import BadValue
 from market.sessions import IST
 from market.wishes import Do, Wish
-
-WAIT_SECONDS = 10.0
 
 app = typer.Typer(help="Which feed counts, and what you ask of the feeds by hand.", invoke_without_command=True)
 
@@ -41,13 +38,7 @@ def feeds(
     """Each feed: its state, its breaker, and the last switches."""
     if context.invoked_subcommand is not None:
         return
-    port = settings_of(config).ports.http
-    try:
-        answer = httpx.get(f"http://127.0.0.1:{port}/api/v1/feeds", timeout=WAIT_SECONDS)
-        answer.raise_for_status()
-        record: dict[str, Any] = answer.json()
-    except (httpx.HTTPError, ValueError) as e:
-        refuse(f"no gateway on port {port}: {e}; bourse up starts one")
+    record = answer(settings_of(config), "/api/v1/feeds")
     if as_json:
         typer.echo(json.dumps(record, indent=2))
     else:

@@ -39,8 +39,10 @@ SIGNAL_OF_PARENT = 1
 """PR_SET_PDEATHSIG of prctl(2)."""
 MOST_CONNECTIONS = 20_000
 IO_WORKERS = 16
-FILES_EACH = 3
-"""Open files HAProxy wants for each connection, and it refuses to start without them."""
+FILES_EACH, FILES_BESIDE = 2.5, 100
+"""Open files HAProxy wants for each connection, a quarter of a pipe among them, and for itself; it refuses to start
+without them.
+"""
 
 
 def environment(settings: Settings, folder: Path) -> dict[str, str]:
@@ -60,6 +62,8 @@ def environment(settings: Settings, folder: Path) -> dict[str, str]:
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         # Ray warns of workers beyond these and four for each CPU: our actors are few, and all of them stay.
         "RAY_max_io_workers": str(IO_WORKERS),
+        # uvicorn would take whatever a stranger writes into X-Forwarded-For for the peer, since HAProxy is on loopback.
+        "FORWARDED_ALLOW_IPS": "",
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_USE_GRPC_BY_DEFAULT": "1",
         "RAY_SERVE_HAPROXY_MAXCONN": str(connections()),
@@ -85,8 +89,8 @@ def connections() -> int:
     """How many connections HAProxy may promise under this user's limit of open files, raised as far as it goes."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    files = hard if hard != resource.RLIM_INFINITY else MOST_CONNECTIONS * FILES_EACH
-    return max(64, min(MOST_CONNECTIONS, files // FILES_EACH))
+    most = MOST_CONNECTIONS if hard == resource.RLIM_INFINITY else int((hard - FILES_BESIDE) / FILES_EACH)
+    return max(64, min(MOST_CONNECTIONS, most))
 
 
 def prepare(settings: Settings, folder: Path) -> None:

@@ -29,9 +29,11 @@ from cluster import (
     running,
     tending,
     training,
+    users,
 )
 from cluster.chaos import command
 from cluster.console import Config, screen, settings_of
+from cluster.running import who_may
 from cluster.settings import Settings
 from market.failover import order
 
@@ -61,6 +63,7 @@ app.add_typer(lakes.app)
 app.add_typer(predicting.app)
 app.add_typer(models.app)
 app.add_typer(lakes.lake, name="lake")
+app.add_typer(users.app, name="user")
 
 
 @app.callback()
@@ -118,6 +121,7 @@ def resolved(settings: Settings) -> Iterator[tuple[str, str]]:
     yield "quarantine", str(settings.quarantine)
     yield "run folder", str(settings.run_folder)
     yield "gateway", f"http://127.0.0.1:{ports.http}"
+    yield "access", who_may(settings)
     yield "dashboard", f"http://127.0.0.1:{ports.dashboard}"
     yield "other ports", ", ".join(f"{name} {port}" for name, port in list(ports.named().items())[2:])
     yield "port ranges", ", ".join(f"{name} {first} to {last}" for name, (first, last) in ports.ranges().items())

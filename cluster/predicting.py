@@ -57,7 +57,7 @@ def predictor(
             tuning = retune(settings, changes)
         screen.print(", ".join(f"{name} {value}" for name, value in tuning.items()), markup=False)
         return
-    found = answer(settings.ports.http, "/models")
+    found = answer(settings, "/models")
     if as_json:
         typer.echo(json.dumps(found, indent=2))
         return

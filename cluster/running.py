@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import sys
+from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,7 +18,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from cluster.console import Config, answer, clock, progress, refuse, screen, settings_of, told
+from cluster.secrecy import headers
 from cluster.settings import Settings
+from market.errors import LineDown, StoreRefused, UnknownSymbol
 from market.sessions import IST
 
 FAILED = 1
@@ -75,7 +79,7 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="The record itself.")] = False,
 ) -> None:
     """What runs and how it is: feeds, partitions, lag, candles today, memory."""
-    record = answer(settings_of(config).ports.http, "/api/v1/status")
+    record = answer(settings_of(config), "/api/v1/status")
     if as_json:
         typer.echo(json.dumps(record, indent=2))
     else:
@@ -89,13 +93,15 @@ def watch(
     seconds: Annotated[float, typer.Option(help="End after so long; 0: until Ctrl-C.", min=0)] = 0.0,
 ) -> None:
     """A live table of some symbols."""
-    port = settings_of(config).ports.http
+    settings = settings_of(config)
     try:
-        asyncio.run(_follow(port, symbols, seconds))
+        asyncio.run(_follow(settings, symbols, seconds))
     except KeyboardInterrupt:
         pass
-    except (OSError, ConnectionError) as e:
-        refuse(f"no gateway on port {port}: {e}; bourse up starts one")
+    except (UnknownSymbol, StoreRefused) as e:
+        refuse(str(e))
+    except LineDown as e:
+        refuse(f"no gateway on port {settings.ports.http}: {e.reason}; bourse up starts one")
 
 
 @app.command()
@@ -115,6 +121,7 @@ def replay(
     """
     from cluster.replay import replay as run
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background has it ignored
     settings, pace = settings_of(config), speed_of(speed)
     with told(), progress("replay") as (bar, task):
         day: date = session.date()
@@ -228,32 +235,42 @@ def _parts(parts: Parts) -> Table:
     return table
 
 
-async def _follow(port: int, symbols: list[str], seconds: float) -> None:
-    from websockets.asyncio.client import connect
+async def _follow(settings: Settings, symbols: list[str], seconds: float) -> None:
+    from bourse.client import Client
 
-    rows: dict[str, dict[str, Any]] = {}
-    async with connect(f"ws://127.0.0.1:{port}/ws/quotes") as socket:
-        await socket.send(json.dumps({"subscribe": symbols}))
-        with Live(_quotes(rows), console=screen, refresh_per_second=8) as live:
+    async def token() -> str:
+        return headers(settings)["Authorization"].removeprefix("Bearer ")
+
+    async with Client(f"http://127.0.0.1:{settings.ports.http}", token=token) as bourse:
+        with Live(_quotes(bourse.latest), console=screen, refresh_per_second=8) as live:
+            unknown: list[str] = []
             try:
                 async with asyncio.timeout(seconds or None):
-                    async for message in socket:
-                        said = json.loads(message)
-                        if "error" in said:
-                            live.console.print(str(said["error"]), markup=False)
-                        for quote in said.get("quotes", []):
-                            rows[quote["symbol"]] = {**rows.get(quote["symbol"], {}), **quote}
-                        live.update(_quotes(rows))
+                    async for _ in (quotes := bourse.quotes(symbols)):
+                        if quotes.unknown != unknown:
+                            unknown = list(quotes.unknown)
+                            live.console.print(f"unknown symbols: {', '.join(unknown)}", markup=False)
+                        live.update(_quotes(bourse.latest))
             except TimeoutError:
                 pass
 
 
-def _quotes(rows: dict[str, dict[str, Any]]) -> Table:
-    table = Table("symbol", "last", "change %", "bid", "ask", "volume", "traded at", "age s", box=None)
-    for symbol, q in sorted(rows.items()):
-        shown = ("price", "change_percent", "bid", "ask", "volume", "at", "age_seconds")
-        table.add_row(symbol, *("" if q.get(k) is None else str(q[k]) for k in shown))
+def _quotes(latest: Mapping[str, dict[str, Any]]) -> Table:
+    table = Table("symbol", "last", "change %", "bid", "ask", "volume", "traded at", "age s", "", box=None)
+    for symbol, q in sorted(latest.items()):
+        price, close, at = q["price"], q["close"], q["at"]
+        change = None if price is None or not close else round(100 * (price - close) / close, 4)
+        traded = None if at is None else at.isoformat().replace("+00:00", "Z")
+        state = "stale" if q["stale"] else ""
+        shown = (price, change, q["bid"], q["ask"], q["volume"], traded, q["age"], state)
+        table.add_row(symbol, *("" if one is None else str(one) for one in shown))
     return table
+
+
+def who_may(settings: Settings) -> str:
+    """Who may ask the gateway, in words."""
+    door = "anybody may register" if settings.access.registration else "accounts are made by admins"
+    return f"demo: anybody may read; {door}" if settings.demo else f"only with a credential; {door}"
 
 
 def _say(line: str) -> None:
@@ -266,6 +283,7 @@ def _welcome(addresses: dict[str, str], settings: Settings) -> None:
         ("gateway", gateway),
         ("docs", f"{gateway}/docs"),
         ("dashboard", addresses["dashboard"]),
+        ("access", who_may(settings)),
         ("lake", settings.lake),
         ("logs", str(settings.logs)),
     ):

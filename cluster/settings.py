@@ -19,9 +19,12 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
 
 from adapters.redis_line import ADDRESSES
+from adapters.tokens import SHORTEST, checked
 from cluster.document import OURS, document, ours, shown, stranger
 from cluster.jobs import COMMANDS, TIMETABLE
 from cluster.ports import Ports
+from market.access import SLOWEST, TIERS, Tier
+from market.doors import Doors
 from market.engines import Engine, named
 from market.errors import BadSetting, BadValue, StoreRefused
 from market.instruments import Universe
@@ -128,11 +131,23 @@ class Actors(Record):
 
 
 class Gateway(Record):
-    """The deployment that answers. A WebSocket holds one of `max_ongoing_requests` as long as it is open."""
+    """The deployment that answers. A WebSocket holds one of `max_ongoing_requests` as long as it is open; `compress`:
+    its frames, for clients that offer permessage-deflate.
+    """
 
     replicas: int = Field(default=1, ge=1, le=1000, description="a whole number, 1 to 1000")
     max_ongoing_requests: int = Field(default=10_000, ge=100, description="a whole number, 100 or more")
     num_cpus: float = Field(default=0.0, ge=0, le=1024, description="a number, 0 to 1024")
+    compress: bool = Field(default=False, description="true or false")
+
+
+class Access(Record):
+    """Who may ask. `demo`: anybody may read; null: where every feed is simulated. `registration`: anybody who comes may
+    make an account.
+    """
+
+    demo: bool | None = Field(default=None, description="true, false, or null: where every feed is simulated")
+    registration: bool = Field(default=True, description="true or false")
 
 
 class Predictor(Record):
@@ -208,6 +223,21 @@ class Snapshots(Record):
     seconds: float = Field(default=5.0, ge=0.1, le=3600, description="seconds, 0.1 to 3600")
 
 
+class Traces(Record):
+    """Where traces go, and of how many entries of a feed one is followed from the tick to the frame; off without
+    `endpoint`.
+    """
+
+    endpoint: str | None = Field(
+        default=None, pattern=r"^https?://[^\s@]+$", description="an address like http://127.0.0.1:4318, or null"
+    )
+    sample: int = Field(default=1000, ge=1, description="a whole number, 1 or more: one entry of so many")
+
+
+LOCAL = Doors(hosts=("localhost", "127.0.0.1", "::1"))
+"""Who calls us by another name has been sent by somebody else's."""
+
+
 class Secrets(Record):
     """What the environment gives; never shown, never in the file."""
 
@@ -229,6 +259,7 @@ class Secrets(Record):
     anthropic_api_key: SecretStr | None = None
     ollama_api_key: SecretStr | None = None
     ollama_url: SecretStr | None = None
+    bourse_secret: SecretStr | None = None
     bus_url: SecretStr | None = None
     cache_url: SecretStr | None = None
     database_url: SecretStr | None = None
@@ -253,6 +284,10 @@ class Settings(Record):
     partitions: int = Field(default=2, ge=1, le=64, description="a whole number, 1 to 64")
     actors: Actors = Actors()
     gateway: Gateway = Gateway()
+    doors: Doors = LOCAL
+    tiers: Mapping[str, Tier] = Field(default_factory=lambda: dict(TIERS), description="tiers by name")
+    traces: Traces = Traces()
+    access: Access = Access()
     predictor: Predictor = Predictor()
     stores: Stores = Stores()
     retention: Retention = Retention()
@@ -300,6 +335,12 @@ class Settings(Record):
         return None if self.secrets.database_url else self.data / "database"
 
     @property
+    def demo(self) -> bool:
+        """Whether anybody may read."""
+        simulated = all(source.kind == "simulated" for source in self.feeds.sources.values())
+        return simulated if self.access.demo is None else self.access.demo
+
+    @property
     def models(self) -> Path:
         """Where the files of registered models are."""
         return self.data / "models"
@@ -329,6 +370,7 @@ class Settings(Record):
         _check_feeds(self.feeds)
         _check_vendors(self.feeds.sources, self.instruments())
         _check_timetable(self.timetable)
+        _check_tiers(self.tiers)
         named(self.engines)
         for name, shards in (("candles", self.actors.candles), ("analysis", self.actors.analysis)):
             if shards.count > self.partitions:
@@ -386,6 +428,8 @@ def _secrets(environment: Mapping[str, str]) -> dict[str, str]:
     for name in ("bus_url", "cache_url"):
         if name in given and not re.fullmatch(r"(rediss?|redis\+sentinel|unix)://\S+", given[name]):
             raise BadSetting(name.upper(), "its value", f"an address {ADDRESSES}")
+    for one in given.get("bourse_secret", "-" * SHORTEST).split(","):
+        checked(one.strip())
     if "ollama_url" in given and not re.fullmatch(r"https?://[^\s@?#]+", given["ollama_url"]):
         raise BadSetting("OLLAMA_URL", "its value", "an address like http://127.0.0.1:11434")
     if not re.fullmatch(r"postgres(ql)?(\+psycopg)?://\S+", given.get("database_url", "postgresql://-")):
@@ -443,6 +487,19 @@ def _check_timetable(timetable: Mapping[str, Job]) -> None:
             raise BadValue(f"timetable.{name}", name, "a name of small letters, digits and -, at most 31")
         if job.do not in COMMANDS:
             raise BadValue(f"timetable.{name}.do", job.do, f"one of {', '.join(COMMANDS)}")
+
+
+def _check_tiers(tiers: Mapping[str, Tier]) -> None:
+    for name in TIERS:
+        if name not in tiers:
+            raise BadValue("tiers", ", ".join(tiers), f"at least {', '.join(TIERS)}")
+    for name, tier in tiers.items():
+        if not re.fullmatch(r"[a-z][a-z0-9-]{0,30}", name):
+            raise BadValue(f"tiers.{name}", name, "a name of small letters, digits and -, at most 31")
+        for key, value in tier:
+            least = SLOWEST if key == "requests_per_second" else 1
+            if value < least:
+                raise BadValue(f"tiers.{name}.{key}", value, f"{least} or more")
 
 
 def _first(where: str, given: dict[str, Any], wrong: ValidationError) -> BadSetting:

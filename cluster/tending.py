@@ -34,7 +34,7 @@ def list_jobs(context: typer.Context, config: Config = Path("cluster.yaml"), as_
     """Each job, when it runs next, and its last run with its outcome."""
     if context.invoked_subcommand is not None:
         return
-    parts = answer(settings_of(config).ports.http, "/api/v1/status")["parts"]
+    parts = answer(settings_of(config), "/api/v1/status")["parts"]
     found = next((p for p in parts if p["part"] == "timetable" and "jobs" in p), None)
     if found is None:
         refuse("the timetable has not answered yet; bourse status says how its parts are")
@@ -66,7 +66,7 @@ def alerts(
     as_json: AsJson = False,
 ) -> None:
     """What an operator should know: alerts that are still open."""
-    found = answer(settings_of(config).ports.http, f"/api/v1/alerts?all={str(everything).lower()}")
+    found = answer(settings_of(config), f"/api/v1/alerts?all={str(everything).lower()}")
     if as_json:
         typer.echo(json.dumps(found, indent=2))
         return

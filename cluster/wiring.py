@@ -28,12 +28,14 @@ from adapters import logs
 from adapters.jobs import READER
 from adapters.logins import Credentials
 from adapters.notices import Notices
+from adapters.traces import TracesPlan
 from cluster import databases
 from cluster.broker import root
 from cluster.databases import url
 from cluster.engines import plans
 from cluster.jobs import commands, training, trainings
 from cluster.revision import revision
+from cluster.secrecy import signing
 from cluster.settings import Settings, Source, private_folder, temporary
 from cluster.stores import Stores
 from cluster.tapes import Tape
@@ -46,6 +48,7 @@ from market.instruments import Instrument
 from market.labels import HORIZONS
 from market.sessions import MINUTE, SECOND, Session, exchange_of
 from market.vendors import VENDORS
+from serve_app.access import AccessPlan
 from serve_app.ensembles import model_of
 from serve_app.follow import GatewayPlan
 from serve_app.predictor import APP, PredictorPlan, Tuning
@@ -56,6 +59,8 @@ LOGIN = "start the demo again: its exchange takes only the demo's own token"
 HORIZON_DAYS = 400
 RECORDS_SECONDS = 30 * 86_400.0
 """So long alerts and the ledger of jobs stay on the bus."""
+LETTERS_SECONDS = 86_400.0
+"""So long what owners of accounts are to be told waits on the bus."""
 SHADOWS_SECONDS = 3 * 86_400.0
 """So long what challengers said unseen waits on the bus for the job that scores it."""
 LEAD = 15 * MINUTE
@@ -130,6 +135,7 @@ class Wiring:
                 "signals": ("archive-signals",),
                 "shadows": (),
                 "alerts": (),
+                "accounts": (),
                 "jobs": (READER,),
             },
             keep_seconds={
@@ -140,6 +146,7 @@ class Wiring:
                 "signals": RECORDS_SECONDS,
                 "shadows": SHADOWS_SECONDS,
                 "alerts": RECORDS_SECONDS,
+                "accounts": LETTERS_SECONDS,
                 "jobs": RECORDS_SECONDS,
             },
             log_level=self.settings.log_level,
@@ -157,6 +164,17 @@ class Wiring:
             notices=self._notices,
             predictor=True,
             trainings={model_of(horizon): training(horizon) for horizon in HORIZONS},
+            doors=self.settings.doors,
+            tiers=self.settings.tiers,
+            replicas=self.settings.gateway.replicas,
+            compress=self.settings.gateway.compress,
+            traces=self._traces(),
+            access=AccessPlan(
+                database=SecretStr(url(self.settings)),
+                secrets=signing(self.settings),
+                demo=self.settings.demo,
+                registration=self.settings.access.registration,
+            ),
         )
 
     def predictor(self) -> dict[str, Any]:
@@ -196,6 +214,10 @@ class Wiring:
             "bus": self.stores.bus, "cache": self.stores.cache, "partitions": self.settings.partitions,
             "instruments": self.instruments, "sessions": self.sessions, "log_level": self.settings.log_level,
         }  # fmt: skip
+
+    def _traces(self) -> TracesPlan | None:
+        said = self.settings.traces
+        return TracesPlan(endpoint=said.endpoint, sample=said.sample) if said.endpoint else None
 
     def _environment(self, **more: str) -> dict[str, str]:
         return {logs.FOLDER: str(self.settings.logs), **more}
@@ -249,6 +271,7 @@ class Wiring:
             tape=simulated,
             hold=self._tape is not None and self._tape.hold,
             quarantine=str(self.settings.quarantine),
+            traces=self._traces(),
         )
         share = self.settings.actors.feed
         return Part(

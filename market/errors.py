@@ -5,13 +5,16 @@
     ├── BadValue        a caller's argument is wrong: show it what is allowed
     │   ├── BadSetting      ... in cluster.yaml, at a path
     │   ├── BadQuery        ... a query that cannot be answered
+    │   ├── TooOld          ... a cursor from before what can still be had
     │   └── UnknownSymbol   ... a symbol nobody listed
     ├── LineDown        try again later
     │   ├── NotYet          ... nothing is broken: what is asked for comes by itself
     │   ├── BudgetSpent     ... when the budget begins anew, in `after` seconds
     │   └── OutcomeUnknown  ... but look first whether the request was carried out
+    ├── TooMany         come back in `wait` seconds: nothing is wrong but how often it is asked
     ├── Rejected        a vendor will not do what we asked; asking again does not help
     ├── AuthRequired    a person must log in; trying again does not help
+    ├── Denied          whoever asks may not: come with another credential
     ├── UnexplainedBreak    prices that no model may learn from: name the corporate action, or cut the span
     ├── LeaseLost       another owner took over: stop, write nothing more
     ├── LogWentBack     the bus lost what a reader has already read: recover before going on
@@ -75,6 +78,10 @@ class UnknownSymbol(BadValue):
     """A symbol that is not in the universe."""
 
 
+class TooOld(BadValue):
+    """A cursor from before what can still be had here; `allowed` says where the rest is."""
+
+
 class LineDown(BourseError):
     """A connection that is not there now. Retry with backoff, but not before `after` seconds, where the other side
     names them.
@@ -100,6 +107,17 @@ class OutcomeUnknown(LineDown):
     """The other side took a request and did not say what became of it."""
 
 
+class TooMany(BourseError):
+    """Somebody asks too often; `wait` in seconds."""
+
+    def __init__(self, what: str, wait: float) -> None:
+        super().__init__(what, wait)
+        self.what, self.wait = what, wait
+
+    def __str__(self) -> str:
+        return f"too many {self.what}: come back in {self.wait:.0f} s"
+
+
 class Rejected(BourseError):
     """A vendor will not do what we asked; asking again does not help. `code`: the vendor's own word for it."""
 
@@ -120,6 +138,19 @@ class AuthRequired(BourseError):
 
     def __str__(self) -> str:
         return f"{self.vendor}: login needed; {self.remedy}"
+
+
+class Denied(BourseError):
+    """Whoever asks may not. `kind`: credential (none, or no good), code (a second factor is missing or wrong), role or
+    scope (it is not enough).
+    """
+
+    def __init__(self, kind: str, reason: str, allowed: str) -> None:
+        super().__init__(kind, reason, allowed)
+        self.kind, self.reason, self.allowed = kind, reason, allowed
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.reason}; {self.allowed}"
 
 
 class UnexplainedBreak(BourseError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
+from itertools import islice
 from zlib import crc32
 
 from pydantic import Field
@@ -92,7 +93,7 @@ class Universe:
         for candidate in (wanted, *(f"{exchange}:{wanted}" for exchange in ("NSE", "BSE", "NASDAQ", "NYSE"))):
             if candidate in self._by_symbol:
                 return self._by_symbol[candidate]
-        some = ", ".join(list(self._by_symbol)[:5])
+        some = ", ".join(islice(self._by_symbol, 5))
         raise UnknownSymbol("symbol", symbol, f"one of the {len(self)} of this universe, for example {some}")
 
     def partition(self, number: int, partitions: int) -> list[Instrument]:

@@ -7,6 +7,8 @@ trading are in no candle and count as heard.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 
@@ -22,6 +24,16 @@ Print = tuple[int, int, int, int]
 """Instant, price, size, the vendor's number."""
 
 _OUTSIDE = -1
+
+
+class TotalsKept(NamedTuple):
+    """The totals at one moment. `open`: volume by minute, `newest`: the last print's instant, both by instrument."""
+
+    days: Ints
+    closed: Ints
+    until: Ints
+    open: dict[int, dict[int, int]]
+    newest: dict[int, int]
 
 
 class PrintTotals:
@@ -75,6 +87,18 @@ class PrintTotals:
     def total(self, instrument: int) -> int:
         """The day's volume of an instrument that sent prints."""
         return int(self._closed[instrument]) + sum(self._open[instrument].values())
+
+    def snapshot(self) -> TotalsKept:
+        """What is known. Of single prints only the newest instant: later, one before it counts as a repeat."""
+        newest = self._forgotten | {k: max(one[0] for one in heard) for k, heard in self._heard.items() if heard}
+        minutes = {k: dict(of) for k, of in self._open.items()}
+        return TotalsKept(self._days.copy(), self._closed.copy(), self._until.copy(), minutes, newest)
+
+    def restore(self, kept: TotalsKept) -> None:
+        """Go on from there; what was known here is forgotten."""
+        self._days, self._closed, self._until = kept.days.copy(), kept.closed.copy(), kept.until.copy()
+        self._open = {k: dict(of) for k, of in kept.open.items()}
+        self._heard, self._forgotten = {}, dict(kept.newest)
 
     def _begin(self, who: npt.NDArray[np.int32], day: int) -> None:
         for k in who[self._days[who] < day].tolist():

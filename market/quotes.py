@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from market.candles import Candles
 from market.money import UNKNOWN
-from market.prints import PrintTotals
+from market.prints import PrintTotals, TotalsKept
 from market.sessions import DAY, HOURS, MINUTE, NO_TABLE, ahead
 from market.ticks import NO_TICKS, TICK, FeedState, Flag, Kind, Ticks
 
@@ -58,6 +58,19 @@ class Said(NamedTuple):
     since: int
 
 
+class QuotesKept(NamedTuple):
+    """All that `Quotes` knows at one moment. `aside`: the newest ticks of feeds that are not the active one."""
+
+    rows: QuoteRows
+    stated: Ints
+    opened: Ints
+    feeds: dict[int, Said]
+    active: int
+    switches: int
+    aside: Ticks
+    prints: TotalsKept
+
+
 class Quotes:
     """The latest quotes of instruments 0..count-1."""
 
@@ -75,6 +88,8 @@ class Quotes:
         self._prints = PrintTotals(count)
         self.feeds: dict[int, Said] = {}
         self.active = 0
+        self.unheard = False
+        """Whether whoever tells us of ticks and marks cannot be heard now: nobody knows then how the feed is."""
         self.version = 0
         self.ticks = 0
         self.standby = 0
@@ -87,6 +102,12 @@ class Quotes:
         """ns UTC of the active feed's newest mark; 0 before the first."""
         said = self.feeds.get(self.active)
         return said.at if said else 0
+
+    @property
+    def state(self) -> FeedState | None:
+        """The active feed's, DOWN while we are `unheard`; None before anybody has said."""
+        said = self.feeds.get(self.active)
+        return FeedState.DOWN if self.unheard else said.state if said else None
 
     def update(self, ticks: Ticks) -> None:
         """Take `TICK` rows, (n,), in arrival order, marks and closes among them."""
@@ -129,6 +150,33 @@ class Quotes:
         """Those of the instruments, (k,), that changed after this version."""
         return instruments[self._rows["version"][instruments] > since]
 
+    def snapshot(self) -> QuotesKept:
+        """What is known now, as values of its own."""
+        aside = [rows[rows["instrument"] >= 0] for rows in self._aside.values()]
+        return QuotesKept(
+            self._rows.copy(),
+            self._stated.copy(),
+            self._opened.copy(),
+            dict(self.feeds),
+            self.active,
+            self._switches,
+            np.concatenate(aside) if aside else NO_TICKS.copy(),
+            self._prints.snapshot(),
+        )
+
+    def restore(self, kept: QuotesKept) -> None:
+        """Go on from a snapshot of the same instruments, one that is not older than what is known here.
+
+        Its versions are not ours: every row has changed, as far as a reader of this object can tell.
+        """
+        self.version += 1
+        self._rows, self._stated, self._opened = kept.rows.copy(), kept.stated.copy(), kept.opened.copy()
+        self._rows["version"] = self.version
+        self.feeds, self.active, self._switches = dict(kept.feeds), kept.active, kept.switches
+        self._aside = {}
+        self._put_aside(kept.aside)
+        self._prints.restore(kept.prints)
+
     def age(self, rows: QuoteRows) -> Ints:
         """ns of market time since each quote's trade, never negative; UNKNOWN where there is none, or no mark yet."""
         now = self.market_time
@@ -137,8 +185,7 @@ class Quotes:
 
     def stale(self, rows: QuoteRows, beyond: int) -> npt.NDArray[np.bool_]:
         """Which quotes are older than `beyond` ns, of no known age, or of a feed that is mute or down."""
-        said = self.feeds.get(self.active)
-        if said is None or said.state in (FeedState.MUTE, FeedState.DOWN):
+        if self.state in (None, FeedState.MUTE, FeedState.DOWN):
             return np.ones(len(rows), np.bool_)
         age = self.age(rows)
         return np.asarray((age == UNKNOWN) | (age > beyond))

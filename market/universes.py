@@ -179,6 +179,13 @@ def is_index(name: str) -> bool:
     return re.sub(r"[\s_-]+", "", name.rpartition(":")[2]).upper() in _INDICES_KNOWN
 
 
+def members(index: str) -> tuple[str, ...]:
+    """The symbols of an index's shares, however it is spelt. Raises BadValue: an index whose members are not known."""
+    if re.sub(r"[\s_-]+", "", index.rpartition(":")[2]).upper() not in ("NIFTY", "NIFTY50"):
+        raise BadValue("index", index[:40], "an index whose members are known: NIFTY 50")
+    return tuple(listing.instrument.symbol for listing in NIFTY50 if listing.instrument.kind is not Kind.INDEX)
+
+
 def universe(wanted: str | Sequence[str]) -> Universe:
     """The instruments of `listings`, as a universe. Raises BadValue."""
     return Universe(listing.instrument for listing in listings(wanted))

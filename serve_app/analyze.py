@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
-import orjson
 from fastapi import FastAPI, Query, Request, Response
 
 from market.errors import BadValue, NotYet
 from market.features import Unknown
 from market.instruments import Instrument, Universe
+from market.money import UNKNOWN
 from market.records import Record
 from market.scores import Recommendation, Scorecard, Scores, scorecard
 from serve_app import shapes
+from serve_app.answers import EITHER, answer
 from serve_app.follow import Follower
 
 SORTS = ("composite", "trend", "momentum", "prediction", "confidence")
@@ -48,7 +49,7 @@ class Held(Protocol):
 def install(app: FastAPI, desk: Held, only: Any) -> None:
     """Add the paths; `only` refuses parameters nobody knows."""
 
-    @app.get("/api/v1/analyze", responses={200: {"model": Analyzed}})
+    @app.get("/api/v1/analyze", responses={200: {"model": Analyzed}, **EITHER})
     @app.get("/analyze", include_in_schema=False)
     def analyze(request: Request, symbol: str) -> Response:
         """What is thought of a symbol as of its last closed minute: indicators, scores, prediction, recommendation."""
@@ -58,9 +59,9 @@ def install(app: FastAPI, desk: Held, only: Any) -> None:
         if not found or not found[0]["start"]:
             raise NotYet("scorecard", f"none of {one.symbol} yet: the first minute has to close")
         card = _card(one, found, desk.follower.quotes.market_time)
-        return _answer({"status": "success", "data": card.model_dump(mode="json")})
+        return answer(request, {"status": "success", "data": card.model_dump(mode="json")})
 
-    @app.get("/api/v1/analyze/market", responses={200: {"model": MarketAnalyzed}})
+    @app.get("/api/v1/analyze/market", responses={200: {"model": MarketAnalyzed}, **EITHER})
     @app.get("/analyze/market", include_in_schema=False)
     def market(
         request: Request,
@@ -99,13 +100,21 @@ def install(app: FastAPI, desk: Held, only: Any) -> None:
             "missing": missing,
             "data": [card.model_dump(mode="json") for card in cards],
         }
-        return _answer(body)
+        return answer(request, body)
 
 
 def _latest(follower: Follower) -> list[Scores]:
-    """By horizon, the first one the recommendation rests on: a row each instrument, all 0 where there is none."""
+    """By horizon, the first one the recommendation rests on: a row each instrument, all 0 where there is none.
+
+    The close before the session is the quote's where the candles of a first day do not know it.
+    """
     with follower.lock:
-        return [rows.copy() for rows in follower.scores.values()]
+        found = [rows.copy() for rows in follower.scores.values()]
+        quotes = follower.quotes.read(np.arange(len(found[0]) if found else 0))
+    for rows in found:
+        lacks = (rows["previous"] == UNKNOWN) & (rows["session"] == quotes["session"])
+        rows["previous"][lacks] = quotes["close"][lacks]
+    return found
 
 
 def _card(one: Instrument, found: Sequence[Any], now: int) -> Scorecard:
@@ -135,7 +144,3 @@ def _known(word: str) -> str:
     if word not in WORDS:
         raise BadValue("recommendation", word[:40], f"of {', '.join(WORDS)}, with commas between")
     return word
-
-
-def _answer(body: dict[str, Any]) -> Response:
-    return Response(orjson.dumps(body), media_type="application/json")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,10 +17,15 @@ from adapters.alerts import RECENT
 from adapters.alerts import TOPIC as ALERTS
 from adapters.bus import SEQUENCE_BITS, START, Bus, Entry, EntryId
 from adapters.entries import Rows, decode, decode_records, ticks_of
+from adapters.latest import universe_of, unpack
 from adapters.lines import Backoff
+from adapters.readmodel import ReadModel
 from adapters.switches import Switches
+from adapters.traces import TracesPlan, traces
+from market.access import TIERS, Tier
 from market.alerts import OperatorAlert, still_open
 from market.candles import CANDLE, INTERVALS, Candles, Provenance
+from market.doors import Doors
 from market.errors import BadPayload, LineDown, LogWentBack
 from market.instruments import Instrument
 from market.notices import Notice
@@ -30,17 +35,22 @@ from market.scores import SCORE, Scores
 from market.sessions import Session, Sessions
 from market.ticks import TICK, Ticks
 from market.windows import CandleWindow
+from serve_app.access import AccessPlan
 
-SCORES = "scores"
+SCORES, SIGNALS = "scores", "signals"
 READ_ENTRIES = 256
 BLOCK_SECONDS = 0.05
 TAIL_MS = 10_000
+STARTING = "starting"
 """How far back a new replica reads the ticks; what did not trade in that time it learns from the candles."""
 
 
 class GatewayPlan(Record):
     """What a gateway replica is told. `feeds`: names by source number; `stale_seconds`: of market time; `notices`: of
-    the exchanges' days; `predictor`: whether one runs; `trainings`: the timetable's job by the model it trains.
+    the exchanges' days; `predictor`: whether one runs; `trainings`: the timetable's job by the model it trains;
+    `doors`, `tiers`: who may come in, and how much each may ask; `replicas`: how many of us there are;
+    `traces`: where some batches are told of; `access`: who may ask: nobody, as it stands; `compress`: frames of the
+    stream, where a client offers to unpack them.
     """
 
     bus: str
@@ -52,8 +62,14 @@ class GatewayPlan(Record):
     feeds: tuple[str, ...]
     notices: tuple[Notice, ...] = ()
     stale_seconds: float = 60.0
+    compress: bool = False
     predictor: bool = False
     trainings: Mapping[str, str] = {}
+    doors: Doors = Doors()
+    tiers: Mapping[str, Tier] = TIERS
+    replicas: int = 1
+    traces: TracesPlan | None = None
+    access: AccessPlan = AccessPlan()
     log_level: str = "info"
 
 
@@ -70,6 +86,8 @@ class Follower:
         self._bus = Bus(plan.bus)
         self._log = structlog.get_logger()
         self._stopped = threading.Event()
+        self.traces = traces(plan.traces, "gateway")
+        """None where nothing is followed; whoever has sent frames calls `shown` while anything is `waiting`."""
         self.lock = threading.RLock()
         self.quotes = Quotes(len(plan.instruments), sessions.table())
         self.window = CandleWindow(len(plan.instruments), sessions)
@@ -81,7 +99,7 @@ class Follower:
         there is none.
         """
         self._scores_after = dict.fromkeys(self._partitions, START)
-        self.trouble = "starting"
+        self.trouble = STARTING
         self.lag_seconds = 0.0
         self.entries = 0
         self.bad = 0
@@ -89,6 +107,29 @@ class Follower:
         self.version = 0
         """The quotes' version that is whole; `quotes.version` may be one under way."""
         self._pauses = Backoff()
+        self._universe = universe_of(plan.instruments)
+        self._model = ReadModel(plan.cache, timeout=1.0)
+        self._read: dict[int, EntryId] = {}
+        """The last entry of ticks that is in the quotes, by partition; empty before the first."""
+        self.behind = True
+        """Whether candles or scores that the bus has are still to be read; quotes do not wait for them."""
+        self.warm_seconds: float | None = None
+        """From the beginning until the quotes stood; None before."""
+        self.listeners: list[Callable[[str, Entry], None]] = []
+        """Told of every entry of candles, scores, signals and alerts that was read, with its topic; maybe twice."""
+        self.anew: list[Callable[[], None]] = []
+        """Told when the log went back."""
+        self._signals_after = dict.fromkeys(self._partitions, START)
+
+    @property
+    def trouble(self) -> str:
+        """Why what is here may be old; "" while the bus is read."""
+        return self._trouble
+
+    @trouble.setter
+    def trouble(self, reason: str) -> None:
+        self._trouble = reason
+        self.quotes.unheard = reason not in ("", STARTING)
 
     def start(self) -> None:
         """Follow in a thread of its own."""
@@ -100,6 +141,7 @@ class Follower:
 
     def run(self) -> None:
         """Follow until stopped; a bus that is away leaves what is known standing."""
+        self._began = time.monotonic()
         while not self._stopped.is_set():
             try:
                 self._follow(self._begin())
@@ -110,8 +152,12 @@ class Follower:
                     self.window.clear()
                     self.alerts.clear()
                     self.scores.clear()
+                    self._read.clear()
                 self._alerts_after = START
                 self._scores_after = dict.fromkeys(self._partitions, START)
+                self._signals_after = dict.fromkeys(self._partitions, START)
+                for tell in self.anew:
+                    tell()
                 self._stopped.wait(self._pauses.pause())
             except LineDown as e:
                 self.trouble = e.reason
@@ -178,17 +224,29 @@ class Follower:
             "entries": self.entries,
             "bad_entries": self.bad,
             "window_bytes": window,
+            "behind": self.behind,
+            "warm_seconds": self.warm_seconds,
         }
 
     def _begin(self) -> tuple[dict[int, EntryId], dict[int, EntryId]]:
-        """Candles from the beginning of what the bus holds, ticks from a tail."""
+        """Ticks from where the quotes stand, kept by the read model or our own; candles from the beginning of what
+        the bus holds, behind the ticks' back. Where nobody kept quotes the candles come first, and a tail of ticks.
+        """
         candles = dict.fromkeys(self._partitions, START)
+        self.behind = True
+        if self._load():
+            while self._read_alerts():
+                pass
+            return dict(self._read), candles
         while self._read_candles(candles):
             pass
         while self._read_alerts():
             pass
         while self._read_scores():
             pass
+        while self._read_signals():
+            pass
+        self.behind = False
         ticks = {p: self._bus.last("ticks", p) for p in self._partitions}
         if (seam := Switches(self._bus).newest()) is not None:
             with self.lock:
@@ -196,19 +254,49 @@ class Follower:
         tail = TAIL_MS << SEQUENCE_BITS
         return {p: max(START, last - tail) for p, last in ticks.items()}, candles
 
+    def _load(self) -> bool:
+        """Take the quotes that were kept, unless ours are newer; whether they stand, and `_read` says where."""
+        identity = self._bus.identity()
+        try:
+            packed = self._model.kept_quotes()
+            kept = None if packed is None else unpack(packed, self._universe, identity)
+        except (LineDown, BadPayload) as e:
+            self._log.info("quotes_not_taken", reason=e.reason)
+            kept = None
+        if kept is None:
+            return bool(self._read)
+        ends = {p: self._bus.last("ticks", p) for p in self._partitions}
+        if set(kept.ticks) != set(ends) or any(kept.ticks[p] > last for p, last in ends.items()):
+            self._log.info("quotes_not_taken", reason="they are of entries that this bus does not have")
+            return bool(self._read)
+        if self._read and any(kept.ticks[p] < own for p, own in self._read.items()):
+            return True
+        with self.lock:
+            self.quotes.restore(kept.quotes)
+            self.version = self.quotes.version
+        self._read = dict(kept.ticks)
+        return True
+
     def _follow(self, cursors: tuple[dict[int, EntryId], dict[int, EntryId]]) -> None:
         ticks, candles = cursors
         self.trouble = ""
         self._pauses.reset()
+        if self.warm_seconds is None:
+            self.warm_seconds = round(time.monotonic() - self._began, 3)
+        self._read = ticks
         checked = time.monotonic()
         while not self._stopped.is_set():
-            read = self._bus.read("ticks", ticks, count=READ_ENTRIES, block=BLOCK_SECONDS)
+            pause = None if self.behind else BLOCK_SECONDS
+            read = self._bus.read("ticks", ticks, count=READ_ENTRIES, block=pause)
             for entry in read:
                 self.put_ticks(self._rows(entry, TICK))
                 ticks[entry.partition] = entry.id
+                if self.traces is not None and self.traces.follows(entry.number):
+                    self.traces.read(entry.writer, entry.number, (entry.id >> SEQUENCE_BITS) * 1_000_000)
             self.entries += len(read)
-            self._read_candles(candles)
-            self._read_scores()
+            more = self._read_candles(candles) | self._read_scores()
+            self.behind = self.behind and more
+            self._read_signals()
             if read:
                 self.lag_seconds = round(max(0.0, time.time() - (read[-1].id >> SEQUENCE_BITS) / 1000), 3)
             if time.monotonic() - checked > 1.0:
@@ -239,6 +327,7 @@ class Follower:
             with self.lock:
                 self.alerts += found
             self._alerts_after = entry.id
+            self._tell(ALERTS, entry)
         return bool(read)
 
     def _read_scores(self) -> bool:
@@ -247,11 +336,26 @@ class Follower:
             rows = self._rows(entry, SCORE)
             self.put_scores(rows[(rows["instrument"] >= 0) & (rows["instrument"] < self._instruments)])
             self._scores_after[entry.partition] = entry.id
+            self._tell(SCORES, entry)
         return bool(read)
+
+    def _read_signals(self) -> bool:
+        if not self.listeners:
+            return False
+        read = self._bus.read(SIGNALS, self._signals_after, count=READ_ENTRIES)
+        for entry in read:
+            self._signals_after[entry.partition] = entry.id
+            self._tell(SIGNALS, entry)
+        return bool(read)
+
+    def _tell(self, topic: str, entry: Entry) -> None:
+        for listener in self.listeners:
+            listener(topic, entry)
 
     def _read_candles(self, after: dict[int, EntryId]) -> bool:
         read = self._bus.read("candles", after, count=READ_ENTRIES)
         for entry in read:
             self.put_candles(self._rows(entry, CANDLE))
             after[entry.partition] = entry.id
+            self._tell("candles", entry)
         return bool(read)

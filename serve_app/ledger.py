@@ -17,6 +17,7 @@ from market.errors import BadValue
 from market.instruments import Instrument, Universe
 from market.sessions import Sessions, instant
 from serve_app import shapes
+from serve_app.replies import AgreementAnswer, SurveyAnswer
 
 SHORTFALLS = 1000
 MOST_SESSIONS = 60
@@ -38,7 +39,7 @@ class Held(Protocol):
 def install(app: FastAPI, desk: Held, only: Any, day: Any) -> None:
     """Add the paths; `only` refuses parameters nobody knows, `day` reads a date."""
 
-    @app.get("/api/v1/coverage")
+    @app.get("/api/v1/coverage", responses={200: {"model": SurveyAnswer}})
     def coverage(
         request: Request,
         symbols: str | None = None,
@@ -63,7 +64,7 @@ def install(app: FastAPI, desk: Held, only: Any, day: Any) -> None:
         found = survey(desk.lake, wanted, desk.sessions, (first, last), desk.now())
         return JSONResponse(found.record(SHORTFALLS))
 
-    @app.get("/api/v1/agreement")
+    @app.get("/api/v1/agreement", responses={200: {"model": AgreementAnswer}})
     def agreements(request: Request, session: str | None = None) -> JSONResponse:
         """How near our daily candles of a session come to the exchange's own; without a session, of the newest ones
         that have been reconciled.

@@ -27,7 +27,8 @@ from adapters.inputs import unpack
 from adapters.jobs import Jobs
 from adapters.readmodel import ReadModel
 from market.engines import Live, live
-from market.errors import AuthRequired, BadPayload, BadValue, LeaseLost, LineDown, NotYet
+from market.ensemble import KINDS
+from market.errors import AuthRequired, BadPayload, BadValue, Denied, LeaseLost, LineDown, NotYet
 from market.features import NAMES
 from market.instruments import Instrument, Universe
 from market.labels import HORIZONS
@@ -39,8 +40,9 @@ from market.records import Record
 from market.sessions import MINUTE, SECOND
 from market.timetable import ENDS, Note, State
 from serve_app import problems, shapes
+from serve_app.ensembles import CHALLENGER
 from serve_app.follow import Follower, GatewayPlan
-from serve_app.predictor import APP, NAME, Answered, Asked, NoSuch, Unable
+from serve_app.predictor import APP, ENSEMBLE, NAME, Answered, Asked, NoSuch, Unable
 
 SECONDS = 4.7
 """So long it is waited for what is behind, whatever happens there: a caller hears something within 5 s."""
@@ -48,6 +50,8 @@ TRIES = 2
 """A replica that dies is asked nothing again, but another one is: predictions may be computed twice."""
 BATCH = 500
 HORIZON = "15m"
+FREE = frozenset({ENSEMBLE, CHALLENGER, *KINDS})
+"""Engines that cost nothing but our own work. Of an anonymous caller's symbol no language model is asked either."""
 OWN = ("rsi", "macd", "ema50", "ema200", "close", "volume")
 """Features of the Nifty seed's body: all of them or none."""
 ACCEPTED = 202
@@ -145,6 +149,15 @@ class PredictionsOfMany(Record):
 
     predictions: list[Prediction]
     unknown: list[str]
+
+
+class ModelsAnswer(Record):
+    """What serves each horizon. `refused`: versions that could not be loaded, and why."""
+
+    models: list[dict[str, Any]]
+    refused: dict[str, Any] | list[Any]
+    trouble: str
+    tuning: dict[str, Any]
 
 
 class JobAnswer(Record):
@@ -308,8 +321,11 @@ def _prediction_routes(app: FastAPI, desk: Held, only: Any, predicts: Predicts) 
         only(request)
         one = desk.universe.find(wanted.symbol)
         own = wanted.own
+        anonymous = request.state.caller.kind == "anonymous"
+        if anonymous and await _paid(predicts, wanted.engine):
+            raise Denied("credential", "engines that cost money are for those who say who they are", "a login or a key")
         if own is None:
-            told = _question(desk, one, wanted.horizon)
+            told = None if anonymous else _question(desk, one, wanted.horizon)
             found = await _live(desk, predicts, [one.symbol], wanted.horizon, wanted.engine, told)
         else:
             found = _there(await predicts.judge(own, wanted.horizon, wanted.engine or Heuristic.kind))
@@ -333,7 +349,7 @@ def _prediction_routes(app: FastAPI, desk: Held, only: Any, predicts: Predicts) 
 def _model_routes(app: FastAPI, desk: Held, only: Any, predicts: Predicts) -> None:
     trainings = Trainings(Bus(desk.plan.bus, timeout=2.0), desk.plan.trainings)
 
-    @app.get("/models")
+    @app.get("/models", responses={200: {"model": ModelsAnswer}})
     @app.get("/api/v1/models", include_in_schema=False)
     async def models(request: Request) -> Response:
         """What serves each horizon, its members and weights, the registered versions, and how callers are divided."""
@@ -369,6 +385,13 @@ def _model_routes(app: FastAPI, desk: Held, only: Any, predicts: Predicts) -> No
             text = f"{id[:80]!r} is no job that is known here"
             return problems.answer(problems.problem("unknown-job", "Unknown job", 404, text, request.url.path))
         return _json(_job(note))
+
+
+async def _paid(predicts: Predicts, engine: str | None) -> bool:
+    """Whether an engine is one that costs money, and not one that nobody knows."""
+    if engine is None or engine in FREE:
+        return False
+    return any(engine in one["engines"] for one in (await predicts.models())["models"])
 
 
 async def _live(

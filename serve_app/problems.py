@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter as Tally
+from collections.abc import Mapping
 from typing import Any
 
 import structlog
@@ -13,7 +15,18 @@ from ray.serve.metrics import Counter
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from market.errors import AuthRequired, BadValue, BourseError, LineDown, NotYet, StoreRefused, UnknownSymbol
+from market.errors import (
+    AuthRequired,
+    BadValue,
+    BourseError,
+    Denied,
+    LineDown,
+    NotYet,
+    StoreRefused,
+    TooMany,
+    TooOld,
+    UnknownSymbol,
+)
 from market.records import Record
 
 JSON_WANTED = "JSON in UTF-8, not compressed"
@@ -65,8 +78,17 @@ def of(error: Exception, instance: str) -> Problem:
     match error:
         case UnknownSymbol():
             return problem("unknown-symbol", "Unknown symbol", 404, _said(error), instance, error.allowed)
+        case TooOld():
+            return problem("too-old", "Cursor too old", 410, _said(error), instance, error.allowed)
         case BadValue():
             return problem("bad-value", "Value not allowed", 422, _said(error), instance, error.allowed)
+        case TooMany():
+            allowed = f"come back in {seconds(error.wait)} s"
+            return problem("too-many", "Too many requests", 429, f"too many {error.what}", instance, allowed)
+        case Denied(kind="credential" | "code"):
+            return problem(error.kind, "Who asks is not known", 401, error.reason, instance, error.allowed)
+        case Denied():
+            return problem(error.kind, "Not for this caller", 403, error.reason, instance, error.allowed)
         case NotYet():
             return problem("not-yet", "Not there yet", 503, error.reason, instance, "try again")
         case LineDown(line="predictor"):
@@ -102,13 +124,19 @@ def of(error: Exception, instance: str) -> Problem:
 def answer(refusal: Problem) -> Response:
     """The response that carries it."""
     waits = refusal.status == 503 and not refusal.type.endswith(":login-needed")
-    headers = {"Retry-After": "1"} if waits else None
+    headers = {401: {"WWW-Authenticate": 'Bearer realm="bourse"'}}.get(refusal.status)
+    headers = {"Retry-After": "1"} if waits else headers
     return Response(json.dumps(body(refusal)), refusal.status, headers, MEDIA_TYPE)
 
 
 def body(refusal: Problem) -> dict[str, Any]:
     """The document's members; those without a value are left out."""
     return refusal.model_dump(exclude_none=True)
+
+
+def seconds(wait: float) -> str:
+    """Whole seconds of a `Retry-After`, at least one."""
+    return str(max(1, math.ceil(wait)))
 
 
 class Refusals:
@@ -125,15 +153,26 @@ class Refusals:
         self._refused.inc(tags={"kind": kind})
 
 
+def count(refusal: Problem, scope: Mapping[str, Any]) -> None:
+    """One more of what an app that is `install`ed refuses by other ways than raising."""
+    app = scope.get("app")
+    if app is not None and hasattr(app.state, "refusals"):
+        app.state.refusals.add(refusal)
+
+
 def install(app: FastAPI, refusals: Refusals) -> None:
     """Let an app refuse in this way whatever its handlers raise, and count it."""
+    app.state.refusals = refusals
 
     async def refuse(request: Request, error: Exception) -> Response:
         if isinstance(error, LineDown | StoreRefused) and not isinstance(error, NotYet):
             structlog.get_logger().warning("store_down", reason=str(error))
         refusal = of(error, request.url.path)
         refusals.add(refusal)
-        return answer(refusal)
+        told = answer(refusal)
+        if isinstance(error, TooMany):
+            told.headers["Retry-After"] = seconds(error.wait)
+        return told
 
     for kind in (BourseError, RequestValidationError, HTTPException, TimeoutError):
         app.add_exception_handler(kind, refuse)

@@ -9,6 +9,7 @@ from typing import Any
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve_app import problems
@@ -67,16 +68,22 @@ class Requests:
             await self._app(scope, limited, named)
         except problems.TooLarge as e:
             if status == 0:
-                await problems.answer(problems.of(e, scope["path"]))(scope, receive, named)
+                await _refused(e, scope)(scope, receive, named)
         except Exception as e:
             structlog.get_logger().exception("request_broke", **_asked(scope))
             if status == 0 and scope["type"] == "http":
-                await problems.answer(problems.of(e, scope["path"]))(scope, receive, named)
+                await _refused(e, scope)(scope, receive, named)
             elif scope["type"] == "http":
                 raise
         finally:
             seconds = time.perf_counter() - began
             structlog.get_logger().info("request", **_asked(scope), status=status, ms=round(seconds * 1000, 2))
+
+
+def _refused(error: Exception, scope: Scope) -> Response:
+    refusal = problems.of(error, scope["path"])
+    problems.count(refusal, scope)
+    return problems.answer(refusal)
 
 
 def _length(scope: Scope) -> int:

@@ -5,7 +5,7 @@ unknown.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date, tzinfo
 from typing import Any
 
@@ -53,30 +53,58 @@ def stamp(nanoseconds: int) -> str | None:
     return None if nanoseconds in (UNKNOWN, 0) else instant(nanoseconds).isoformat().replace("+00:00", "Z")
 
 
-def quotes(book: Quotes, instruments: Sequence[Instrument], rows: QuoteRows, stale_ns: int) -> list[dict[str, Any]]:
-    """`QUOTE` rows of a book, in their order."""
+def quotes(
+    book: Quotes, instruments: Sequence[Instrument], rows: QuoteRows, stale_ns: int, fields: Collection[str] = ()
+) -> list[dict[str, Any]]:
+    """`QUOTE` rows of a book, in their order. `fields`: only these, and the symbol; none: all."""
+    ids, state = rows["instrument"].tolist(), book.state
     moved, percent = change(rows)
-    ages, stale = book.age(rows), book.stale(rows, stale_ns)
-    said = book.feeds.get(book.active)
-    state = said.state.name if said else "UNKNOWN"
-    return [
-        {
-            "symbol": instruments[i].symbol,
-            "name": instruments[i].name,
-            **{name: amount(int(row[name])) for name in PRICES},
-            "previous_close": amount(int(row["close"])),
-            "change": amount(int(moved[k])),
-            "change_percent": None if math.isnan(percent[k]) else round(float(percent[k]), 4),
-            **{name: whole(int(row[name])) for name in ("bid_quantity", "ask_quantity", "open_interest")},
-            "volume": whole(int(row["day_volume"])),
-            "at": stamp(int(row["at"])),
-            "received_at": stamp(int(row["received"])),
-            "age_seconds": None if ages[k] == UNKNOWN else round(int(ages[k]) / SECOND, 3),
-            "stale": bool(stale[k]),
-            "feed_state": state,
-        }
-        for k, (i, row) in enumerate(zip(rows["instrument"].tolist(), rows, strict=True))
-    ]
+    columns: dict[str, list[Any]] = {
+        "symbol": [instruments[i].symbol for i in ids],
+        "name": [instruments[i].name for i in ids],
+        **{name: [amount(x) for x in rows[name].tolist()] for name in PRICES},
+        "previous_close": [amount(x) for x in rows["close"].tolist()],
+        "change": [amount(x) for x in moved.tolist()],
+        "change_percent": [None if math.isnan(x) else round(x, 4) for x in percent.tolist()],
+        **{name: [whole(x) for x in rows[name].tolist()] for name in ("bid_quantity", "ask_quantity", "open_interest")},
+        "volume": [whole(x) for x in rows["day_volume"].tolist()],
+        "at": [stamp(x) for x in rows["at"].tolist()],
+        "received_at": [stamp(x) for x in rows["received"].tolist()],
+        "age_seconds": [None if x == UNKNOWN else round(x / SECOND, 3) for x in book.age(rows).tolist()],
+        "stale": book.stale(rows, stale_ns).tolist(),
+        "feed_state": ["UNKNOWN" if state is None else state.name] * len(ids),
+    }
+    names = [name for name in columns if not fields or name in fields or name == "symbol"]
+    return [dict(zip(names, row, strict=True)) for row in zip(*(columns[name] for name in names), strict=True)]
+
+
+def quote_facts(book: Quotes, rows: QuoteRows, stale_ns: int, fields: Collection[str] = ()) -> bytes:
+    """What `quotes` depends on: two answers of equal facts are equal, whichever replica gives them."""
+    asked = (
+        sorted(fields) if fields else sorted({*_OF, *(name for name in rows.dtype.names or () if name != "version")})
+    )
+    columns = dict.fromkeys(column for name in asked for column in _OF.get(name, (name,)))
+    facts = [rows["instrument"].tobytes(), *(rows[name].tobytes() for name in columns)]
+    if "stale" in asked:
+        facts.append(book.stale(rows, stale_ns).tobytes())
+    aged = book.market_time if "age_seconds" in asked else 0
+    state = book.state if "feed_state" in asked else None
+    return b"".join([*facts, f"{aged} {state} {' '.join(sorted(fields))}".encode()])
+
+
+_OF: Mapping[str, tuple[str, ...]] = {
+    "symbol": (),
+    "name": (),
+    "stale": (),
+    "feed_state": (),
+    "previous_close": ("close",),
+    "change": ("price", "close"),
+    "change_percent": ("price", "close"),
+    "volume": ("day_volume",),
+    "received_at": ("received",),
+    "age_seconds": ("at",),
+}
+"""Which columns of a quote's row a field is made of, where it is not the one of its own name."""
 
 
 def feed(standing: dict[str, Any]) -> dict[str, Any]:

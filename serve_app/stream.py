@@ -1,108 +1,384 @@
-"""Stream: the first WebSocket of quotes, JSON texts.
+"""Stream: `/ws/quotes`, one socket from its handshake to its end. Source: docs/stream.md.
 
-    client: {"subscribe": ["RELIANCE", "NSE:TCS"]}   {"unsubscribe": ["RELIANCE"]}
-    server: {"type": "quotes", "quotes": [...]}      changed ones only, the whole quote of each, `RATE` times a second
-            {"type": "error", "error": "..."}        what was wrong with a message; the socket goes on
-
-What changed while a slow client was being sent to is sent once, in its latest state.
+What a client says is read, limited and checked here; what it is sent comes from the hub, on the hub's loop.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import time
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
+from urllib.parse import parse_qs
 
-import numpy as np
-from starlette.websockets import WebSocket, WebSocketDisconnect
+import structlog
+from starlette.types import Message, Receive, Send
+from starlette.types import Scope as Connection
 
-from market.errors import UnknownSymbol
+from market import frames
+from market.access import CHANNEL_SCOPES, Caller, Scope, Tier, lacking
+from market.errors import BadValue, BourseError, Denied, UnknownSymbol
 from market.instruments import Universe
-from serve_app import shapes
-from serve_app.follow import Follower
+from market.universes import members
+from serve_app import asks, hub, problems, wires
+from serve_app.asks import Ask
+from serve_app.channels import Channels, Member
+from serve_app.hub import Client, Hub
 
-RATE = 10.0
-MOST = 3000
-TEXT_BYTES = 256 * 1024
-FROZEN_SECONDS = 30.0
-"""A client that has taken nothing for so long is let go."""
+PATH = "/ws/quotes"
+FORMATS = ("json", "msgpack")
+MESSAGE_BYTES = 256 << 10
+MESSAGES_A_SECOND, MESSAGES = 20.0, 100.0
+WRONG_A_SECOND, WRONG = 0.5, 20.0
+WHOLE, NAMES = 2, 100
+"""What makes quotes be sent whole, or a channel be read on from a cursor, counts as so many messages more, and every so
+many names as one more.
+"""
+CLOSING_SECONDS = 2.0
+ANSWER_SECONDS = 10.0
+LOOK_SECONDS = 10.0
+"""So long a credential that was revoked may still hear quotes."""
+BAD_FORMAT, TOO_LONG, NO_CREDENTIAL, TOO_MANY = 1008, 1009, 4001, 4010
+ANONYMOUS = Caller(kind="anonymous", credential="anonymous")
+
+Watchlists = Callable[[Caller, str], Awaitable[list[str] | None]]
+"""The symbols of a caller's list; None where there is no such list."""
 
 
-class Screen:
-    """One client: what it wants, and the version of the quotes it has seen."""
+Good = Callable[[Caller], Awaitable[bool]]
+"""Whether a caller's credential is still worth what it was."""
 
-    def __init__(self, socket: WebSocket, follower: Follower, universe: Universe, stale_ns: int) -> None:
-        self._socket, self._follower, self._universe, self._stale = socket, follower, universe, stale_ns
-        self._wanted: dict[int, None] = {}
-        self._new: set[int] = set()
-        self._seen = 0
 
-    async def run(self) -> None:
-        """Serve until the client leaves."""
-        await self._socket.accept()
-        telling = asyncio.create_task(self._tell())
+async def all_good(caller: Caller) -> bool:
+    """For a gateway without accounts."""
+    return True
+
+
+async def no_watchlists(caller: Caller, name: str) -> list[str] | None:
+    """For a gateway without accounts."""
+    return None
+
+
+class Bucket:
+    """So many at once, and so many a second."""
+
+    __slots__ = ("_at", "_left", "_most", "_rate")
+
+    def __init__(self, rate: float, most: float) -> None:
+        self._rate, self._most, self._left, self._at = rate, most, most, time.monotonic()
+
+    def take(self, many: float = 1) -> bool:
+        """So many more; False when there are none left."""
+        now = time.monotonic()
+        self._left = min(self._most, self._left + (now - self._at) * self._rate)
+        self._at = now
+        self._left -= many
+        return self._left >= 0
+
+
+class Stream:
+    """The ASGI application of the path."""
+
+    def __init__(
+        self,
+        sockets: Hub,
+        channels: Channels,
+        universe: Universe,
+        tier: Callable[[str], Tier],
+        watchlists: Watchlists = no_watchlists,
+        good: Good = all_good,
+        *,
+        compress: bool = False,
+    ) -> None:
+        """`compress`: by permessage-deflate where a client offers it, at the price of the short way to the socket."""
+        self.hub, self.channels, self.universe = sockets, channels, universe
+        self.tier, self.watchlists, self._good = tier, watchlists, good
+        self.look_seconds = LOOK_SECONDS
+        self._lines: set[_Line] = set()
+        self._looking: asyncio.Task[None] | None = None
+        self._compress = compress
+
+    async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
+        """Serve one socket until either side ends it."""
+        if (await receive())["type"] != "websocket.connect":
+            return
+        known = scope.get("state") or {}
+        caller: Caller = known.get("caller") or ANONYMOUS
+        answered = wires.ready(scope, MESSAGE_BYTES)
+        await send({"type": "websocket.accept", "headers": []})
         try:
-            while True:
-                message = await self._socket.receive()
-                if message["type"] == "websocket.disconnect":
-                    break
-                complaint = self._hear(message.get("text"))
-                if complaint:
-                    await self._socket.send_text(json.dumps({"type": "error", "error": complaint}))
-        except (WebSocketDisconnect, RuntimeError):  # Starlette says RuntimeError for a socket that has just closed
-            pass
+            await asyncio.wait_for(answered, ANSWER_SECONDS)
+        except TimeoutError:  # whoever asked has gone before
+            return
+        named = parse_qs(scope["query_string"].decode("latin-1")).get("format", ["json"])[-1]
+        if named not in FORMATS:
+            await send(_close(BAD_FORMAT, f"format is {' or '.join(FORMATS)}"))
+        else:
+            await self._serve(scope, receive, send, caller, binary=named == "msgpack")
+
+    async def _serve(self, scope: Connection, receive: Receive, send: Send, caller: Caller, *, binary: bool) -> None:
+        here = asyncio.get_running_loop()
+        wire = wires.wire_of(scope, send, binary=binary, compress=self._compress)
+        if not self.hub.adopt(wire.loop):
+            wire = wires.Plain(send, here, binary=binary)
+        line = _Line(self, send, here)
+        client = Client(wire, caller, line.end)
+        line.client = client
+        self.hub.call(line.open, binary, bool(scope.get("state", {}).get("demo")))
+        if ticketed := scope.get("state", {}).get("symbols"):
+            await line.hear(json.dumps({"op": "subscribe", "symbols": list(ticketed)}))
+        self._lines.add(line)
+        if self._looking is None and caller.kind != "anonymous":
+            self._looking = here.create_task(self._look())
+        try:
+            await line.listen(receive)
         finally:
-            telling.cancel()
-            await asyncio.gather(telling, return_exceptions=True)
+            self._lines.discard(line)
+            self.hub.call(self.hub.leave, client)
+            await line.closed()
 
-    async def _tell(self) -> None:
-        while True:
-            wanted = np.array(list(self._wanted), np.int64)
-            version = self._follower.version
-            changed = set(self._follower.quotes.changed(wanted, self._seen).tolist())
-            shown = [i for i in self._wanted if i in self._new or i in changed]
-            self._seen, self._new = version, set()
-            if shown:
-                rows = self._follower.read(shown)
-                quotes = shapes.quotes(self._follower.quotes, self._universe, rows, self._stale)
-                text = json.dumps({"type": "quotes", "quotes": quotes})
+    async def _look(self) -> None:
+        """While there are sockets: end those whose credential was revoked, or is worth something else now."""
+        while self._lines:
+            await asyncio.sleep(self.look_seconds)
+            for caller in {line.client.caller.credential: line.client.caller for line in self._lines}.values():
                 try:
-                    await asyncio.wait_for(self._socket.send_text(text), FROZEN_SECONDS)
-                except TimeoutError:
-                    await self._socket.close(1013)
-                    return
-            await asyncio.sleep(1 / RATE)
+                    good = await self._good(caller)
+                except Exception:
+                    structlog.get_logger().exception("credential_not_looked_at")
+                    continue
+                if not good:
+                    for line in [one for one in self._lines if one.client.caller.credential == caller.credential]:
+                        line.end(NO_CREDENTIAL, "the credential is good for nothing any more, or for something else")
+        self._looking = None
 
-    def _hear(self, text: str | None) -> str | None:
-        """Do what a message asks; the complaint, if it cannot be done."""
-        if text is None or len(text) > TEXT_BYTES:
-            return f"a message is a JSON text of at most {TEXT_BYTES} bytes"
+
+class _Line:
+    """One client's side of the conversation."""
+
+    __slots__ = ("_closing", "_loop", "_messages", "_reading", "_send", "_stream", "_wrong", "client")
+    client: Client
+
+    def __init__(self, stream: Stream, send: Send, loop: asyncio.AbstractEventLoop) -> None:
+        self._stream, self._send, self._loop = stream, send, loop
+        self._closing: asyncio.Task[None] | None = None
+        self._reading: set[asyncio.Task[None]] = set()
+        self._messages, self._wrong = Bucket(MESSAGES_A_SECOND, MESSAGES), Bucket(WRONG_A_SECOND, WRONG)
+
+    def open(self, binary: bool, demo: bool) -> None:
+        """On the hub's loop: join, and say hello."""
+        sockets, client = self._stream.hub, self.client
+        sockets.join(client, hub.every(hub.RATE), binary)
+        client.tell(
+            {
+                "type": "hello",
+                "version": 1,
+                "session": client.session,
+                "format": FORMATS[binary],
+                "heartbeat_seconds": hub.HEARTBEAT_SECONDS,
+                "stale_after_ms": sockets.stale_ns // frames.MS,
+                "base": sockets.book.base,
+                "demo": demo,
+                "limits": {"symbols": self._most, "bytes": MESSAGE_BYTES},
+                "rate": hub.RATE,
+                "fields": [{"name": name, "unit": unit} for name, unit in frames.FIELDS],
+            }
+        )
+
+    async def listen(self, receive: Receive) -> None:
+        """Until the client leaves or is told to."""
+        while True:
+            message = await receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            said: str | bytes = message.get("text") or message.get("bytes") or b""
+            if len(said) > MESSAGE_BYTES:
+                self.end(TOO_LONG, f"a message has at most {MESSAGE_BYTES >> 10} KiB")
+            elif not self._messages.take():
+                self.end(TOO_MANY, f"at most {MESSAGES_A_SECOND:.0f} messages a second")
+            elif self._closing is None:
+                await self.hear(said)
+
+    def end(self, code: int, reason: str) -> None:
+        """Close the socket; cut it if that is not taken. From any thread."""
+        self._loop.call_soon_threadsafe(self._end, code, reason)
+
+    async def closed(self) -> None:
+        """End what is still read for it, and wait for a close under way."""
+        for task in self._reading:
+            task.cancel()
+        if self._closing is not None:
+            await asyncio.gather(self._closing, return_exceptions=True)
+
+    def _end(self, code: int, reason: str) -> None:
+        if self._closing is None:
+            self._closing = self._loop.create_task(self._close(code, reason))
+
+    async def _close(self, code: int, reason: str) -> None:
         try:
-            asked: Any = json.loads(text)
-        except (ValueError, RecursionError):
-            return "a message is JSON"
-        if not isinstance(asked, dict) or len(asked) != 1 or not set(asked) <= {"subscribe", "unsubscribe"}:
-            return 'a message is {"subscribe": [symbols]} or {"unsubscribe": [symbols]}'
-        verb, symbols = next(iter(asked.items()))
-        if not isinstance(symbols, list) or not all(isinstance(s, str) for s in symbols) or len(symbols) > MOST:
-            return f"{verb} takes a list of at most {MOST} symbols"
-        return self._change(verb, symbols)
+            await asyncio.wait_for(self._send(_close(code, reason)), CLOSING_SECONDS)
+            await asyncio.sleep(CLOSING_SECONDS)
+        except (TimeoutError, OSError, RuntimeError):
+            pass
+        self._stream.hub.call(self.client.wire.abort)
 
-    def _change(self, verb: str, symbols: list[str]) -> str | None:
-        strangers, beyond = [], 0
-        for symbol in symbols:
-            try:
-                found = self._universe.find(symbol).id
-            except UnknownSymbol:
-                strangers.append(symbol[:40])
-                continue
-            if verb == "unsubscribe":
-                self._wanted.pop(found, None)
-            elif found in self._wanted or len(self._wanted) < MOST:
-                self._wanted[found] = None
-                self._new.add(found)
+    async def hear(self, said: str | bytes) -> None:
+        """Do what a message asks, or say what is wrong with it."""
+        number: int | None = None
+        try:
+            told = asks.read(said)
+            number = told["id"] if type(told.get("id")) is int else None
+            ask = asks.check(told)
+            if self._messages.take(_cost(ask)):
+                await self._do(ask)
             else:
-                beyond += 1
-        complaints = [f"unknown symbols: {', '.join(strangers[:20])}"] if strangers else []
-        complaints += [f"{beyond} symbols left out: a client has at most {MOST}"] if beyond else []
-        return "; ".join(complaints) or None
+                self.end(TOO_MANY, f"at most {MESSAGES_A_SECOND:.0f} messages a second")
+        except BourseError as e:
+            self.refuse(number, problems.of(e, PATH))
+            if not self._wrong.take():
+                self.end(TOO_MANY, "too many wrong messages")
+        except Exception as e:
+            structlog.get_logger().exception("message_broke")
+            self.refuse(number, problems.of(e, PATH))
+
+    async def _do(self, ask: Ask) -> None:
+        call, sockets, client, said = self._stream.hub.call, self._stream.hub, self.client, ask.said
+        match ask.op:
+            case "ping":
+                call(client.tell, {"type": "pong"} | _id(ask))
+            case "set":
+                call(self._set, ask)
+            case "unsubscribe" if "all" in said:
+                call(sockets.forget, client, None)
+                call(client.tell, _done(ask))
+            case "unsubscribe":
+                found, unknown = self._found(await self._named(said))
+                call(sockets.forget, client, found.values())
+                call(client.tell, _done(ask, unknown=unknown))
+            case "subscribe":
+                found, unknown = self._found(await self._named(said))
+                call(self._subscribe, ask, found, unknown)
+            case "resume":
+                call(self._resume, ask)
+            case "leave":
+                call(self._stream.channels.leave, client, said["channel"])
+                call(client.tell, _done(ask))
+            case _:
+                await self._join(ask)
+
+    def _may(self, scope: Scope) -> None:
+        if (why := lacking(scope, self.client.caller)) is not None:
+            raise Denied(*why)
+
+    async def _join(self, ask: Ask) -> None:
+        channels, name = self._stream.channels, ask.said["channel"]
+        self._may(CHANNEL_SCOPES[name])
+        member = channels.member(ask.said)
+        if not member.live:
+            await asyncio.to_thread(channels.check, name, member)
+        self._stream.hub.call(self._joined, ask, member)
+        if not member.live:
+            self._reading.add(task := self._loop.create_task(self._catch_up(ask, member)))
+            task.add_done_callback(self._reading.discard)
+
+    async def _catch_up(self, ask: Ask, member: Member) -> None:
+        name = ask.said["channel"]
+        try:
+            await asyncio.sleep(0)
+            await self._stream.channels.catch_up(self.client, name, member)
+        except BourseError as e:
+            self.refuse(ask.id, problems.of(e, PATH))
+            self._stream.hub.call(self._stream.channels.leave, self.client, name)
+
+    async def _named(self, said: dict[str, Any]) -> list[str]:
+        if "index" in said:
+            return list(members(said["index"]))
+        if "watchlist" in said:
+            self._may(Scope.ACCOUNT)
+            found = await self._stream.watchlists(self.client.caller, said["watchlist"])
+            if found is None:
+                raise BadValue("watchlist", said["watchlist"][:40], "the name of a list of yours")
+            return found
+        if said["symbols"] is None:
+            raise BadValue("symbols", None, "a list of names")
+        return list(said["symbols"])
+
+    def _found(self, names: Iterable[str]) -> tuple[dict[str, int], list[str]]:
+        found, unknown = {}, []
+        for name in names:
+            try:
+                one = self._stream.universe.find(name)
+            except UnknownSymbol:
+                unknown.append(name[:40])
+            else:
+                found[one.symbol] = one.id
+        return found, unknown
+
+    @property
+    def _most(self) -> int:
+        return self._stream.tier(self.client.caller.tier).symbols
+
+    # On the hub's loop
+
+    def refuse(self, number: int | None, refusal: problems.Problem) -> None:
+        """Say what was wrong."""
+        told = {"type": "error"} | ({} if number is None else {"id": number}) | {"problem": problems.body(refusal)}
+        self._stream.hub.call(self.client.tell, told)
+
+    def _joined(self, ask: Ask, member: Member) -> None:
+        cursor = self._stream.channels.join(self.client, ask.said["channel"], member)
+        self.client.tell(_done(ask, channel=ask.said["channel"], cursor=cursor))
+
+    def _set(self, ask: Ask) -> None:
+        said, every = ask.said, hub.every(ask.said["rate"]) if "rate" in ask.said else None
+        fields = (frames.mask(said["fields"]) if said["fields"] else frames.ALL) if "fields" in said else None
+        self._stream.hub.tune(self.client, every, fields)
+        self.client.tell(_done(ask, **self._choices()))
+
+    def _subscribe(self, ask: Ask, found: dict[str, int], unknown: list[str]) -> None:
+        client, have = self.client, set(self.client.wanted.tolist())
+        room = max(self._most - len(have), 0)
+        new = [symbol for symbol, number in found.items() if number not in have]
+        left_out = new[room:]
+        outside = set(left_out)
+        taken = {symbol: number for symbol, number in found.items() if symbol not in outside}
+        self._stream.hub.want(client, taken.values())
+        told = {"added": new[:room], "unknown": unknown, "left_out": left_out}
+        client.tell(_done(ask, **told, **({"numbers": taken} if client.binary else {})))
+
+    def _resume(self, ask: Ask) -> None:
+        client = self.client
+        if not self._stream.hub.resume(client, ask.said["session"], ask.said["sequence"], self._most):
+            client.tell(_done(ask, known=False))
+            return
+        symbols = {self._stream.hub.symbols[k]: k for k in client.wanted.tolist()}
+        numbers = {"numbers": symbols} if client.binary else {}
+        client.tell(_done(ask, known=True, symbols=list(symbols), **numbers, **self._choices()))
+
+    def _choices(self) -> dict[str, Any]:
+        cell = self.client.cell
+        chosen = frames.bits(self.client.fields).tolist()
+        return {
+            "rate": hub.BEATS / cell.kind.every if cell else hub.RATE,
+            "fields": [name for name, wanted in zip(frames.NAMES, chosen, strict=True) if wanted],
+        }
+
+
+def _cost(ask: Ask) -> float:
+    """What an ask takes out of the bucket beyond itself."""
+    names = ask.said.get("symbols") or ()
+    much = ask.op in ("set", "resume") or ask.said.get("after") is not None
+    return len(names) / NAMES + (WHOLE if much else 0)
+
+
+def _id(ask: Ask) -> dict[str, int]:
+    return {} if ask.id is None else {"id": ask.id}
+
+
+def _done(ask: Ask, **told: Any) -> dict[str, Any]:
+    return {"type": "done"} | _id(ask) | told
+
+
+def _close(code: int, reason: str) -> Message:
+    return {"type": "websocket.close", "code": code, "reason": reason}

@@ -46,7 +46,7 @@ def blocks(language: str) -> list[str]:
 COMMANDS = sorted({line for block in blocks("sh") for line in block.splitlines() if line.strip()})
 BY_THEMSELVES = (
     "actions|check|compact|coverage|doctor|engines|features|import|indicators|instruments|lake|login|models|"
-    "outcomes|replay|sessions|sql"
+    "outcomes|replay|sessions|sql|user"
 )
 ALONE = {c for c in COMMANDS if re.match(rf"\.venv/bin/bourse ({BY_THEMSELVES})\b", c)}
 WITH_AN_INSTANCE = "predictor|backfill|alerts|status|timetable|watch|down|feed|repair|reconcile"
@@ -176,9 +176,12 @@ def test_the_commands_for_a_running_bourse_work(folder: Path) -> None:
         _until_it_answers(up, folder)
 
         end_of_day(folder / "cm25AUG2016bhav.csv")
+        here = [b.replace("127.0.0.1:8000", f"127.0.0.1:{BASE}") for b in blocks("python live")]
+        shown = [subprocess.run([sys.executable, "-c", b], env=known, capture_output=True, text=True) for b in here]
         asked = sorted(RUNNING, key=lambda c: "down" in c)
         done = {c: run_there(c.replace("127.0.0.1:8000", f"127.0.0.1:{BASE}"), folder) for c in asked}
 
+        assert [s.stderr for s in shown if s.returncode] == [] and len(shown) == 2
         assert {c: d.stderr for c, d in done.items() if d.returncode} == {}
         assert {c for c, d in done.items() if c.startswith("curl") and not d.stdout.startswith("{")} == set()
         assert "NSE:RELIANCE" in done[next(c for c in done if "/api/stock/RELIANCE" in c)].stdout

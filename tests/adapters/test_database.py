@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import text
 
 from adapters.database import Database, address, without_password
+from adapters.migrations.versions.accounts_0002 import TABLES
 from adapters.postgres_server import PostgresServer
-from market.errors import BadSetting, LineDown, StoreRefused
+from market.errors import BadSetting, BadValue, LineDown, StoreRefused
 
 
 def tables(database: Database) -> list[str]:
@@ -25,7 +27,7 @@ def test_migrations_run_once_however_many_ask(shared_database: PostgresServer) -
         list(pool.map(Database.migrate, databases))
     databases[0].migrate()
 
-    assert tables(databases[0]) == ["alembic_version", "promotions"]
+    assert tables(databases[0]) == sorted(["alembic_version", "promotions", *TABLES])
     assert databases[0].health().up and databases[0].health().version.startswith("18.")
     for one in databases:
         one.close()
@@ -82,3 +84,25 @@ def test_an_address_is_shown_without_its_password() -> None:
     assert (
         without_password(address("postgres://asha:hush@db.example:5433/x")) == "postgresql://asha:***@db.example:5433/x"
     )
+
+
+def test_a_server_that_vanishes_is_noticed(shared_database: PostgresServer) -> None:
+    database = Database(shared_database.url)
+
+    with database.begin() as line:
+        asked = line.connection.driver_connection.info.get_parameters()  # type: ignore[union-attr]
+
+    assert {"keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout"} <= set(asked)
+    database.close()
+
+
+def test_an_error_does_not_show_what_the_database_was_given(shared_database: PostgresServer) -> None:
+    database = Database(shared_database.url)
+    asked, given = text("SELECT CAST(:name AS text), CAST(:password AS text)"), {"name": "a\0b", "password": "hush"}
+
+    with pytest.raises(BadValue) as caught, database.begin() as line:
+        line.execute(asked, given)
+
+    said = "".join(traceback.format_exception(caught.value))
+    assert "NUL" in said and "hush" not in said
+    database.close()

@@ -19,7 +19,7 @@ from cluster.replay import sessions_around
 from market.instruments import Kind
 from tests.cluster.test_replay import PACE, WAIT, bourse, gone, process, rows_of, started, wait
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.cluster, pytest.mark.endurance, pytest.mark.timeout(400)]
 
 DAY = date(2016, 8, 25)
 OPEN = datetime(2016, 8, 25, 3, 45, tzinfo=UTC)
@@ -71,7 +71,6 @@ def test_every_live_value_of_a_replayed_day_equals_bulk(undisturbed: tuple[Path,
     assert "STALE" in said
 
 
-@pytest.mark.endurance
 def test_a_killed_analysis_leaves_the_same_features(
     recording: Path, undisturbed: tuple[Path, str], tmp_path: Path
 ) -> None:

@@ -101,6 +101,7 @@ def test_what_ray_tells_of_a_proxy_that_died_is_one_line() -> None:
 
 
 @pytest.mark.cluster
+@pytest.mark.endurance
 def test_it_listens_within_its_ports_and_ends_with_rays_head(up: subprocess.Popen[bytes], tmp_path: Path) -> None:
     family = psutil.Process(up.pid).children(recursive=True)
 

@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
+from benchmarks.redeploy import Load
 from cluster.databases import registry
 from cluster.instance import free_base
 from cluster.settings import Settings, read
@@ -29,39 +30,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BOURSE = [sys.executable, "-c", "from cluster.main import app; app()"]
 NAME = "direction-15m"
 SECONDS = 240.0
-CLIENTS, PAUSE = 4, 0.03
-"""Each asks again so much later: together about a hundred a second, less on a busy machine."""
-
-
-class Load:
-    """Clients that ask for a symbol again and again until it is closed; what they were answered."""
-
-    def __init__(self, address: str) -> None:
-        self.answers: list[tuple[int, str]] = []
-        self._ended = threading.Event()
-        self._threads = [threading.Thread(target=self._ask, args=(address,)) for _ in range(CLIENTS)]
-        for one in self._threads:
-            one.start()
-
-    def close(self) -> None:
-        """End the clients."""
-        self._ended.set()
-        for one in self._threads:
-            one.join()
-
-    @property
-    def versions(self) -> set[str]:
-        """Those that answered."""
-        return {version for _, version in self.answers}
-
-    def _ask(self, address: str) -> None:
-        with httpx.Client(base_url=address, timeout=20) as client:
-            while not self._ended.wait(PAUSE):
-                try:
-                    got = client.post("/predict", json={"symbol": "RELIANCE"})
-                    self.answers.append((got.status_code, str(got.json().get("model_version"))))
-                except httpx.HTTPError as e:
-                    self.answers.append((0, repr(e)))
+RATE, CLIENTS = 100, 4
 
 
 @pytest.fixture
@@ -101,6 +70,11 @@ def _wait(condition: Callable[[], bool]) -> None:
         pause.wait(0.2)
 
 
+def _versions(load: Load) -> set[str]:
+    """Those that answered."""
+    return {one.said for one in list(load.replies) if one.status == 200}
+
+
 def _promoted(settings: Settings) -> None:
     """Register one more version and make it the champion."""
     about = About(
@@ -127,26 +101,27 @@ def _retune(settings: Settings, weight: float) -> None:
 def test_versions_and_tuning_change_under_load_and_a_killed_replica_comes_back_as_it_was(settings: Settings) -> None:
     _wait(lambda: not _predictor(settings).get("trouble", "starting"))
     first = _predictor(settings)["pid"]
-    load = Load(f"http://127.0.0.1:{settings.ports.http}")
+    load = Load(settings, RATE, CLIENTS)
     try:
-        _wait(lambda: "v1-heuristic" in load.versions)
+        _wait(lambda: "v1-heuristic" in _versions(load))
         for version in (1, 2):
             _promoted(settings)
-            _wait(lambda title=f"{NAME}@{version}": title in load.versions)
+            _wait(lambda title=f"{NAME}@{version}": title in _versions(load))
         _retune(settings, 0.25)
         _wait(lambda: _predictor(settings).get("challenger_weight") == 0.25)
-        same, whole = _predictor(settings)["pid"], list(load.answers)
+        same, whole = _predictor(settings)["pid"], list(load.replies)
         os.kill(first, signal.SIGKILL)
         _wait(lambda: _predictor(settings).get("pid", first) != first)
-        _wait(lambda: load.answers[-1][0] == 200)
-        back = len(load.answers)
-        _wait(lambda: len(load.answers) > back + 50)
+        _wait(lambda: load.replies[-1].status == 200)
+        back = len(load.replies)
+        _wait(lambda: len(load.replies) > back + 50)
     finally:
         load.close()
 
     assert same == first
-    assert [answer for answer in whole if answer[0] != 200] == []
-    assert {status for status, _ in load.answers} <= {200, 503, 504}  # whoever asked while there was no replica
-    assert load.versions - {"None"} == {"v1-heuristic", f"{NAME}@1", f"{NAME}@2"}
-    assert set(load.answers[back:]) == {(200, f"{NAME}@2")}  # the new replica holds what the old one held
+    assert [one for one in whole if one.status != 200] == []
+    assert {one.status for one in load.replies} <= {200, 503, 504}  # whoever asked while there was no replica
+    assert _versions(load) == {"v1-heuristic", f"{NAME}@1", f"{NAME}@2"}
+    after = {(one.status, one.said) for one in load.replies[back:]}
+    assert after == {(200, f"{NAME}@2")}  # the new replica holds what the old one held
     assert _predictor(settings)["challenger_weight"] == 0.25

@@ -144,6 +144,8 @@ JOB = "timetable: {a: {%s}}"
 TWO = "feeds: {primary: a, sources: {a: {%s}, b: {%s}}}"
 US = "universe: [NASDAQ:AAPL]\n"
 KITE = "feeds: {primary: k, sources: {k: {kind: kite, %s}}}"
+SLOW = "requests_per_second: %s, burst: 1, connections: 1, symbols: 1"
+TIERED = f"tiers: {{anonymous: {{{SLOW}}}, standard: {{{SLOW % 1}}}, premium: {{{SLOW % 1}}}}}"
 
 
 @pytest.mark.parametrize(
@@ -208,6 +210,7 @@ KITE = "feeds: {primary: k, sources: {k: {kind: kite, %s}}}"
         ("actors: {feed: {count: 1}}", "actors.feed.count", "known keys here: num_cpus, memory"),
         ("actors: {feed: {num_cpus: -1}}", "actors.feed.num_cpus", "0 to 1024"),
         ("actors: {feed: {memory: 5 apples}}", "actors.feed.memory", "at least 16 MiB"),
+        (TIERED % "1.0e-320", "tiers.anonymous.requests_per_second", "0.01 or more"),
         ("gateway: {replicas: 0}", "gateway.replicas", "1 to 1000"),
         ("stores: {lake: 'http://x/y'}", "stores.lake", "s3://bucket/path"),
         ("stores: {bus_memory: 1 MiB}", "stores.bus_memory", "at least 16 MiB"),

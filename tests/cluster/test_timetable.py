@@ -27,7 +27,7 @@ from market.sessions import MINUTE
 from market.ticks import FeedState, mark
 from market.timetable import Note, State
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.cluster, pytest.mark.endurance, pytest.mark.timeout(400)]
 
 ROOT = Path(__file__).resolve().parents[2]
 WAIT = 110.0

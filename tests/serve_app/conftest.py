@@ -12,9 +12,12 @@ from ray.serve._private.common import DeploymentID, ReplicaID
 from ray.serve._private.config import DeploymentConfig
 from ray.serve.schema import ReplicaRank
 
+from adapters.database import Database
+from adapters.postgres_server import PostgresServer
 from adapters.redis_line import RedisLine
 from adapters.redis_server import RedisServer
 from serve_app.predictor import APP, NAME
+from tests.serve_app.door import Guarded, guard
 from tests.serve_app.house import House
 
 MEMORY = 64 << 20
@@ -31,6 +34,25 @@ def stores() -> Iterator[tuple[RedisServer, RedisServer]]:
         yield bus, cache
         bus.stop()
         cache.stop()
+
+
+@pytest.fixture(scope="session")
+def database() -> Iterator[PostgresServer]:
+    """The Postgres that tests share, its tables made."""
+    with tempfile.TemporaryDirectory(prefix="bourse-") as folder:
+        server = PostgresServer(f"{folder}/database", f"{folder}/run")
+        server.start()
+        line = Database(server.url)
+        line.migrate()
+        line.close()
+        yield server
+        server.stop()
+
+
+@pytest.fixture
+def guarded(stores: tuple[RedisServer, RedisServer], database: PostgresServer, tmp_path: Path) -> Iterator[Guarded]:
+    """A house with accounts, and no demo mode."""
+    yield from guard(stores, database.url, tmp_path / "lake", demo=False)
 
 
 @pytest.fixture

@@ -13,20 +13,22 @@ import numpy as np
 from starlette.testclient import TestClient
 
 from adapters.alerts import Alerts
-from adapters.bus import Bus
+from adapters.bus import SEQUENCE_BITS, Bus
 from adapters.entries import encode
 from adapters.lake import Lake
 from adapters.readmodel import ReadModel
 from adapters.redis_server import RedisServer
 from adapters.schemas import candle_table
+from market.access import TIERS, Tier
 from market.alerts import OperatorAlert
 from market.candles import CANDLE, Candles, Provenance
 from market.instruments import Instrument, partition_of
 from market.money import SCALE, UNKNOWN
 from market.sessions import MINUTE, SECOND, Session, day_number, session
 from market.ticks import FeedState, Kind, Ticks, blank, mark
+from serve_app.access import AccessPlan
 from serve_app.follow import Follower, GatewayPlan
-from serve_app.gateway import build
+from serve_app.gateway import Desk, build
 
 PARTITIONS = 2
 YESTERDAY, TODAY, TOMORROW = (session(date(2016, 8, d)) for d in (24, 25, 26))
@@ -43,12 +45,15 @@ INSTRUMENTS = tuple(
 )
 RELIANCE, TCS, MAHINDRA, ODD = range(4)
 DEADLINE = 20.0
+AMPLE = dict.fromkeys(TIERS, Tier(requests_per_second=10_000, burst=10_000, connections=1000, symbols=3000))
+"""Nobody is sent away in a test of something else."""
+DEMO = AccessPlan(demo=True)
 
 
 class House:
     """Puts rows where the actors would put them, and waits until the gateway has them."""
 
-    def __init__(self, bus: RedisServer, cache: RedisServer, lake: Path) -> None:
+    def __init__(self, bus: RedisServer, cache: RedisServer, lake: Path, access: AccessPlan = DEMO) -> None:
         self.bus, self.model, self.lake = Bus(bus.url), ReadModel(cache.url), Lake(str(lake))
         self.plan = GatewayPlan(
             bus=bus.url,
@@ -59,6 +64,8 @@ class House:
             sessions=(YESTERDAY, TODAY, TOMORROW),
             feeds=("main", "spare"),
             stale_seconds=60.0,
+            tiers=AMPLE,
+            access=access,
         )
         self._numbers = 0
         self._lake_writes = 0
@@ -66,7 +73,8 @@ class House:
     def open(self) -> None:
         """Build the gateway."""
         app = build(self.plan)
-        self.follower: Follower = app.state.desk.follower
+        self.desk: Desk = app.state.desk
+        self.follower: Follower = self.desk.follower
         self.client = TestClient(app, raise_server_exceptions=False)
         wait(lambda: not self.follower.trouble)
 
@@ -74,6 +82,9 @@ class House:
         """End what was opened."""
         if hasattr(self, "follower"):
             self.follower.stop()
+        if hasattr(self, "desk"):
+            self.desk.limits.stop()
+            self.desk.measures.stop()
         self.bus.close()
         self.model.close()
 
@@ -91,7 +102,7 @@ class House:
             wait(lambda: self.follower.entries >= before + PARTITIONS)
 
     def fold(self, *rows: Candles) -> None:
-        """Write candles under the id of the newest entry of their partition, and wait until the gateway has them."""
+        """Write candles under an id of now, and wait until the gateway has them."""
         candles = np.concatenate(rows)
         for instrument in INSTRUMENTS:
             mine = candles[candles["instrument"] == instrument.id]
@@ -99,7 +110,8 @@ class House:
                 continue
             partition = partition_of(instrument, PARTITIONS)
             newest = self.bus.last("candles", partition)
-            self.bus.write("candles", partition, newest + 1, encode(mine))
+            entry = max(newest, int(time.time() * 1000) << SEQUENCE_BITS) + 1
+            self.bus.write("candles", partition, entry, encode(mine))
             if hasattr(self, "follower"):
                 wait(lambda rows=mine: all(self._has(row) for row in rows))
 

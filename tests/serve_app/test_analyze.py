@@ -14,7 +14,21 @@ from market.money import UNKNOWN
 from market.predictions import Abstained
 from market.scores import HORIZON_NAMES, SCORE, Asked, Recommendation, Scores
 from market.sessions import MINUTE, day_number
-from tests.serve_app.house import INSTRUMENTS, MAHINDRA, ODD, PARTITIONS, RELIANCE, TCS, TODAY, House, after, live, wait
+from tests.serve_app.house import (
+    INSTRUMENTS,
+    MAHINDRA,
+    ODD,
+    PARTITIONS,
+    RELIANCE,
+    TCS,
+    TODAY,
+    House,
+    after,
+    live,
+    stated_close,
+    tick,
+    wait,
+)
 
 SEED = {
     "symbol": str, "timestamp": str, "ltp": float, "change": float, "change_percent": float, "indicators": dict,
@@ -112,6 +126,17 @@ def test_a_card_of_a_fresh_install_says_what_it_lacks(house: House) -> None:
 
     assert (early["scores"]["composite"], early["unknown"]) == (None, "TOO_FEW_MINUTES")
     assert (first["change"], first["unknown"]) == (None, "NO_PREVIOUS_CLOSE")
+
+
+def test_on_a_first_day_the_change_is_from_what_the_vendor_says_closed_before(house: House) -> None:
+    publish(house, card(TCS, 7, previous=UNKNOWN), card(RELIANCE, 7))
+    house.say(stated_close(TCS, after(TODAY, 7), 2838.5), stated_close(RELIANCE, after(TODAY, 7), 1.0))
+    house.say(tick(TCS, after(TODAY, 8), 2850.5, 10), tick(RELIANCE, after(TODAY, 8), 2850.5, 10))
+
+    first, known = (house.get("/analyze", symbol=s)["data"] for s in ("TCS", "RELIANCE"))
+
+    assert (first["change"], first["change_percent"], first["unknown"]) == (12.0, 0.4228, None)
+    assert (known["change"], known["change_percent"]) == (12.0, 0.4228)  # of the candles, where they know it
 
 
 def test_the_market_is_told_highest_first_and_who_is_missing(house: House) -> None:

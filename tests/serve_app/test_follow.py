@@ -172,3 +172,49 @@ def test_readers_may_ask_while_sessions_come_and_go(
     found = [(follower.counts().sum(), follower.health()["window_bytes"] > 0) for _ in range(2000)]
 
     assert {count for count, _ in found} <= {0, 1}
+
+
+def test_who_listens_hears_of_every_signal_that_is_kept(closed: House) -> None:
+    for number in (1, 2, 3):
+        closed.bus.write("signals", 0, number, b"")
+    heard: list[int] = []
+    follower = Follower(closed.plan)
+    follower.listeners.append(lambda topic, entry: heard.append(entry.id) if topic == "signals" else None)
+
+    follower.start()
+    wait(lambda: not follower.behind)
+    follower.stop()
+
+    assert heard == [1, 2, 3]
+
+
+def test_while_the_bus_is_away_every_quote_is_stale_and_the_feed_is_down(tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="bourse-") as folder:
+        bus = RedisServer(f"{folder}/bus", f"{folder}/run", "bus", memory=MEMORY, durable=False)
+        cache = RedisServer(f"{folder}/cache", f"{folder}/run", "cache", memory=MEMORY, durable=False)
+        bus.start()
+        cache.start()
+        house = House(bus, cache, tmp_path / "lake")
+        house.open()
+        try:
+            house.say(tick(RELIANCE, after(TODAY, 1), 1000), live(after(TODAY, 1)))
+            with house.client, house.client.websocket_connect("/ws/quotes") as socket:
+                fresh = house.get("/api/v1/quotes", symbols="RELIANCE", fields="price,stale,feed_state")["quotes"]
+                socket.send_json({"op": "subscribe", "symbols": ["RELIANCE"]})
+                while (key := socket.receive_json())["type"] != "key":
+                    pass
+                bus.stop()
+                while (frame := socket.receive_json())["type"] != "delta":
+                    pass
+                old = house.get("/api/v1/quotes", symbols="RELIANCE", fields="price,stale,feed_state")["quotes"]
+        finally:
+            house.close()
+            bus.stop()
+            cache.stop()
+
+    assert [(q["price"], q["stale"], q["feed_state"]) for q in fresh + old] == [
+        (1000.0, False, "LIVE"),
+        (1000.0, True, "DOWN"),
+    ]
+    assert (key["feed"], key["quotes"]["NSE:RELIANCE"]["stale"]) == ("LIVE", False)
+    assert (frame["feed"], frame["quotes"]["NSE:RELIANCE"]) == ("DOWN", {"stale": True})

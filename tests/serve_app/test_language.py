@@ -67,7 +67,8 @@ class Story:
                     self._closed.follower.put_scores(self.scores)
                 self._closed.model.inputs(["NSE:RELIANCE"], self.inputs)
                 transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-                async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+                known = {"Authorization": f"Bearer {app.state.gate.signer.operator()}"}
+                async with httpx.AsyncClient(transport=transport, base_url="http://here", headers=known) as client:
                     try:
                         return await tell(client, predictor), vendor
                     finally:
@@ -105,6 +106,18 @@ def test_an_engine_is_asked_of_what_is_known_of_the_last_minute_and_answers_in_t
     assert (body["symbol"], body["prediction"], body["confidence"]) == ("NSE:RELIANCE", 0.65, 0.4)
     assert (body["model_version"], body["engine"], body["abstained"]) == ("m-1-0613", "mine", False)
     assert (body["at"], body["reasons"][-1]) == ("2016-08-25T04:15:00Z", "RSI is low.")
+
+
+def test_nobody_in_particular_has_no_opinion_paid_for(story: Story) -> None:
+    async def tell(client: httpx.AsyncClient, predictor: Predictor) -> list[httpx.Response]:
+        del client.headers["Authorization"]
+        wanted: list[dict[str, Any]] = [{"engine": "mine"}, {"engine": "oracle"}, {}]
+        return [await client.post("/predict", json={"symbol": "RELIANCE"} | one) for one in wanted]
+
+    answers, vendor = story(tell, weight=0.25)
+
+    assert [one.status_code for one in answers] == [401, 422, 200]
+    assert (answers[2].json()["model_version"], vendor.asked) == ("v1-heuristic", [])
 
 
 @pytest.mark.parametrize(("kind", "reply"), [("openai", openai()), ("ollama", ollama())])

@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import SecretStr
 from starlette.testclient import TestClient
 
 from adapters.jobs import Jobs
 from adapters.redis_server import RedisServer
+from adapters.tokens import Signer
 from market.errors import NotYet
 from market.features import NAMES
 from market.labels import HORIZONS
@@ -21,10 +23,12 @@ from market.models.examples import CHANNELS, LENGTH, Examples
 from market.models.heuristic import Body
 from market.sessions import MINUTE
 from market.timetable import Note, State
+from serve_app.access import AccessPlan
 from serve_app.gateway import build
 from serve_app.predictions import Remote, Trainings
 from serve_app.predictor import Answered, Asked, NoSuch, Predictor, PredictorPlan
 from serve_app.requests import MOST_BODY
+from tests.serve_app.door import SECRET
 from tests.serve_app.house import RELIANCE, TCS, TODAY, House, after, live
 
 OWN = {"rsi": 25.0, "macd": 1.5, "ema50": 101.0, "ema200": 100.0, "close": 102.5, "volume": 1000}
@@ -63,12 +67,14 @@ class Silent:
 @pytest.fixture
 def client(replica: None, closed: House, stores: tuple[RedisServer, RedisServer]) -> Iterator[TestClient]:
     """The gateway with a predictor of built-in ensembles behind it."""
-    closed.plan = closed.plan.model_copy(update={"trainings": TRAININGS})
+    plan = AccessPlan(secrets=(SecretStr(SECRET),))
+    closed.plan = closed.plan.model_copy(update={"trainings": TRAININGS, "access": plan})
     bus, cache = stores
     predictor = Predictor(PredictorPlan(bus=bus.url, cache=cache.url))
     app = build(closed.plan, predicts=Direct(predictor))
     closed.follower = app.state.desk.follower
-    with TestClient(app, raise_server_exceptions=False) as found:
+    shown = {"Authorization": f"Bearer {Signer([SECRET]).operator()}"}
+    with TestClient(app, raise_server_exceptions=False, headers=shown) as found:
         closed.client = found
         yield found
     predictor.stop()

@@ -1,0 +1,271 @@
+"""Wires: how a frame gets to a socket: straight into the transport of the server in this process, else by ASGI.
+
+Behind Serve every ASGI `send` crosses from our loop to the server's, through a queue and two tasks: five times the
+cost of the frame itself. The server is uvicorn, its protocol is what `receive` is bound to; a frame is written to its
+transport whole, on its own loop, so it never meets another one half-way. Shaking hands, closing and everything that
+comes in stay uvicorn's, and so does the ping every few seconds. What it has negotiated stays true: with
+permessage-deflate too a message may come as it is (RFC 7692, 6.). Behind another server, and where frames are to be
+compressed, a frame takes the ASGI way.
+
+Kernels and proxies hold hundreds of kilobytes that nobody has read. So a ping of ours goes behind every `PROBE_BYTES`,
+and its answer says what was taken, and how old that is which the reader has before him.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import struct
+from collections import deque
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+HELD = "bourse.protocol"
+SEND_BYTES = 128 << 10
+"""What the kernel may hold for one socket: beyond it a reader is seen to be slow."""
+PING_SECONDS = 5.0
+PONG_SECONDS = 60.0
+"""Uvicorn's own patience; ours is shorter."""
+
+PROBE_BYTES = 8 << 10
+"""Between two pings of ours: also of one message, which is cut into such pieces (RFC 6455, 5.4)."""
+LONGEST_TRIP = 0.5
+"""Seconds a ping may take to a reader who is well, and far away."""
+
+_SHORT, _LONG, _LONGER = struct.Struct(">BB"), struct.Struct(">BBH"), struct.Struct(">BBQ")
+_TEXT, _BINARY, _FINAL = 0x01, 0x02, 0x80
+_PING = struct.Struct(">BBI")
+
+
+class Wire(Protocol):
+    """One socket as the hub sees it; all methods are called on `loop`."""
+
+    loop: asyncio.AbstractEventLoop
+
+    def send(self, size: int, parts: tuple[bytes, ...]) -> None:
+        """Send one message of `size` bytes in all."""
+
+    def waiting(self) -> int:
+        """Bytes that were sent and that nobody has taken."""
+
+    def ask(self) -> None:
+        """Have a ping go behind the next message."""
+
+    def unanswered(self) -> float:
+        """Seconds since the oldest ping that was not answered, less what the way takes; 0.0 without one."""
+
+    def answers(self) -> int:
+        """Pings answered so far."""
+
+    def trip(self) -> float:
+        """Seconds the last answer took, less what the way takes."""
+
+    def abort(self) -> None:
+        """End the socket, whatever waits."""
+
+
+class Transports:
+    """ASGI middleware, the outermost: remembers the server's protocol before anybody wraps its `receive`."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        logging.getLogger("uvicorn.error").addFilter(_worth_a_line)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] == "websocket":
+            owner = getattr(getattr(receive, "_receive", receive), "__self__", None)  # Serve's proxy, or the server's
+            if isinstance(owner, WebSocketsSansIOProtocol):
+                scope.setdefault("extensions", {})[HELD] = owner
+        await self._app(scope, receive, send)
+
+
+def _worth_a_line(record: logging.LogRecord) -> bool:
+    """A text that is no UTF-8 ends its socket with 1007; a traceback for each lets anybody fill our disk."""
+    return not str(record.msg).startswith("Invalid UTF-8")
+
+
+def ready(scope: Scope, most: int) -> asyncio.Future[None]:
+    """Called before a socket is accepted: let the server ask sooner whether somebody is there, and hold no message of
+    more than `most` bytes: it closes with 1009 as soon as one is promised.
+
+    What comes is done once the server has answered: behind Serve the `send` that accepts returns before that, and what
+    was written to the transport then would stand in front of the answer.
+    """
+    here = asyncio.get_running_loop()
+    answered: asyncio.Future[None] = here.create_future()
+    held = scope.get("extensions", {}).get(HELD)
+    if held is None:
+        answered.set_result(None)
+        return answered
+    held.conn.max_message_size = most
+    held.ping_interval, held.ping_timeout = PING_SECONDS, PONG_SECONDS
+    begin = held.start_keepalive
+
+    def begun() -> None:
+        begin()
+        here.call_soon_threadsafe(lambda: answered.done() or answered.set_result(None))
+
+    held.start_keepalive = begun  # the server calls it behind its answer, on its own loop
+    return answered
+
+
+def wire_of(scope: Scope, send: Send, *, binary: bool, compress: bool = False) -> Wire:
+    """The shortest way to an accepted socket. `compress`: by permessage-deflate, if that was negotiated."""
+    held = scope.get("extensions", {}).get(HELD)
+    if held is None or (compress and held.conn.extensions):
+        return Plain(send, asyncio.get_running_loop(), binary=binary)
+    return Direct(held, binary=binary)
+
+
+class Direct:
+    """Satisfies `Wire` with uvicorn's transport."""
+
+    __slots__ = (
+        "_answers", "_asked", "_least", "_number", "_opcode", "_pong", "_protocol", "_room", "_trip", "_write", "loop",
+        "waiting",
+    )  # fmt: skip
+
+    def __init__(self, protocol: WebSocketsSansIOProtocol, *, binary: bool) -> None:
+        self.loop = protocol.loop
+        self.waiting = protocol.transport.get_write_buffer_size
+        self._protocol: Any = protocol
+        self._write = protocol.transport.write
+        self._opcode = _BINARY if binary else _TEXT
+        self._room = 0
+        """Bytes until the next ping; the first message has one, from which we know the way."""
+        self._asked: deque[tuple[int, float]] = deque()
+        self._number = self._answers = 0
+        self._trip, self._least = 0.0, LONGEST_TRIP
+        self._pong, self._protocol.handle_pong = protocol.handle_pong, self._answered
+        held = protocol.transport.get_extra_info("socket")
+        if held is not None and held.family != socket.AF_UNIX:
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES)
+
+    def send(self, size: int, parts: tuple[bytes, ...]) -> None:
+        """Write one message with its head, of which a server's has no mask (RFC 6455, 5.2)."""
+        if self._protocol.close_sent or self._protocol.transport.is_closing():
+            return
+        self._room -= size
+        if self._room > 0:
+            self._write(b"".join((_head(self._opcode | _FINAL, size), *parts)))
+        else:
+            self._write(b"".join(self._asking(b"".join(parts))))
+
+    def ask(self) -> None:
+        """Have a ping go behind the next message."""
+        self._room = 0
+
+    def unanswered(self) -> float:
+        """Seconds since the oldest ping that was not answered, less what the way takes; 0.0 without one."""
+        uvicorns = self._protocol.pending_ping_payload is not None
+        if not (uvicorns or self._asked):
+            return 0.0
+        now = self.loop.time()
+        since = min(self._asked[0][1] if self._asked else now, self._protocol.ping_sent_at if uvicorns else now)
+        return float(max(now - since - self._least, 1e-9))
+
+    def answers(self) -> int:
+        """Pings answered so far."""
+        return self._answers
+
+    def trip(self) -> float:
+        """Seconds the last answer took, less what the way takes."""
+        return self._trip
+
+    def abort(self) -> None:
+        """End the socket, whatever waits."""
+        self._protocol.transport.abort()
+
+    def _asking(self, data: bytes) -> Iterator[bytes]:
+        """A message in pieces, each with a ping behind it."""
+        now = self.loop.time()
+        for at in range(0, len(data) or 1, PROBE_BYTES):
+            piece = data[at : at + PROBE_BYTES]
+            opcode = (0 if at else self._opcode) | (_FINAL if at + PROBE_BYTES >= len(data) else 0)
+            self._number = (self._number + 1) & 0xFFFFFFFF
+            self._asked.append((self._number, now))
+            yield from (_head(opcode, len(piece)), piece, _PING.pack(_FINAL | 0x09, 4, self._number))
+        self._room = PROBE_BYTES
+
+    def _answered(self, event: Any) -> None:
+        """A pong: to our pings up to that one, or to uvicorn's."""
+        number = int.from_bytes(event.data, "big")
+        if all(number != one for one, _ in self._asked):
+            waited = self._protocol.pending_ping_payload is not None
+            self._pong(event)
+            self._answers += waited and self._protocol.pending_ping_payload is None
+            return
+        one, asked = 0, 0.0
+        while one != number:
+            one, asked = self._asked.popleft()
+        trip = self.loop.time() - asked
+        self._least = min(self._least, trip)
+        self._trip = trip - self._least
+        self._answers += 1
+
+
+class Plain:
+    """Satisfies `Wire` by ASGI: a task on the handler's loop sends one message after the other. Called from any."""
+
+    def __init__(self, send: Send, loop: asyncio.AbstractEventLoop, *, binary: bool) -> None:
+        self.loop = loop
+        self._send, self._binary = send, binary
+        self._queue: deque[bytes] = deque()
+        self._given = self._taken = 0
+        self._task: asyncio.Task[None] | None = None
+
+    def send(self, size: int, parts: tuple[bytes, ...]) -> None:
+        """Put one message behind those that wait."""
+        self._queue.append(b"".join(parts))
+        self._given += size
+        self.loop.call_soon_threadsafe(self._wake)
+
+    def waiting(self) -> int:
+        """Bytes that were sent and that nobody has taken."""
+        return self._given - self._taken
+
+    def ask(self) -> None:
+        """Not done here."""
+
+    def unanswered(self) -> float:
+        """Not known here: what waits is."""
+        return 0.0
+
+    def answers(self) -> int:
+        """Not known here."""
+        return 0
+
+    def trip(self) -> float:
+        """Not known here."""
+        return 0.0
+
+    def abort(self) -> None:
+        """Forget what waits; the server ends the socket when the handler does."""
+        self._queue.clear()
+        if self._task is not None:
+            self.loop.call_soon_threadsafe(self._task.cancel)
+
+    def _wake(self) -> None:
+        if self._task is None or self._task.done():
+            self._task = self.loop.create_task(self._drain())
+
+    async def _drain(self) -> None:
+        while self._queue:
+            data = self._queue.popleft()
+            message: dict[str, Any] = {"type": "websocket.send"}
+            try:
+                await self._send(message | ({"bytes": data} if self._binary else {"text": data.decode()}))
+            except (OSError, RuntimeError):  # it has just closed: the handler is told by `receive`
+                self._queue.clear()
+            self._taken += len(data)
+
+
+def _head(first: int, size: int) -> bytes:
+    if size < 126:
+        return _SHORT.pack(first, size)
+    return _LONG.pack(first, 126, size) if size < 1 << 16 else _LONGER.pack(first, 127, size)
