@@ -343,7 +343,7 @@ def _told() -> Iterator[None]:
         said = " ".join(str(e).split("\n", 1)[0].split())
         if e.error_code in ("TEMPORARILY_UNAVAILABLE", "INTERNAL_ERROR"):
             raise LineDown(NAME, said) from e
-        if e.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+        if e.error_code == "RESOURCE_DOES_NOT_EXIST":
             raise BadValue("model", said, "one that `bourse models` shows") from e
         raise StoreRefused(NAME, said) from e
 

@@ -12,6 +12,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from hashlib import blake2b
 from pathlib import Path
 from stat import S_ISDIR
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -357,8 +358,12 @@ class Settings(Record):
 
     @property
     def run_folder(self) -> Path:
-        """Sockets and what else ends with the instance: short, and of this user and this port base alone."""
-        return temporary() / f"bourse-{os.getuid()}-{self.ports.base}"
+        """Sockets and what else ends with the instance: short, and of this user, these ports and this data alone.
+
+        Two deployments that were given the same ports must not find each other's database.
+        """
+        whose = f"{os.getuid()}:{self.data.resolve()}".encode()
+        return temporary() / f"bourse-{self.ports.base}-{blake2b(whose, digest_size=5).hexdigest()}"
 
     def instruments(self) -> Universe:
         """The universe the file names."""

@@ -82,17 +82,28 @@ def test_a_database_that_cannot_start_says_so_once_and_is_tried_again(settings: 
     (data / "database/pg").mkdir(parents=True)
     (data / "database/pg/PG_VERSION").write_text("9\n")
     blocked = settings.model_copy(update={"stores": settings.stores.model_copy(update={"data": str(data)})})
-    with tempfile.TemporaryDirectory(prefix="bourse-") as run:
-        found = KeptDatabase(blocked, Path(run))
-
+    found = KeptDatabase(blocked, private_folder(blocked.run_folder))
+    try:
         first = until(found, "written by Postgres 9")
         (data / "database/pg/PG_VERSION").unlink()
         (data / "database/pg").rmdir()
         then = until(found, "tables are up to date")
-
-        assert len(first) == 1 and "tried again" in first[0]
-        assert then[0] == "database: started"
+    finally:
         found.stop()
+        shutil.rmtree(blocked.run_folder)
+
+    assert len(first) == 1 and "tried again" in first[0]
+    assert then[0] == "database: started"
+
+
+def test_a_command_does_not_take_the_database_of_another_deployment_on_the_same_ports(
+    settings: Settings, kept: KeptDatabase, tmp_path: Path
+) -> None:
+    other = read(settings.file, {})
+    other = other.model_copy(update={"stores": other.stores.model_copy(update={"data": str(tmp_path / "data")})})
+
+    assert other.ports == settings.ports and Database(url(settings)).health().up
+    assert not Database(url(other)).health().up
 
 
 def test_a_watched_database_says_when_it_is_away(settings: Settings, kept: KeptDatabase, tmp_path: Path) -> None:

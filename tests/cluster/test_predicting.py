@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
-from benchmarks.redeploy import Load
+from benchmarks.redeploy import Load, ample
 from cluster.databases import registry
 from cluster.instance import free_base
 from cluster.settings import Settings, read
@@ -37,7 +37,7 @@ RATE, CLIENTS = 100, 4
 def settings(tmp_path: Path) -> Iterator[Settings]:
     """A Bourse that runs, on the shipped file and ports of its own."""
     file = tmp_path / "cluster.yaml"
-    shipped = (ROOT / "cluster.yaml").read_text()
+    shipped = ample((ROOT / "cluster.yaml").read_text())
     shipped = re.sub(r"poll_seconds: \d+", "poll_seconds: 0.5", re.sub(r"base: \d+", f"base: {free_base()}", shipped))
     file.write_text(shipped)
     found = read(file, {})

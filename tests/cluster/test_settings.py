@@ -359,11 +359,13 @@ def test_all_ports_follow_from_the_base_and_none_is_given_twice() -> None:
     assert max(every) == 20_000 + SPAN - 1
 
 
-def test_the_run_folder_is_short_and_one_for_each_base(tmp_path: Path) -> None:
+def test_the_run_folder_is_short_and_one_for_each_base_and_data(tmp_path: Path) -> None:
     one, other = settings(tmp_path), settings(tmp_path, "ports: {base: 9000}")
+    beside = settings(tmp_path, "stores: {data: elsewhere}")
 
-    assert one.run_folder != other.run_folder
-    assert re.fullmatch(rf"bourse-{os.getuid()}-8000", one.run_folder.name)
+    assert len({one.run_folder, other.run_folder, beside.run_folder}) == 3
+    assert one.run_folder == settings(tmp_path).run_folder
+    assert re.fullmatch("bourse-8000-[0-9a-f]{10}", one.run_folder.name)
     assert len(str(one.run_folder)) < 60
 
 
