@@ -216,7 +216,7 @@ class Crowd:
         """How old the newest change in a delta is, from its publishing and from its sending, ms."""
         now = time.time() * 1000 - self.base
         self.sent.append(now - frame[4])
-        ages = [a for entry in frame[5:] if frame[0] == 2 and (a := received(entry)) is not None]
+        ages = [a for entry in frame[5:] if frame[0] == 2 and (a := received(frame, entry)) is not None]
         if ages:
             self.ages.append(now - max(ages))
 
@@ -259,13 +259,13 @@ class Crowd:
         }
 
 
-def received(entry: list[Any]) -> int | None:
-    """When an entry's tick was published, ms since base: `received` is told in ms since `at`."""
+def received(frame: list[Any], entry: list[Any]) -> int | None:
+    """When an entry's tick was published, ms since base: `at` is told back from the frame's, `received` from that."""
     mask, values = entry[1], entry[2:]
     if not mask >> AT & 1:
         return None
     place = (mask & ((1 << AT) - 1)).bit_count()
-    return int(values[place] + (values[place + 1] if mask >> RECEIVED & 1 else 0))
+    return int((frame[2] or 0) - values[place] + (values[place + 1] if mask >> RECEIVED & 1 else 0))
 
 
 async def _main(port: int, sockets: int, rate: int, symbols: int, seconds: float, frozen: int, speech: str) -> None:

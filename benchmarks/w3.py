@@ -76,7 +76,7 @@ def screens(out: Report) -> None:
                 frame = msgpack.unpackb(line.recv(timeout=30))
                 now = time.time() * 1000
                 if isinstance(frame, list) and frame[0] == 2:
-                    ages = (received(entry) for entry in frame[5:])
+                    ages = (received(frame, entry) for entry in frame[5:])
                     took += [now - base - age for age in ages if age is not None]
         middle, worst = percentiles(took)
         case = f"tick arrival to a client's socket, {count:,} instruments x 2/s, {hertz} Hz"

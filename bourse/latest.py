@@ -42,7 +42,8 @@ class Latest(Mapping[str, dict[str, Any]]):
         self._of_row: dict[int, str] = {}
         self._free: list[int] = []
         self._of_number: dict[int, int] = {}
-        self._places: dict[int, list[int]] = {}
+        self._places: dict[int, tuple[list[int], int | None]] = {}
+        self._near = np.zeros(0, np.bool_)
         self._base, self._now = 0, UNKNOWN
         self._values: Ints = np.zeros((0, 0), np.int64)
         self._moved, self._heard = np.zeros(0, np.bool_), np.zeros(0, np.bool_)
@@ -88,6 +89,7 @@ class Latest(Mapping[str, dict[str, Any]]):
         if names != self._names:
             self._names, self._units = names, [field["unit"] for field in hello["fields"]]
             self._column = {name: k for k, name in enumerate(names)}
+            self._near = np.array([field.get("from") == "price" for field in hello["fields"]])
             self._values = np.full((len(self._moved), len(names)), UNKNOWN)
             self._places = {}
         self._base = hello["base"]
@@ -126,18 +128,23 @@ class Latest(Mapping[str, dict[str, Any]]):
         rows: list[int] = []
         columns: list[int] = []
         values: list[int | None] = []
+        last: list[int] = []
         for number, mask, *rest in entries:
             row = self._of_number.get(number)
             if row is not None:
-                places = self._places.get(mask) or self._place(mask)
+                places, priced = self._places.get(mask) or self._place(mask)
                 rows += [row] * len(places)
                 columns += places
                 values += rest
+                last += [0 if priced is None else rest[priced] or 0] * len(places)
         at = np.array(rows, np.int64)
         new = np.array([UNKNOWN if one is None else one for one in values], np.int64)
-        instants = (np.array(columns, np.int64) == self._column["at"]) & (new != UNKNOWN)
-        new[instants] += self._base
-        self._values[at, columns] = new
+        known, fields = new != UNKNOWN, np.array(columns, np.int64)
+        instants = known & (fields == self._column["at"])
+        new[instants] = self._base + (0 if moment is None else moment) - new[instants]
+        near = known & self._near[fields]
+        new[near] += np.array(last, np.int64)[near]
+        self._values[at, fields] = new
         self._moved[at] = self._heard[at] = True
         return True
 
@@ -149,8 +156,11 @@ class Latest(Mapping[str, dict[str, Any]]):
         self._moved[:] = False
         return found
 
-    def _place(self, mask: int) -> list[int]:
-        self._places[mask] = [k for k in range(mask.bit_length()) if mask >> k & 1]
+    def _place(self, mask: int) -> tuple[list[int], int | None]:
+        """The columns that a mask names, and which of them is the last price."""
+        columns = [k for k in range(mask.bit_length()) if mask >> k & 1]
+        price = self._column.get("price")
+        self._places[mask] = columns, columns.index(price) if price in columns else None
         return self._places[mask]
 
     def _more(self) -> int:

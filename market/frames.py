@@ -35,7 +35,13 @@ FIELDS = (
 mostly one byte.
 """
 NAMES = tuple(name for name, _ in FIELDS)
-AT, RECEIVED, STALE = (NAMES.index(name) for name in ("at", "received", "stale"))
+LAST, AT, RECEIVED, STALE = (NAMES.index(name) for name in ("price", "at", "received", "stale"))
+BESIDE = [k for k, (_, unit) in enumerate(FIELDS) if unit == PRICE and k != LAST]
+"""Prices that lie near the last one."""
+FROM = {"at": "market_time", "received": "at"} | {NAMES[k]: "price" for k in BESIDE}
+"""What a number in MessagePack is counted from, for shortness: `at` back from the frame's market time, `received` on
+from `at`, a price on from the last one where that stands in the same entry.
+"""
 ALL = (1 << len(FIELDS)) - 1
 _BITS = 1 << np.arange(len(FIELDS), dtype=np.int64)
 _IN_QUOTE = {"volume": "day_volume"}
@@ -49,6 +55,11 @@ class Kind(IntEnum):
     HEARTBEAT = 0
     KEY = 1
     DELTA = 2
+
+
+def described() -> list[dict[str, str]]:
+    """What a client is told of each field: `name`, `unit`, and `from` as in `FROM`."""
+    return [{"name": n, "unit": unit} | ({"from": FROM[n]} if n in FROM else {}) for n, unit in FIELDS]
 
 
 def mask(names: Sequence[str]) -> int:
@@ -91,6 +102,20 @@ _EDGES = np.array([UNKNOWN + 1, -(1 << 31), -(1 << 15), -128, -32, 128, 1 << 8, 
 _WIDTHS = np.array([1, 9, 5, 3, 2, 1, 2, 3, 5, 9], np.int64)
 _LEADS = np.array([0xC0, 0xD3, 0xD2, 0xD1, 0xD0, 0, 0xCC, 0xCD, 0xCE, 0xCF], np.uint8)
 _FIX = 5
+
+
+def shortened(values: Ints, chosen: Bools, moment: int) -> Ints:
+    """Values, (n, fields), counted as `FROM` says: from the market time of their frame, ms since `base` or UNKNOWN, and
+    from the last price where it is chosen too.
+    """
+    out = values.copy()
+    known = values[:, AT] != UNKNOWN
+    out[known, AT] = (0 if moment == UNKNOWN else moment) - values[known, AT]
+    priced = chosen[:, LAST] & (values[:, LAST] != UNKNOWN)
+    for k in BESIDE:
+        rows = priced & (values[:, k] != UNKNOWN)
+        out[rows, k] -= values[rows, LAST]
+    return out
 
 
 def pack(numbers: Ints, values: Ints, chosen: Bools) -> list[bytes]:

@@ -143,6 +143,11 @@ class Book:
         self.base = (self._follower.quotes.market_time or time.time_ns()) // DAY * DAY // frames.MS
         self._seen = None
 
+    @property
+    def now(self) -> int:
+        """Market time, ms since `base`; UNKNOWN before the first mark."""
+        return UNKNOWN if self.market_time == UNKNOWN else self.market_time - self.base
+
     def read(self, beat: int) -> None:
         """Take what the follower knows."""
         quotes = self._follower.quotes
@@ -254,7 +259,7 @@ class _Cell:
 
     def _encode(self, rows: Ints, values: Ints, chosen: npt.NDArray[np.bool_]) -> list[bytes]:
         if self.kind.binary:
-            return frames.pack(rows, values[rows], chosen)
+            return frames.pack(rows, frames.shortened(values[rows], chosen, self._hub.book.now), chosen)
         symbols = [self._hub.symbols[k] for k in rows.tolist()]
         return frames.texts(symbols, values[rows], chosen, self.kind.fields, self._hub.book.base)
 

@@ -182,7 +182,7 @@ class _Line:
                 "demo": demo,
                 "limits": {"symbols": self._most, "bytes": MESSAGE_BYTES},
                 "rate": hub.RATE,
-                "fields": [{"name": name, "unit": unit} for name, unit in frames.FIELDS],
+                "fields": frames.described(),
             }
         )
 

@@ -323,14 +323,14 @@ export class Stream {
       const symbol = this._names.get(number);
       if (symbol === undefined) continue;
       const quote = {};
-      let k = 0;
-      fields.forEach(({ name, unit }, bit) => {
-        if (!((mask >> bit) & 1)) return;
-        const value = values[k++];
+      const told = fields.filter((_, bit) => (mask >> bit) & 1);
+      const last = values[told.findIndex(({ name }) => name === "price")] ?? 0;
+      told.forEach(({ name, unit, from }, k) => {
+        const value = values[k];
         if (value === null) quote[name] = null;
-        else if (name === "at") quote[name] = value + base;
+        else if (name === "at") quote[name] = base + (moment ?? 0) - value;
         else if (name === "stale") quote[name] = value !== 0;
-        else quote[name] = unit === "rupee/10000" ? value / 10000 : value;
+        else quote[name] = unit === "rupee/10000" ? (from === "price" ? value + last : value) / 10000 : value;
       });
       const held = this.latest.get(symbol);
       if ("received" in quote) quote._span = quote.received;

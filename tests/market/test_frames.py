@@ -45,6 +45,40 @@ def test_the_shared_part_of_a_head_is_messagepack_for_any_number(value: int) -> 
         assert msgpack.unpackb(data) == [1, 7, told([value])[0], 2, 5, [3, 1, 10]]
 
 
+@pytest.mark.parametrize("moment", [UNKNOWN, 0, 40_000_000])
+def test_what_is_told_from_another_value_is_read_as_it_was(moment: int) -> None:
+    rng = np.random.default_rng(2)
+    values = rng.integers(0, 60_000_000, (300, len(FIELDS)))
+    values[rng.random(values.shape) < 0.2] = UNKNOWN
+    chosen = rng.random(values.shape) < 0.6
+
+    entries = frames.pack(np.arange(300), frames.shortened(values, chosen, moment), chosen)
+
+    for k, entry in enumerate(entries):
+        _, bits, *found = msgpack.unpackb(entry)
+        quote = dict(zip([f for f in range(len(FIELDS)) if bits >> f & 1], found, strict=True))
+        last = quote.get(frames.LAST) or 0
+        for f, value in quote.items():
+            if value is not None and f == frames.AT:
+                value = (0 if moment == UNKNOWN else moment) - value
+            elif value is not None and f in frames.BESIDE:
+                value += last
+            assert value == told([int(values[k, f])])[0]
+
+
+def test_a_quote_that_moved_takes_half_of_what_it_would_as_it_is() -> None:
+    values = np.zeros((1, len(FIELDS)), np.int64)
+    for name, value in (("price", 28_412_500), ("bid", 28_412_000), ("ask", 28_413_000), ("at", 36_000_120)):
+        values[0, frames.NAMES.index(name)] = value
+    chosen = frames.bits(frames.mask(["price", "bid", "ask", "at"]))[None]
+
+    as_it_is, short = (
+        frames.pack(np.array([300]), v, chosen)[0] for v in (values, frames.shortened(values, chosen, 36_000_200))
+    )
+
+    assert (len(as_it_is), len(short)) == (25, 17)
+
+
 def test_a_frame_of_many_entries_has_a_longer_head() -> None:
     data = frames.head(Kind.DELTA, 1, 70_000) + frames.times(0, 0, 0, 0, binary=True) + b"\x90" * 70_000
 

@@ -19,7 +19,7 @@ from market.sessions import MINUTE
 from serve_app.channels import Channels, Member, text
 from serve_app.hub import MOST_BYTES, Client, Hub
 from tests.serve_app.house import TODAY, House, candle
-from tests.serve_app.test_hub import CALLER, Pipe, _Nothing
+from tests.serve_app.test_hub import CALLER, Market, Pipe
 
 PARTITIONS = 4
 
@@ -28,7 +28,7 @@ class Replica:
     """The channels of a gateway that hears of an entry when it is told to."""
 
     def __init__(self, bus: Bus, instruments: int = PARTITIONS) -> None:
-        follower: Any = _Nothing()
+        follower: Any = Market()
         self.bus = bus
         self.universe = Universe(Instrument(id=k, symbol=f"NSE:S{k}") for k in range(instruments))
         self.hub = Hub(follower, self.universe, 1)

@@ -4,20 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
+from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import msgpack
 import numpy as np
 import pytest
 
+from bourse.latest import Latest
 from market import frames
 from market.access import Caller
 from market.instruments import Instrument, Universe
-from market.money import UNKNOWN
+from market.money import SCALE
+from market.quotes import Quotes
+from market.sessions import SECOND
+from market.ticks import FeedState, Ticks, blank, mark
 from serve_app import hub as hubs
+from serve_app import shapes
 from serve_app.hub import BACKLOG, Client, Group, Hub
 
 INSTRUMENTS = 12
+SHARES = [Instrument(id=k, symbol=f"NSE:S{k}") for k in range(INSTRUMENTS)]
+NOON = 1_472_112_000 * SECOND
+MS = SECOND // 1000
+STALE = 60 * SECOND
+NAMES = {"close": "previous_close", "received": "received_at"} | {
+    name: name for name in frames.NAMES if name not in ("close", "received")
+}
+"""What REST calls them."""
 SEEDS = 1000
 BEATS = 25
 CALLER = Caller(kind="anonymous", credential="test")
@@ -59,89 +75,140 @@ class Pipe:
         self.held.clear()
 
 
-class Truth:
-    """Stands where the book of quotes stands: a matrix that changes as it is told."""
+class Market:
+    """The follower's part that the hub reads: quotes made of ticks, as they come off the bus."""
 
-    base = 0
-    market_time, feed = 1_000, 0
+    traces = None
 
     def __init__(self) -> None:
-        self.values = np.full((INSTRUMENTS, len(frames.FIELDS)), UNKNOWN)
-        self.changed = np.zeros(INSTRUMENTS, np.int64)
-        self.lags = np.zeros((2, 1), np.int64)
+        self.lock, self.version = threading.RLock(), 0
+        self.quotes = Quotes(INSTRUMENTS)
+        self.now = NOON
+        self.say(mark(0, FeedState.LIVE, self.now))
 
-    def settle(self) -> None: ...
+    def say(self, *rows: Ticks) -> None:
+        with self.lock:
+            self.quotes.update(np.concatenate(rows))
+            self.version += 1
 
-    def read(self, beat: int) -> None: ...
+    def trade(self, instrument: int, price: int, **told: int) -> None:
+        """One tick, a millisecond after the last."""
+        self.now += MS
+        row = blank(1)
+        row["instrument"], row["price"] = instrument, price
+        row["at"], row["received"] = self.now, self.now + 3 * MS
+        for name, value in told.items():
+            row[name] = value
+        self.say(row)
 
-    def move(self, row: int, field: int, value: int, beat: int) -> None:
-        if self.values[row, field] != value:
-            self.values = self.values.copy()
-            self.values[row, field] = value
-            self.changed[row] = beat
+    def at_random(self, rng: random.Random) -> None:
+        """A trade, with or without a book, or some time, or another state of the feed."""
+        if rng.random() < 0.8:
+            names = rng.sample(("bid", "ask", "day_volume", "open_interest", "bid_quantity"), rng.randrange(5))
+            self.trade(rng.randrange(INSTRUMENTS), rng.randrange(1, 300), **{n: rng.randrange(300) for n in names})
+        else:
+            self.now += rng.choice([MS, SECOND, 90 * SECOND])
+            self.say(mark(0, rng.choice([FeedState.LIVE, FeedState.LIVE, FeedState.MUTE]), self.now))
+
+    def truth(self, ids: set[int]) -> dict[str, dict[str, Any]]:
+        """What REST tells of some quotes, in the stream's own words."""
+        rows = self.quotes.read(sorted(ids))
+        told = shapes.quotes(
+            self.quotes, [Instrument(id=k, symbol=f"NSE:S{k}") for k in range(INSTRUMENTS)], rows, STALE
+        )
+        return {one["symbol"]: {name: one[NAMES[name]] for name in NAMES} for one in told}
 
 
 class Screen:
-    """A client's own picture, folded from what it takes off its pipe."""
+    """A client's own picture, folded by the client that is shipped from what it takes off its pipe."""
 
     def __init__(self) -> None:
-        self.pipe, self.known, self.sequence = Pipe(), {}, 0  # type: ignore[var-annotated]
+        self.pipe, self.sequence, self.latest = Pipe(), 0, Latest()
+        self.told = 0
+        """Entries seen."""
+
+    def greeted(self, hub: Hub) -> None:
+        """As by hello, and by the answers to subscribing."""
+        self.latest.begin({"fields": frames.described(), "base": hub.book.base})
+        self.latest.number({symbol: k for k, symbol in enumerate(hub.symbols)}, heard=True)
 
     def take(self, count: int | None = None) -> None:
         for data in self.pipe.held[:count]:
             kind, sequence, *_ = frame = msgpack.unpackb(data)
             assert sequence == self.sequence + 1, "no frame is missing within a socket"
             self.sequence = sequence
-            for number, bits, *values in frame[5:]:
-                told = [f for f in range(len(frames.FIELDS)) if bits >> f & 1]
-                assert kind == frames.Kind.DELTA or len(told) == len(frames.FIELDS)
-                self.known.setdefault(number, {}).update(zip(told, values, strict=True))
+            self.told += len(frame) - 5
+            assert kind != frames.Kind.KEY or all(bits == frames.ALL for _, bits, *_ in frame[5:])
+            self.latest.fold(frame)
         del self.pipe.held[:count]
 
+    def known(self, ids: set[int]) -> dict[str, dict[str, Any]]:
+        """What it shows of some quotes."""
+        shown = {f"NSE:S{k}": self.latest[f"NSE:S{k}"] for k in ids}
+        return {
+            symbol: {
+                n: shapes.stamp(int(v.timestamp() * 1000) * MS) if isinstance(v := one[n], datetime) else v
+                for n in NAMES
+            }
+            for symbol, one in shown.items()
+        }
 
-def sockets() -> tuple[Hub, Truth]:
-    universe = Universe(Instrument(id=k, symbol=f"NSE:S{k}") for k in range(INSTRUMENTS))
-    truth = Truth()
-    found: Any = Hub.__new__(Hub)
-    Hub.__init__(found, _Nothing(), universe, 1)  # type: ignore[arg-type]
-    found.book = truth
-    return found, truth
+    def price(self, instrument: int) -> float | None:
+        """In rupees."""
+        found: float | None = self.latest[f"NSE:S{instrument}"]["price"]
+        return found
 
 
-class _Nothing:
-    """A follower nobody asks, and whom nobody follows."""
+def _rest(value: Any) -> Any:
+    """As REST tells it."""
+    return shapes.stamp(int(value.timestamp() * 1000) * MS) if isinstance(value, datetime) else value
 
-    traces = None
+
+def market_hub() -> tuple[Hub, Market]:
+    """A hub whose clock beats when the test says so."""
+    market = Market()
+    found = Hub(market, Universe(SHARES), STALE)  # type: ignore[arg-type]
+    found._clock = asyncio.get_running_loop().create_future()  # type: ignore[assignment]
+    found.book.settle()
+    found.book.read(0)
+    return found, market
+
+
+def came(
+    hub: Hub,
+    pipe: Pipe,
+    every: int = 1,
+    caller: Caller = CALLER,
+    ends: Callable[[int, str], None] = lambda code, reason: None,
+) -> Client:
+    client = Client(pipe, caller, ends)
+    hub.join(client, every, True)
+    return client
 
 
 async def play(seed: int) -> None:
     rng = random.Random(seed)
-    hub, truth = sockets()
+    hub, market = market_hub()
     screen = Screen()
-
-    def join(every: int) -> Client:
-        client = Client(screen.pipe, CALLER, lambda code, reason: None)
-        hub.clients[client.session] = client
-        hub._place(client, every, True)
-        return client
-
-    client = join(rng.choice([1, 2, 5]))
+    screen.greeted(hub)
+    others = [came(hub, Pipe(), 1) for _ in range(2)]
+    for other in others:
+        hub.want(other, range(INSTRUMENTS))
+    client = came(hub, screen.pipe, rng.choice([1, 2, 5]))
     wanted: set[int] = set()
-    for _ in range(BEATS):
-        await hub._tick()
-        for _ in range(rng.randrange(4)):
-            truth.move(rng.randrange(INSTRUMENTS), rng.randrange(len(frames.FIELDS)), rng.randrange(300), hub.beat + 1)
+
+    def act() -> None:
+        """Something a client, or its line, does; before a beat, or while it writes to the others."""
+        nonlocal client
         event = rng.random()
         if event < 0.2:
             new = rng.sample(range(INSTRUMENTS), 4)
             hub.want(client, new)
-            wanted |= set(new)
+            wanted.update(new)
         elif event < 0.25 and wanted:
             gone = rng.choice(sorted(wanted))
             hub.forget(client, [gone])
             wanted.discard(gone)
-            screen.take()
-            screen.known.pop(gone, None)
         elif event < 0.4:
             screen.pipe.full = not screen.pipe.full
         elif event < 0.45:
@@ -149,27 +216,37 @@ async def play(seed: int) -> None:
         elif event < 0.6:  # the line is cut: some of what was sent arrives, the rest never does
             screen.take(rng.randrange(len(screen.pipe.held) + 1))
             screen.pipe.held.clear()
-            hub.leave(client)
+            if rng.random() < 0.5:  # else the server has not noticed when the client is back
+                hub.leave(client)
+                for _ in range(rng.randrange(3)):
+                    market.at_random(rng)
             session, screen.pipe = client.session, Pipe()
-            for _ in range(rng.randrange(3)):
-                hub.beat += 1
-                truth.move(rng.randrange(INSTRUMENTS), 0, rng.randrange(300), hub.beat)
-            client = join(5)
+            client = came(hub, screen.pipe, 5)
             assert hub.resume(client, session, screen.sequence, 500)
         elif not screen.pipe.full:
             screen.take()
+
+    for _ in range(BEATS):
+        for _ in range(rng.randrange(4)):
+            market.at_random(rng)
+        if rng.random() < 0.5:
+            asyncio.get_running_loop().call_soon(act)
+        else:
+            act()
+        await hub._tick()
+        await asyncio.sleep(0)  # what has not come up while frames were written comes now
     screen.pipe.full = False
     hub._look()
     for _ in range(11):
         await hub._tick()
     screen.take()
 
-    assert {n: v for n, v in screen.known.items() if n in wanted} == {
-        n: {f: None if x == UNKNOWN else x for f, x in enumerate(truth.values[n].tolist())} for n in wanted
-    }, f"seed {seed}"
+    assert screen.known(wanted) == market.truth(wanted), f"seed {seed}"
 
 
-def test_what_a_client_folds_is_the_truth_after_cuts_and_conflations() -> None:
+def test_what_a_client_folds_is_the_truth_after_cuts_and_conflations(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hubs, "CHUNK", 1)  # between any two frames the loop does what else there is
+
     async def all_seeds() -> None:
         for seed in range(SEEDS):
             await play(seed)
@@ -179,17 +256,16 @@ def test_what_a_client_folds_is_the_truth_after_cuts_and_conflations() -> None:
 
 def test_a_slow_client_gets_the_latest_values_and_the_others_do_not_notice() -> None:
     async def main() -> None:
-        hub, truth = sockets()
+        hub, market = market_hub()
         slow, well = Screen(), Screen()
         for screen in (slow, well):
-            client = Client(screen.pipe, CALLER, lambda code, reason: None)
-            hub.clients[client.session] = client
-            hub._place(client, 1, True)
+            screen.greeted(hub)
+            client = came(hub, screen.pipe, 1)
             hub.want(client, [3])
         await hub._tick()
         slow.pipe.full = True
         for price in range(5):
-            truth.move(3, 0, 100 + price, hub.beat + 1)
+            market.trade(3, 100 + price)
             await hub._tick()
         slow.pipe.full = False
         await hub._tick()
@@ -197,7 +273,7 @@ def test_a_slow_client_gets_the_latest_values_and_the_others_do_not_notice() -> 
         assert len(slow.pipe.held) == 2 and len(well.pipe.held) == 6
         slow.take()
         well.take()
-        assert slow.known == well.known and slow.known[3][0] == 104
+        assert slow.known({3}) == well.known({3}) and slow.price(3) == 0.0104
         assert hub.figures()["conflated"] == 5
 
     asyncio.run(main())
@@ -206,39 +282,36 @@ def test_a_slow_client_gets_the_latest_values_and_the_others_do_not_notice() -> 
 @pytest.mark.parametrize("kind", ["delta", "key"])
 def test_a_beat_that_breaks_half_way_loses_nothing(kind: str) -> None:
     async def main() -> None:
-        hub, truth = sockets()
+        hub, market = market_hub()
         screens = [Screen() for _ in range(4)]
         for screen in screens:
-            client = Client(screen.pipe, CALLER, lambda code, reason: None)
-            hub.clients[client.session] = client
-            hub._place(client, 1, True)
+            screen.greeted(hub)
+            client = came(hub, screen.pipe, 1)
             hub.want(client, [3, 4])
-        truth.move(3, 0, 100, hub.beat + 1)
+        market.trade(3, 100)
         if kind == "delta":
             await hub._tick()
-        truth.move(3, 0, 101, hub.beat + 1)
+        market.trade(3, 101)
         screens[1].pipe.breaks = True
         with pytest.raises(OSError, match="broken"):
             await hub._tick()
         screens[1].pipe.breaks = False
-        truth.move(4, 1, 7, hub.beat + 1)
+        market.trade(4, 7)
         await hub._tick()
         for screen in screens:
             screen.take()
 
-        assert [(s.known[3][0], s.known[4][1]) for s in screens] == [(101, 7)] * 4
+        assert [(s.price(3), s.price(4)) for s in screens] == [(0.0101, 0.0007)] * 4
 
     asyncio.run(main())
 
 
 def test_a_frozen_client_is_ended_with_a_reason_and_counted() -> None:
     async def main() -> None:
-        hub, _ = sockets()
+        hub, _ = market_hub()
         told: list[tuple[int, str]] = []
         screen = Screen()
-        client = Client(screen.pipe, CALLER, lambda code, reason: told.append((code, reason)))
-        hub.clients[client.session] = client
-        hub._place(client, 1, True)
+        came(hub, screen.pipe, 1, ends=lambda code, reason: told.append((code, reason)))
         screen.pipe.silent = hubs.FROZEN_SECONDS + 1
         hub._look()
         hub._look()
@@ -253,12 +326,10 @@ def test_a_client_that_takes_something_now_and_then_is_not_frozen() -> None:
     """Whether that is seen from an answered ping or from bytes that wait no more."""
 
     async def main() -> None:
-        hub, _ = sockets()
+        hub, _ = market_hub()
         told: list[int] = []
         pipe = Pipe()
-        client = Client(pipe, CALLER, lambda code, reason: told.append(code))
-        hub.clients[client.session] = client
-        hub._place(client, 1, True)
+        client = came(hub, pipe, 1, ends=lambda code, reason: told.append(code))
         pipe.silent, pipe.left = 1.0, BACKLOG * 9
         hub._look()
         hub._look()
@@ -278,18 +349,19 @@ def test_a_client_that_takes_something_now_and_then_is_not_frozen() -> None:
 
 def test_a_client_whose_pings_come_late_gets_one_frame_at_a_time_with_the_latest_values() -> None:
     async def main() -> None:
-        hub, truth = sockets()
+        hub, market = market_hub()
         screen = Screen()
-        client = Client(screen.pipe, CALLER, lambda code, reason: None)
-        hub.clients[client.session] = client
-        hub._place(client, 1, True)
+        client = came(hub, screen.pipe, 1)
         hub.want(client, [3])
+        screen.greeted(hub)
+        price = 100
 
         async def beats(count: int) -> int:
             """So many beats with a new price at each; the frames of them."""
+            nonlocal price
             before = len(screen.pipe.held)
             for _ in range(count):
-                truth.move(3, 0, truth.values[3, 0] + 1 if truth.values[3, 0] != UNKNOWN else 100, hub.beat + 1)
+                market.trade(3, price := price + 1)
                 await hub._tick()
             return len(screen.pipe.held) - before
 
@@ -301,7 +373,7 @@ def test_a_client_whose_pings_come_late_gets_one_frame_at_a_time_with_the_latest
             screen.pipe.silent = 0.0  # answered, but late
             assert await beats(10) == 1
             screen.take()
-            assert truth.values[3, 0] - screen.known[3][0] < 10
+            assert price / SCALE - (screen.price(3) or 0) < 10 / SCALE
         screen.pipe.silent = screen.pipe.late = 0.0
         await beats(10)
         assert await beats(10) == 10
@@ -311,10 +383,9 @@ def test_a_client_whose_pings_come_late_gets_one_frame_at_a_time_with_the_latest
 
 def test_sockets_of_one_rate_are_spread_over_the_beats() -> None:
     async def main() -> None:
-        hub, _ = sockets()
+        hub, _ = market_hub()
         for _ in range(40):
-            client = Client(Pipe(), CALLER, lambda code, reason: None)
-            hub._place(client, hubs.every(1), True)
+            came(hub, Pipe(), hubs.every(1))
 
         sizes = [len(cell.clients) for cell in hub._cells.values()]
         assert sizes == [2] * 20
@@ -325,11 +396,8 @@ def test_sockets_of_one_rate_are_spread_over_the_beats() -> None:
 
 def test_a_session_is_its_owners_alone() -> None:
     async def main() -> None:
-        hub, _ = sockets()
-        mine, other = (Client(Pipe(), Caller(kind="key", credential=c), lambda code, reason: None) for c in "ab")
-        for client in (mine, other):
-            hub.clients[client.session] = client
-            hub._place(client, 5, True)
+        hub, _ = market_hub()
+        mine, other = (came(hub, Pipe(), 5, Caller(kind="key", credential=c)) for c in "ab")
         hub.want(mine, [1, 2])
         hub.leave(mine)
 
