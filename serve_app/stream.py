@@ -29,6 +29,7 @@ from serve_app.hub import Client, Hub
 PATH = "/ws/quotes"
 FORMATS = ("json", "msgpack")
 MESSAGE_BYTES = 256 << 10
+INBOX_BYTES = 1 << 20
 MESSAGES_A_SECOND, MESSAGES = 20.0, 100.0
 WRONG_A_SECOND, WRONG = 0.5, 20.0
 WHOLE, NAMES = 2, 100
@@ -105,7 +106,8 @@ class Stream:
             return
         known = scope.get("state") or {}
         caller: Caller = known.get("caller") or ANONYMOUS
-        answered = wires.ready(scope, MESSAGE_BYTES)
+        inbox = wires.Inbox(int(MESSAGES), INBOX_BYTES)
+        answered = wires.ready(scope, MESSAGE_BYTES, inbox)
         await send({"type": "websocket.accept", "headers": []})
         try:
             await asyncio.wait_for(answered, ANSWER_SECONDS)
@@ -115,14 +117,16 @@ class Stream:
         if named not in FORMATS:
             await send(_close(BAD_FORMAT, f"format is {' or '.join(FORMATS)}"))
         else:
-            await self._serve(scope, receive, send, caller, binary=named == "msgpack")
+            await self._serve(scope, receive, send, caller, inbox, binary=named == "msgpack")
 
-    async def _serve(self, scope: Connection, receive: Receive, send: Send, caller: Caller, *, binary: bool) -> None:
+    async def _serve(
+        self, scope: Connection, receive: Receive, send: Send, caller: Caller, inbox: wires.Inbox, *, binary: bool
+    ) -> None:
         here = asyncio.get_running_loop()
         wire = wires.wire_of(scope, send, binary=binary, compress=self._compress)
         if not self.hub.adopt(wire.loop):
             wire = wires.Plain(send, here, binary=binary)
-        line = _Line(self, send, here)
+        line = _Line(self, send, here, inbox)
         client = Client(wire, caller, line.end)
         line.client = client
         self.hub.call(line.open, binary, bool(scope.get("state", {}).get("demo")))
@@ -157,11 +161,12 @@ class Stream:
 class _Line:
     """One client's side of the conversation."""
 
-    __slots__ = ("_closing", "_loop", "_messages", "_reading", "_send", "_stream", "_wrong", "client")
+    __slots__ = ("_closing", "_inbox", "_loop", "_messages", "_reading", "_send", "_stream", "_wrong", "client")
     client: Client
 
-    def __init__(self, stream: Stream, send: Send, loop: asyncio.AbstractEventLoop) -> None:
-        self._stream, self._send, self._loop = stream, send, loop
+    def __init__(self, stream: Stream, send: Send, loop: asyncio.AbstractEventLoop, inbox: wires.Inbox) -> None:
+        self._stream, self._send, self._loop, self._inbox = stream, send, loop, inbox
+        inbox.full = lambda: self.end(TOO_MANY, "messages come faster than they are heard")
         self._closing: asyncio.Task[None] | None = None
         self._reading: set[asyncio.Task[None]] = set()
         self._messages, self._wrong = Bucket(MESSAGES_A_SECOND, MESSAGES), Bucket(WRONG_A_SECOND, WRONG)
@@ -199,6 +204,7 @@ class _Line:
                 self.end(TOO_MANY, f"at most {MESSAGES_A_SECOND:.0f} messages a second")
             elif self._closing is None:
                 await self.hear(said)
+            self._inbox.heard()
 
     def end(self, code: int, reason: str) -> None:
         """Close the socket; cut it if that is not taken. From any thread."""

@@ -18,7 +18,7 @@ import logging
 import socket
 import struct
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -89,9 +89,43 @@ def _worth_a_line(record: logging.LogRecord) -> bool:
     return not str(record.msg).startswith("Invalid UTF-8")
 
 
-def ready(scope: Scope, most: int) -> asyncio.Future[None]:
-    """Called before a socket is accepted: let the server ask sooner whether somebody is there, and hold no message of
-    more than `most` bytes: it closes with 1009 as soon as one is promised.
+class Inbox:
+    """What came in on one socket and nobody has heard yet, bounded.
+
+    The server reads on when a message is taken from it; behind Serve somebody takes it at once and lets it wait without
+    a bound. So whoever hears messages says so here, and where too many or too much wait no more is read and `full` is
+    called, on the server's loop. Two threads count, each its own side.
+    """
+
+    __slots__ = ("_bytes", "_given", "_heard", "_messages", "_waiting", "full")
+
+    def __init__(self, messages: int, size: int) -> None:
+        """The bounds: so many messages, so many bytes."""
+        self._messages, self._bytes = messages, size
+        self._waiting: deque[int] = deque()
+        self._given = self._heard = 0
+        self.full: Callable[[], None] = _nobody
+
+    def heard(self) -> None:
+        """The oldest message was heard."""
+        if self._waiting:
+            self._heard += self._waiting.popleft()
+
+    def came(self, size: int) -> bool:
+        """One message of so many bytes was read; whether there is room for it."""
+        if len(self._waiting) >= self._messages or self._given + size - self._heard > self._bytes:
+            return False
+        self._given += size
+        self._waiting.append(size)
+        return True
+
+
+def _nobody() -> None: ...
+
+
+def ready(scope: Scope, most: int, inbox: Inbox) -> asyncio.Future[None]:
+    """Called before a socket is accepted: let the server ask sooner whether somebody is there, hold no message of more
+    than `most` bytes, for it closes with 1009 as soon as one is promised, and read no more than `inbox` takes.
 
     What comes is done once the server has answered: behind Serve the `send` that accepts returns before that, and what
     was written to the transport then would stand in front of the answer.
@@ -111,7 +145,24 @@ def ready(scope: Scope, most: int) -> asyncio.Future[None]:
         here.call_soon_threadsafe(lambda: answered.done() or answered.set_result(None))
 
     held.start_keepalive = begun  # the server calls it behind its answer, on its own loop
+    _bound(held, inbox)
     return answered
+
+
+def _bound(held: Any, inbox: Inbox) -> None:
+    give = held.send_receive_event_to_app
+
+    def bounded() -> None:
+        if inbox.came(sum(map(len, held.frames))):
+            give()
+            return
+        held.frames = []
+        if not held.read_paused:
+            held.read_paused = True  # until the server has sent its close
+            held.transport.pause_reading()
+        inbox.full()
+
+    held.send_receive_event_to_app = bounded  # the server calls it when a message is whole
 
 
 def wire_of(scope: Scope, send: Send, *, binary: bool, compress: bool = False) -> Wire:

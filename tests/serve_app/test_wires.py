@@ -8,15 +8,20 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import orjson
 import pytest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
+from market.access import Caller
+from market.access import Scope as Rights
 from serve_app.hub import BACKLOG
-from serve_app.wires import PROBE_BYTES, Direct, Plain, Transports, Wire, ready, wire_of
+from serve_app.stream import INBOX_BYTES, MESSAGES, Stream
+from serve_app.wires import PROBE_BYTES, Direct, Inbox, Plain, Transports, Wire, ready, wire_of
 from tests.serve_app.house import INSTRUMENTS, RELIANCE, TCS, TODAY, House, after, live, tick, wait
 from tests.serve_app.served import served
 
@@ -34,7 +39,7 @@ class Teller:
         if scope["type"] != "websocket":
             return
         await receive()
-        answered = ready(scope, 1 << 20)
+        answered = ready(scope, 1 << 20, Inbox(1000, 1 << 20))
         await send({"type": "websocket.accept"})
         await answered
         self.wire = wire_of(scope, send, binary=self.binary, compress=self.compress)
@@ -61,6 +66,36 @@ class Later:
                 await send(message)
         finally:
             serving.cancel()
+
+
+class Greedy:
+    """Stands where Serve does: takes what comes as soon as it comes, and keeps it for whoever asks."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app, self.most = app, 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "websocket":
+            await self._app(scope, receive, send)
+            return
+        kept: asyncio.Queue[Message] = asyncio.Queue()
+
+        async def take() -> None:
+            while True:
+                await kept.put(await receive())
+                self.most = max(self.most, kept.qsize())
+
+        taking = asyncio.create_task(take())
+        try:
+            await self._app(scope, kept.get, send)
+        finally:
+            taking.cancel()
+
+
+async def known(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    """As somebody with an account."""
+    caller = Caller(kind="session", credential="mine", user="me", scopes=frozenset(Rights), tier="premium")
+    await app({**scope, "state": {"caller": caller}}, receive, send)
 
 
 def line(port: int, **options: Any) -> ClientConnection:
@@ -105,6 +140,42 @@ def test_without_the_middleware_it_is_asgi() -> None:
     with served(teller) as port, line(port) as there:
         assert [len(there.recv()) for _ in SIZES] == SIZES
         assert isinstance(teller.wire, Plain)
+
+
+@pytest.mark.parametrize(("size", "most"), [(10, MESSAGES), (200_000, INBOX_BYTES / 200_000)])
+def test_messages_that_nobody_hears_are_not_read_without_a_bound(house: House, size: int, most: float) -> None:
+    """A list that takes its time to be looked up, and meanwhile hundreds of messages."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    async def slowly(caller: Caller, name: str) -> list[str]:
+        begun.set()
+        await asyncio.to_thread(go_on.wait)
+        return []
+
+    desk = house.client.app.state.desk
+    stream = Stream(desk.hub, desk.channels, desk.universe, desk.limits.tier, slowly)
+    keeper = Greedy(partial(known, stream))
+    with served(Transports(keeper)) as port, line(port) as there:
+        there.send(orjson.dumps({"op": "subscribe", "watchlist": "mine"}).decode())
+        assert begun.wait(20)
+        with pytest.raises(ConnectionClosed) as ended:
+            for _ in range(5 * int(MESSAGES)):
+                there.send('{"op": "ping"}'.ljust(size))
+            go_on.set()
+            while True:
+                there.recv(timeout=20)
+        go_on.set()
+
+    assert ended.value.rcvd is not None and ended.value.rcvd.code == 4010
+    assert keeper.most <= most + 2
+
+
+def test_who_is_heard_may_say_as_much_as_he_likes(house: House) -> None:
+    with served(house.client.app) as port, line(port) as there:
+        for _ in range(30):  # three times the bound in all
+            there.send('{"op": "ping"}'.ljust(INBOX_BYTES // 10))
+            while orjson.loads(there.recv(timeout=20))["type"] != "pong":
+                pass
 
 
 @pytest.fixture
