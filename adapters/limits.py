@@ -36,9 +36,9 @@ from market.access import TIERS, Tier
 from market.errors import LineDown
 from market.limits import MICROS, Allowance, Bucket, Buckets, Pace, Tries, shortest
 
-LEASE_SECONDS = 30.0
+LEASE_SECONDS = 4.0
 """A socket whose replica has died counts for so long."""
-RENEWED_SECONDS = 10.0
+RENEWED_SECONDS = 1.0
 FORGET_SECONDS = 3600
 RETRY_SECONDS = 1.0
 TIERS_KEY, TIERS_SECONDS = "limit:set-tiers", 5.0
