@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from hashlib import sha256
 from typing import Any, TypeVar
+from urllib.parse import parse_qs
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -36,8 +37,14 @@ AT_LOGINS = Bucket("login", rate=20, burst=40)
 AT_REFRESHES = Bucket("refresh", rate=100, burst=400)
 SYMBOLS_EACH = 50
 """A request for a list costs a token for each so many symbols."""
-DEAR = {"/predict/batch": 5, "/predict": 2, "/train": 10, "/analyze/market": 2}
+DEAR = {
+    "/predict/batch": 5, "/predict": 2, "/train": 10, "/analyze/market": 2, "/coverage": 5, "/agreement": 5,
+    "/outcomes": 5,
+}  # fmt: skip
 """What other requests cost whose path ends so."""
+HISTORY = re.compile(r"/(candles|features|signals)(/|$)")
+HISTORY_COST = 5
+"""What these cost where they name a beginning: that may lie years back."""
 
 REFUSED, SHARED = "refused", 10
 """The bucket of refusals where nobody's address is known; so many times what a stranger may."""
@@ -182,10 +189,14 @@ def cost(scope: Scope) -> int:
 
     >>> cost({"type": "http", "path": "/api/stocks/batch", "query_string": b"symbols=" + b"A%2C" * 499 + b"A"})
     10
+    >>> cost({"type": "http", "path": "/api/v1/candles/TCS", "query_string": b"interval=1m&from=2021-01-04"})
+    5
     """
-    symbols = len(_COMMA.findall(scope.get("query_string", b""))) + 1
-    path = scope["path"]
+    query, path = scope.get("query_string", b""), scope["path"]
+    symbols = len(_COMMA.findall(query)) + 1
     dear = next((tokens for end, tokens in DEAR.items() if path.endswith(end)), 1)
+    if HISTORY.search(path) is not None and "from" in parse_qs(query.decode("latin-1")):
+        dear = HISTORY_COST
     return max(dear, -(-symbols // SYMBOLS_EACH))
 
 

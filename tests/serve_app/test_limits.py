@@ -25,7 +25,7 @@ from market.access import Caller, Role, Tier
 from market.doors import Doors, Front
 from serve_app import problems
 from serve_app.guard import MOST_HEADERS, Guard, Seal
-from serve_app.limits import FREE, Limiting, Throttle
+from serve_app.limits import FREE, Limiting, Throttle, cost
 from serve_app.requests import Requests
 from tests.serve_app.house import House
 
@@ -145,6 +145,20 @@ def test_a_long_list_costs_more(gate: Gate) -> None:
     left = gate().get("/batch", params={"symbols": symbols}, headers={"X-API-KEY": "a"}).headers["RateLimit-Remaining"]
 
     assert left == "3"
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "tokens"),
+    [
+        ("/api/v1/candles/TCS", b"", 1),
+        ("/api/v1/candles/TCS", b"limit=5&fr%6Fm=2020-01-01", 5),
+        ("/api/v1/features/TCS", b"from=2020-01-01", 5),
+        ("/api/v1/sessions", b"from=2020-01-01", 1),
+        ("/api/v1/outcomes", b"", 5),
+    ],
+)
+def test_what_may_reach_years_back_costs_more(path: str, query: bytes, tokens: int) -> None:
+    assert cost({"type": "http", "path": path, "query_string": query}) == tokens
 
 
 def test_sockets_are_counted_by_credential_and_given_back(gate: Gate) -> None:
