@@ -39,6 +39,7 @@ from market.features import SET
 from market.models.heuristic import Heuristic
 from market.registrations import About
 from market.scores import SCORE, Asked
+from market.users import OPERATOR_LASTS
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("market", "adapters", "actors", "pipelines", "serve_app", "cluster")
@@ -54,6 +55,7 @@ BEHIND = 1.0
 """Seconds by which clients on a busy machine may be behind the rate; what is later is not made up for."""
 AROUND, CALM = 3.0, 10.0
 """Seconds of load before and behind each change, and without any."""
+SIGNED = OPERATOR_LASTS.total_seconds() / 2
 WAIT = 900.0
 OK = 200
 LARGEST = 1_000_000
@@ -75,11 +77,9 @@ class Load:
     """
 
     def __init__(self, settings: Any, rate: float = RATE, clients: int = CLIENTS) -> None:
-        from cluster.secrecy import headers
-
         self.replies: list[Reply] = []
-        self._port, self._rate, self._began = settings.ports.http, rate, time.monotonic()
-        self._headers = {"Content-Type": "application/json", **headers(settings)}
+        self._settings, self._port, self._rate = settings, settings.ports.http, rate
+        self._began, self._signed = time.monotonic(), -SIGNED
         self._asked, self._lock, self._ended = 0, threading.Lock(), threading.Event()
         self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(clients)]
         for one in self._threads:
@@ -99,6 +99,7 @@ class Load:
         line = http.client.HTTPConnection("127.0.0.1", self._port, timeout=20)
         while True:
             with self._lock:
+                self._sign()
                 self._began = max(self._began, time.monotonic() - BEHIND - self._asked / self._rate)
                 due = self._began + self._asked / self._rate
                 self._asked += 1
@@ -114,6 +115,14 @@ class Load:
                 line.close()
                 status, said = 0, type(e).__name__
             self.replies.append(Reply(began, status, (time.monotonic() - began) * 1000, said))
+
+    def _sign(self) -> None:
+        """An operator's token lasts for a command."""
+        from cluster.secrecy import headers
+
+        if time.monotonic() - self._signed >= SIGNED:
+            self._signed = time.monotonic()
+            self._headers = {"Content-Type": "application/json", **headers(self._settings)}
 
 
 _BODY = orjson.dumps({"symbol": "RELIANCE"})
@@ -451,7 +460,7 @@ def _kill_replica(one: Running) -> tuple[float, str]:
     began, killed = time.monotonic(), time.time()
     wait(lambda: one.predictor().get("pid", pid) != pid)
     up = time.monotonic() - began
-    back = _answered_again(one, killed)
+    back = _answered_again(one, killed, killed + up)
     now = heard(one.analysis)["scores"]
     counts = {name: now[name] - before[name] for name in ("slow", "down", "resting", "without")}
     return back, f"a new one after {up:.1f} s, scorecards with predictions after {back:.1f} s, {counts}"
@@ -466,9 +475,9 @@ def _kill_analysis(one: Running) -> tuple[float, str]:
     return time.monotonic() - began, f"{heard(one.analysis)['restarts']} restarts"
 
 
-def _answered_again(one: Running, since: float) -> float:
+def _answered_again(one: Running, since: float, up: float) -> float:
     """Seconds from `since`, Unix, until live scorecards carried an answer of the predictor again, for the first time
-    after one did not.
+    after one did not; or after `up`, where each did.
     """
     found: list[float] = []
 
@@ -479,7 +488,7 @@ def _answered_again(one: Running, since: float) -> float:
                 rows = entries.decode(entry.payload, SCORE)
                 if (rows["asked"] != Asked.ANSWERED).any():
                     missed = max(missed, entry.id)
-                elif 0 <= missed < entry.id:
+                elif 0 <= missed < entry.id or (missed < 0 and entry.id >> SEQUENCE_BITS > up * 1000):
                     found.append((entry.id >> SEQUENCE_BITS) / 1000 + float(rows["latency"][0]) / 1000 - since)
                     break
         return bool(found)
