@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -443,6 +443,23 @@ class Users:
         with self._begin() as run:
             asked = "SELECT at, actor, action, subject, detail FROM audit ORDER BY id DESC LIMIT :count"
             return [Act(**row) for row in run.all(asked, count=count)]
+
+    def forget(self, logins: timedelta, acts: timedelta) -> dict[str, int]:
+        """Remove tokens that have expired (until then a second use of one is noticed), logins that ended so long ago,
+        and acts on record that are older than that; how many of each.
+        """
+        now = self._clock()
+        asked = {
+            "refresh_tokens": ("expires_at < :since", now),
+            "reset_tokens": ("expires_at < :since", now),
+            "sessions": ("LEAST(expires_at, ended_at) < :since", now - logins),
+            "audit": ("at < :since", now - acts),
+        }
+        with self._begin() as run:
+            return {
+                table: len(run.all(f"DELETE FROM {table} WHERE {which} RETURNING 1 AS gone", since=since))
+                for table, (which, since) in asked.items()
+            }
 
     def _begin(self) -> _Transaction:
         if self._database is None:

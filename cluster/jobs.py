@@ -15,6 +15,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "compact": ("compact", "--session", SESSION),
     "features": ("features", "--from", SESSION, "--to", SESSION),
     "retain": ("lake", "retain", "--session", SESSION),
+    "accounts": ("user", "retain"),
     "outcomes": ("outcomes", "--score", "--session", SESSION),
     "train": ("retrain",),
     **{f"train-{horizon}": ("train", "--horizon", horizon, "--features") for horizon in HORIZONS},
@@ -29,6 +30,7 @@ TIMETABLE: Mapping[str, Job] = {
     "reconcile": Job(at="19:30 on session days", do="reconcile", retry_seconds=900),
     "compact": Job(at="23:00 on session days", do="compact"),
     "retain": Job(at="23:30 on session days", do="retain"),
+    "accounts": Job(at="23:45 on session days", do="accounts"),
     "train": Job(cron="0 6 * * sat", do="train", tries=1, limit_seconds=43_200, misfire="skip"),
 }
 

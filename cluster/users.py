@@ -129,6 +129,18 @@ def key(
     typer.echo(text)
 
 
+@app.command()
+def retain(
+    logins_days: Annotated[int, typer.Option(help="Logins that ended so long ago go.", min=1)] = 90,
+    acts_days: Annotated[int, typer.Option(help="So long it stays on record who did what.", min=1)] = 400,
+    config: Config = Path("cluster.yaml"),
+) -> None:
+    """Remove tokens that have expired, and logins and acts on record that are older than that."""
+    with told(), _users(config) as users:
+        gone = users.forget(timedelta(days=logins_days), timedelta(days=acts_days))
+    screen.print(", ".join(f"{table.replace('_', ' ')} {count}" for table, count in gone.items()) + " removed")
+
+
 @contextmanager
 def _users(config: Path) -> Iterator[Users]:
     from adapters.database import Database

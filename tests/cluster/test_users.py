@@ -55,12 +55,16 @@ def test_accounts_are_made_changed_and_listed(deployment: tuple[Run, str], tmp_p
         other = run("password", "asha@example.com", "--password-stdin", given="another horse battery\n")
         off = run("disable", "asha@example.com")
         listed = json.loads(run("list", "--json").stdout)
+        kept = run("retain")
         users = Users(url, None)
         known = users.known("asha@example.com")
         users.close()
 
     assert (first.exit_code, changed.exit_code, other.exit_code, off.exit_code) == (0, 0, 0, 0), first.output
     assert (weak.exit_code, bare.exit_code, twice.exit_code, last.exit_code) == (2, 2, 2, 2)
+    assert (kept.exit_code, kept.output.split()) == (
+        0, ["refresh", "tokens", "0,", "reset", "tokens", "0,", "sessions", "0,", "audit", "0", "removed"],
+    )  # fmt: skip
     assert "--password-stdin" in bare.stderr and "last admin" in last.stderr
     assert re.fullmatch(r"bk_[0-9a-f]{16}_\S{43}\n", key.stdout)
     assert {one["email"]: (one["role"], one["tier"], one["disabled"]) for one in listed} == {

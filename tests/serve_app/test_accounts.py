@@ -441,6 +441,30 @@ def test_what_is_renewed_too_late_or_for_too_long_is_over(guarded: Guarded) -> N
     users.close()
 
 
+def test_what_has_ended_long_ago_is_removed_and_nothing_else(guarded: Guarded) -> None:
+    url = guarded.house.plan.access.database
+    assert url is not None
+    clock = [datetime.now(UTC)]
+    users = Users(url.get_secret_value(), None, lambda: clock[0])
+    me = users.register("old@example.com", "", "hash")
+    assert me is not None
+    ended, lasting = (users.open_session(me.id, "test", "hash") for _ in range(2))
+    users.ask_reset("old@example.com")
+    users.end_session(ended.session, "logout", "me")
+    users.renew(lasting.refresh)
+
+    soon = users.forget(timedelta(days=90), timedelta(days=400))
+    clock[0] += timedelta(days=91)
+    later = users.forget(timedelta(days=90), timedelta(days=400))
+    clock[0] += timedelta(days=310)
+    last = users.forget(timedelta(days=90), timedelta(days=400))
+    users.close()
+
+    assert set(soon.values()) == {0}
+    assert (later["reset_tokens"], later["sessions"], later["audit"]) == (1, 1, 0)
+    assert (last["sessions"], last["audit"] > 0) == (1, True)
+
+
 def test_the_secret_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         found = set(pool.map(lambda _: secret(tmp_path), range(8)))
