@@ -224,10 +224,12 @@ def _environment(folder: Path, port: int) -> dict[str, str]:
 def _serve_bare(plan: GatewayPlan, port: int) -> None:
     import uvicorn
 
-    from serve_app.gateway import build
+    from serve_app.gateway import build, settle
 
     logs.configure("bench", "error")
-    uvicorn.run(build(plan), host="127.0.0.1", port=port, log_level="error", backlog=4096)
+    app = build(plan)
+    settle()
+    uvicorn.run(app, host="127.0.0.1", port=port, log_level="error", backlog=4096)
 
 
 def _serve_ray(plan: GatewayPlan, port: int, replicas: int, ready: Any, over: Any) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 import msgpack
 import numpy as np
+import uvloop
 
 from benchmarks.crowd import INSTRUMENTS, Crowd, Reader
 from benchmarks.report import Report
@@ -105,7 +106,7 @@ class Seat:
 def run(out: Report) -> None:
     """One killing."""
     with Stage(bare=BARE, replicas=REPLICAS) as stage:
-        asyncio.run(_race(stage, out))
+        uvloop.run(_race(stage, out))
 
 
 async def _race(stage: Stage, out: Report) -> None:
