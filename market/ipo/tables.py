@@ -1,0 +1,215 @@
+"""Tables: a body from anywhere, as rows of words under headings.
+
+Four shapes: HTML, JSON lists of objects, and boards kept as text whose cells stand between bars. A body is hostile until
+read: its size is bounded, its encoding is UTF-8 or it is refused, nothing in it is fetched or expanded, and one that
+ends before its end is no page. Columns are found by their headings, never by where they stand.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from lxml import etree, html
+
+from market.errors import BadPayload, LayoutChanged
+
+LARGEST = 8 << 20
+"""Bytes of a body. The largest page that is known has 0.9 million."""
+
+MOST_ROWS, MOST_COLUMNS, MOST_TABLES, DEEPEST = 20_000, 200, 400, 200
+SMALL = 32 << 10
+"""An HTML body below this that holds no table is a wall or an error, not a page laid out anew."""
+
+HEADING_ROWS = 3
+"""A table's headings stand in one of so many first rows."""
+
+_ARROWS = re.compile(r"[^a-z0-9~%#]+")
+_BLOCKS = ("br", "p", "div", "li")
+_WHOLE = re.compile(rb"^\s*(?:<!doctype|<html)", re.IGNORECASE)
+
+
+class Table(NamedTuple):
+    """Rows of words. `place`: where it stands, for people."""
+
+    place: str
+    rows: Sequence[Sequence[str]]
+
+    def under(self, needed: Collection[str]) -> Grid | None:
+        """The rows under the headings that hold all `needed`, normal; None: it has no such headings."""
+        for k, row in enumerate(self.rows[:HEADING_ROWS]):
+            if set(needed) <= {heading(cell) for cell in row}:
+                return Grid(self.place, tuple(row), self.rows[k + 1 :])
+        return None
+
+    def pairs(self) -> dict[str, str]:
+        """A table of keys and values: the second cell of each row by its first, normal."""
+        return {heading(row[0]): row[1] for row in reversed(self.rows) if len(row) == 2}
+
+
+class Document(NamedTuple):
+    """An HTML page: its title, its first headline, all its words, its tables."""
+
+    title: str
+    headline: str
+    words: str
+    tables: Sequence[Table]
+
+
+class Grid(NamedTuple):
+    """Rows under their headings, as they stood."""
+
+    place: str
+    headings: tuple[str, ...]
+    rows: Sequence[Sequence[str]]
+
+
+def heading(cell: str) -> str:
+    """A heading without what changes about it: arrows to sort by, case, marks, units in brackets that are signs.
+
+    >>> heading("IPO_Size▲▼"), heading("Price (₹)"), heading("NII*"), heading("~Srt_Open")
+    ('ipo size', 'price', 'nii', '~srt open')
+    """
+    return " ".join(_ARROWS.sub(" ", cell.lower()).split())
+
+
+def shape(source: str, body: bytes) -> str:
+    """What a body is: `json`, `html` or `text`. Raises BadPayload for what is none, or is too large."""
+    if len(body) > LARGEST:
+        raise BadPayload(source, body[:1024], f"{len(body) >> 20} MiB: no page is so large")
+    start = body.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
+    if not start:
+        raise BadPayload(source, body[:1024], "an empty body")
+    try:
+        body.decode("utf-8-sig")
+    except UnicodeDecodeError as e:
+        raise BadPayload(source, body, f"not UTF-8: {e.reason} at byte {e.start}") from e
+    if b"\0" in body:
+        raise BadPayload(source, body, "it holds a NUL: no page does")
+    return {b"{": "json", b"[": "json", b"<": "html"}.get(start, "text")
+
+
+def parsed(source: str, body: bytes) -> Any:
+    """A body of JSON; its numbers as they are written, so that none is rounded. Raises BadPayload."""
+    if shape(source, body) != "json":
+        raise BadPayload(source, body, "no JSON where JSON is due: visit the site's page first, or come back later")
+    try:
+        return json.loads(body.decode("utf-8-sig"), parse_float=str, parse_constant=str)
+    except (ValueError, RecursionError) as e:
+        raise BadPayload(source, body, f"not JSON: {e}") from e
+
+
+def grid(source: str, body: bytes, place: str, rows: object) -> Grid:
+    """A list of JSON objects as rows under all their keys. Raises BadPayload."""
+    if not isinstance(rows, list) or len(rows) > MOST_ROWS or not all(isinstance(row, Mapping) for row in rows):
+        raise BadPayload(source, body, f"{place} is not a list of at most {MOST_ROWS} objects")
+    keys = list(dict.fromkeys(key for row in rows for key in row))
+    if len(keys) > MOST_COLUMNS:
+        raise BadPayload(source, body, f"{place} has {len(keys)} keys")
+    return Grid(place, tuple(map(_written, keys)), [[_written(row.get(key)) for key in keys] for row in rows])
+
+
+def document(source: str, body: bytes) -> Document:
+    """An HTML body: its tables in order, none inside another's rows, and its words.
+
+    Raises BadPayload for what is no HTML page, or is not whole; LayoutChanged for a page without any table.
+    """
+    if shape(source, body) != "html":
+        raise BadPayload(source, body, "no HTML where a page is due")
+    root = _root(source, body)
+    title = " ".join((root.findtext(".//title") or "").split())[:120]
+    found = list(root.iter("table"))[:MOST_TABLES]
+    if not found:
+        raise _bare(source, body, f"no table in a page titled {title!r}")
+    headline = next((_cell(one) for one in root.iter("h1")), "")[:200]
+    words = " ".join(str(part) for part in root.itertext() if str(part).strip())
+    return Document(title, headline, words, [Table(_place(k, table), _rows(table)) for k, table in enumerate(found)])
+
+
+def barred(source: str, body: bytes, starts: Collection[Collection[str]]) -> list[Table]:
+    """The tables of a text whose cells stand between bars; each begins where all headings of one of `starts` stand.
+
+    Raises BadPayload for what is no such text, LayoutChanged where none begins.
+    """
+    if shape(source, body) != "text":
+        raise BadPayload(source, body, "no text where text is due")
+    found: list[list[list[str]]] = []
+    open_table = False
+    for number, line in enumerate(body.decode("utf-8-sig").splitlines()):
+        if number > MOST_ROWS:
+            raise BadPayload(source, body, f"more than {MOST_ROWS} lines")
+        cells = [" ".join(cell.split()) for cell in line.split("|")]
+        if line.startswith("#") or len(cells) < 2 or len(cells) > MOST_COLUMNS:
+            open_table = False
+            continue
+        names = {heading(cell) for cell in cells}
+        if any(set(needed) <= names for needed in starts):
+            found.append([])
+            open_table = True
+        if open_table:
+            found[-1].append(cells)
+    if not found:
+        raise _bare(source, body, "no line of known headings")
+    return [Table(f"text table {k}", rows) for k, rows in enumerate(found)]
+
+
+def _bare(source: str, body: bytes, reason: str) -> BadPayload:
+    return (BadPayload if len(body) < SMALL else LayoutChanged)(source, body, reason)
+
+
+def _root(source: str, body: bytes) -> Any:
+    low = body.lower()
+    if _WHOLE.match(low) and b"</html" not in low[-4096:]:
+        raise BadPayload(source, body, "the page ends before its end")
+    if low.count(b"<table") > low.count(b"</table"):
+        raise BadPayload(source, body, "a table ends before its end")
+    parser = html.HTMLParser(
+        encoding="utf-8", no_network=True, huge_tree=False, remove_comments=True, remove_pis=True, recover=True
+    )
+    try:
+        root = html.document_fromstring(body, parser=parser)
+    except (etree.LxmlError, ValueError, AssertionError) as e:
+        raise BadPayload(source, body, f"not HTML: {e}") from e
+    etree.strip_elements(root, "script", "style", "noscript", "template", with_tail=False)
+    return root
+
+
+def _place(number: int, table: Any) -> str:
+    name = table.get("id") or ""
+    return f"table {number}" + (f" #{name[:40]}" if name else "")
+
+
+def _rows(table: Any) -> list[list[str]]:
+    for block in list(table.iter(*_BLOCKS)):
+        block.tail = " " + (block.tail or "")
+    found = []
+    for row in table.iter("tr"):
+        if next(row.iterancestors("table"), None) is not table or len(found) >= MOST_ROWS:
+            continue
+        cells: list[str] = []
+        for cell in row.iterchildren("td", "th"):
+            cells += [_cell(cell)] + [""] * (_span(cell) - 1)
+            if len(cells) > MOST_COLUMNS:
+                break
+        if cells:
+            found.append(cells[:MOST_COLUMNS])
+    return found
+
+
+def _cell(cell: Any) -> str:
+    return " ".join("".join(cell.itertext()).split())
+
+
+def _span(cell: Any) -> int:
+    told = cell.get("colspan") or "1"
+    return min(max(int(told), 1), MOST_COLUMNS) if re.fullmatch(r"[0-9]{1,3}", told) else 1
+
+
+def _written(value: object) -> str:
+    if isinstance(value, Mapping | list):
+        return json.dumps(value)[:400]
+    # Half of a surrogate pair can be written in JSON, and nowhere else.
+    return str(value).encode("utf-8", "replace").decode() if value is not None else ""
+
