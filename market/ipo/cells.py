@@ -60,11 +60,15 @@ _SYMBOL = re.compile(r"[A-Z0-9][A-Z0-9&-]{0,19}")
 _MONTHS = ("january february march april may june july august september october november december").split()
 _ISO = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})(?:T[0-9:.]+Z?)?")
 _DMY = re.compile(r"([0-9]{1,2})[-/.]([0-9]{1,2})[-/.]([0-9]{4})")
-_DAY = re.compile(r"(?:[A-Z]{3,9},\s*)?([0-9]{1,2})(?:st|nd|rd|th)?[-\s]*([A-Z]{3,9})\.?[-,\s]*([0-9]{4})?", re.IGNORECASE)
+_DAY = re.compile(
+    r"(?:[A-Z]{3,9},\s*)?([0-9]{1,2})(?:st|nd|rd|th)?[-\s]*([A-Z]{3,9})\.?[-,\s]*([0-9]{4})?", re.IGNORECASE
+)
 _MONTH_FIRST = re.compile(r"(?:[A-Z]{3,9},\s*)?([A-Z]{3,9})\.?\s+([0-9]{1,2}),?\s*([0-9]{4})?", re.IGNORECASE)
 _SHORT_SPAN = re.compile(r"([0-9]{1,2})\s*(?:-|–|to)\s*([0-9]{1,2}\s*[A-Z]{3,9}.*)", re.IGNORECASE)
 _LONG_SPAN = re.compile(r"\s+(?:to|-|–)\s+", re.IGNORECASE)
-_CLOCK = re.compile(r"(.+?)[,\s]+(?:at\s+)?([0-9]{1,2}):([0-9]{2})(?::([0-9]{2}))?\s*([AP]M)?(?:\s*IST)?", re.IGNORECASE)
+_CLOCK = re.compile(
+    r"(.+?)[,\s]+(?:at\s+)?([0-9]{1,2}):([0-9]{2})(?::([0-9]{2}))?\s*([AP]M)?(?:\s*IST)?", re.IGNORECASE
+)
 
 
 class Premium(NamedTuple):
@@ -293,6 +297,11 @@ def codes(cell: str) -> tuple[str | None, str | None]:
     return symbol, code
 
 
+def code(cell: str) -> str | None:
+    """BSE's code of six digits."""
+    return _word(_CODE, cell, "a code of six digits")
+
+
 def symbol(cell: str) -> str | None:
     """NSE's symbol."""
     return _word(_SYMBOL, cell, "a symbol")
@@ -364,5 +373,3 @@ def _clock(found: re.Match[str]) -> time:
             raise ValueError(f"{found[0][:40]!r} has no such hour")
         hour = hour % 12 + (12 if half == "PM" else 0)
     return time(hour, int(found[3]), int(found[4] or 0))
-
-

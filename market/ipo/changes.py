@@ -97,7 +97,9 @@ def _moved(now: Glance, before: Glance) -> Iterator[Change]:
     prices = [abs(b["price"] - a["price"]) / a["price"] for a, b in both if _has("price", a, b)]
     shifted = sum(move > SAME_PRICE for move in prices)
     if len(prices) >= 2 and shifted > max(1, SHIFTED * len(prices)):
-        yield Change(f"{shifted} of {len(prices)} issues have another price, by {median(prices):.0%} in the middle", True)
+        yield Change(
+            f"{shifted} of {len(prices)} issues have another price, by {median(prices):.0%} in the middle", True
+        )
     points = [100.0 * abs(b["gmp"] - a["gmp"]) / b["price"] for a, b in both if _has("gmp", a, b) and "price" in b]
     jumped = sum(move >= JUMP_POINTS for move in points)
     if len(points) >= 2 and jumped > max(1, JUMPED * len(points)):

@@ -124,7 +124,7 @@ def document(source: str, body: bytes) -> Document:
     if not found:
         raise _bare(source, body, f"no table in a page titled {title!r}")
     headline = next((_cell(one) for one in root.iter("h1")), "")[:200]
-    words = " ".join(str(part) for part in root.itertext() if str(part).strip())
+    words = " ".join(" ".join(map(str, root.itertext())).split())
     return Document(title, headline, words, [Table(_place(k, table), _rows(table)) for k, table in enumerate(found)])
 
 
@@ -184,7 +184,7 @@ def _place(number: int, table: Any) -> str:
 def _rows(table: Any) -> list[list[str]]:
     for block in list(table.iter(*_BLOCKS)):
         block.tail = " " + (block.tail or "")
-    found = []
+    found: list[list[str]] = []
     for row in table.iter("tr"):
         if next(row.iterancestors("table"), None) is not table or len(found) >= MOST_ROWS:
             continue
@@ -212,4 +212,3 @@ def _written(value: object) -> str:
         return json.dumps(value)[:400]
     # Half of a surrogate pair can be written in JSON, and nowhere else.
     return str(value).encode("utf-8", "replace").decode() if value is not None else ""
-

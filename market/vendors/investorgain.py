@@ -89,7 +89,15 @@ _LAYOUTS = {
     PageKind.HISTORY: (DAYS,),
     PageKind.SUBSCRIPTION: (BIDS,),
 }
-_CATEGORIES = (Category.TOTAL, Category.QIB, Category.NII, Category.BNII, Category.SNII, Category.RETAIL, Category.EMPLOYEE)
+_CATEGORIES = (
+    Category.TOTAL,
+    Category.QIB,
+    Category.NII,
+    Category.BNII,
+    Category.SNII,
+    Category.RETAIL,
+    Category.EMPLOYEE,
+)
 _MARKS = {"U": Status.UPCOMING, "O": Status.OPEN, "CT": Status.CLOSING, "C": Status.CLOSED, "LT": Status.LISTING}
 _NAME = re.compile(
     r"(?P<name>\S.*?)\s+(?P<tag>(?:IPO\s+)?(?:BSE SME|NSE SME|SME|IPO|FPO))(?P<kind>\s+(?:REIT|InvIT))?"
@@ -138,7 +146,9 @@ class InvestorGain:
                     continue
                 if shape(self.name, body) == "json":
                     names = ", ".join(found.headings)
-                    raise LayoutChanged(self.name, body, f"{found.place} has headings of no known layout: {names}"[:400])
+                    raise LayoutChanged(
+                        self.name, body, f"{found.place} has headings of no known layout: {names}"[:400]
+                    )
                 continue
             sheet.read(found, layout, partial(self._row, sheet, layout, key))
         return sheet.page(may_be_empty=empty)
@@ -228,9 +238,7 @@ class InvestorGain:
         if not demand:
             raise ValueError("no category has a number of times")
         opens = _days(sheet, row)["opens"]
-        return SubscriptionReading(
-            **told.issue(self.name, row), demand=tuple(demand), book=Book.UNKNOWN, opens=opens
-        )
+        return SubscriptionReading(**told.issue(self.name, row), demand=tuple(demand), book=Book.UNKNOWN, opens=opens)
 
 
 class _Name:
@@ -264,7 +272,9 @@ class _Name:
 
 def _days(sheet: Sheet, row: Row) -> dict[str, Any]:
     near: Callable[[str], date | None] = lambda cell: cells.day(cell, sheet.near)  # noqa: E731
-    found = {name: row.read(f"{name} iso", near) or row.read(name, near) for name in ("opens", "closes", "allots", "lists")}
+    found = {
+        name: row.read(f"{name} iso", near) or row.read(name, near) for name in ("opens", "closes", "allots", "lists")
+    }
     opens, closes = found["opens"], found["closes"]
     if opens and closes and not timedelta(0) <= closes - opens <= timedelta(days=60):
         raise ValueError(f"it opens on {opens} and closes on {closes}")

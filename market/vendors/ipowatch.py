@@ -67,12 +67,12 @@ class IpoWatch:
             raise BadPayload(self.name, body[:1024], f"it has no page of kind {kind}")
         sheet = Sheet(self.name, kind, body, received)
         if shape(self.name, body) == "text":
-            words = body.decode("utf-8-sig")
+            words = " ".join(body.decode("utf-8-sig").split())
             boards = _boards(barred(self.name, body, BOARD.starts()))
         else:
             page = document(self.name, body)
             words, boards = page.words, _boards(page.tables)
-        updated = _UPDATED.search(" ".join(words.split()))
+        updated = _UPDATED.search(words)
         at = None
         if updated:
             try:

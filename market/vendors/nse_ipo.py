@@ -22,7 +22,7 @@ from market.ipo import cells
 from market.ipo.pages import Layout, Page, PageKind, Row, Sheet
 from market.ipo.readings import Book, Category, Demand, IssueFacts, Kind, Segment, Status, SubscriptionReading
 from market.ipo.sources import Address, Policy, headers
-from market.ipo.tables import grid, parsed
+from market.ipo.tables import grid, heading, parsed
 
 ROOT = "https://www.nseindia.com"
 PAST_DAYS = 60
@@ -81,7 +81,11 @@ _NUMBERS = {
     "3": (Category.RETAIL, "individual"),
     "4": (Category.EMPLOYEE, "employee"),
 }
-_WORDS = {"shareholder": Category.SHAREHOLDER, "policyholder": Category.POLICYHOLDER, "market maker": Category.MARKET_MAKER}
+_WORDS = {
+    "shareholder": Category.SHAREHOLDER,
+    "policyholder": Category.POLICYHOLDER,
+    "market maker": Category.MARKET_MAKER,
+}
 _UPDATED = re.compile(r"updated as on\s*(.*)", re.IGNORECASE)
 
 
@@ -172,7 +176,7 @@ class NseIssues:
             book = Book.BSE if other else Book.NSE
             sheet.add(row, lambda: SubscriptionReading.model_validate(issue | {"demand": (total,), "book": book}))
 
-    def _bids(self, sheet: Sheet, said: Any, key: str, name: str = "") -> None:
+    def _bids(self, sheet: Sheet, said: Any, key: str, name: str = "", opens: date | None = None) -> None:
         rows = said.get("dataList") if isinstance(said, Mapping) else None
         if not isinstance(rows, list):
             raise LayoutChanged(self.name, sheet.body, "no dataList of categories")
@@ -191,14 +195,18 @@ class NseIssues:
         sheet.read(found, BIDS, read)
         if not any(one.times is not None for one in demand):
             return
-        at = _UPDATED.match(str(said.get("updateTime")))
+        updated = _UPDATED.fullmatch(str(said.get("updateTime"))[: cells.VALUE])
         told = {
             "source": self.name, "name": name or key, "symbol": key, "exchange": "NSE", "book": Book.ALL,
-            "demand": tuple(demand), "place": found.place,
+            "demand": tuple(demand), "place": found.place, "opens": opens,
             "cells": tuple(cell for row in places for cell in row.cells),
         }  # fmt: skip
-        told["at"] = cells.stamp(at[1], sheet.received) if at else None
-        sheet.add(places[0], lambda: SubscriptionReading.model_validate(told))
+
+        def reading() -> SubscriptionReading:
+            at = cells.stamp(updated[1], sheet.received) if updated else None
+            return SubscriptionReading.model_validate(told | {"at": at})
+
+        sheet.add(places[0], reading)
 
     def _issue(self, sheet: Sheet, said: Any) -> None:
         info = said.get("issueInfo") if isinstance(said, Mapping) else None
@@ -210,17 +218,19 @@ class NseIssues:
             for row in rows
             if isinstance(row, Mapping) and row.get("title")
         }
-        known = {title: value for title, value in pairs.items() if ISSUE.fits([title]) or _heading(title) in ISSUE.fields}
+        known = {title: value for title, value in pairs.items() if heading(title) in ISSUE.fields}
         found = grid(self.name, sheet.body, "issueInfo", [known])
         name = str(info.get("heading") or "")
-        sheet.read(found, ISSUE, partial(self._facts, sheet, name))
-        bids = said.get("activeCat")
-        if isinstance(bids, Mapping) and bids.get("dataList"):
-            self._bids(sheet, bids, str(info.get("symbol") or pairs.get("Symbol", "")), name)
+        opened: list[date] = []
+        sheet.read(found, ISSUE, partial(self._facts, sheet, name, opened))
+        bids, symbol = said.get("activeCat"), str(info.get("symbol") or pairs.get("Symbol", ""))
+        if isinstance(bids, Mapping) and bids.get("dataList") and symbol:
+            self._bids(sheet, bids, symbol, name, opened[0] if opened else None)
 
-    def _facts(self, sheet: Sheet, name: str, row: Row) -> None:
+    def _facts(self, sheet: Sheet, name: str, opened: list[date], row: Row) -> None:
         low, high = row.read("band", cells.band) or (None, None)
         opens, closes = row.read("period", lambda cell: cells.span(cell, sheet.near)) or (None, None)
+        opened += [opens] if opens else []
         # Only an issue of the SME platform reserves a part for a market maker.
         sme = "market maker" in row.text("size").lower()
         symbol = row.read("symbol", cells.symbol)
@@ -231,10 +241,6 @@ class NseIssues:
             "closes": closes,
         }  # fmt: skip
         sheet.add(row, lambda: IssueFacts.model_validate(facts))
-
-
-def _heading(title: str) -> str:
-    return " ".join(title.lower().split())
 
 
 def _series(cell: str) -> tuple[Segment, Kind] | None:
