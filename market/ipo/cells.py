@@ -28,9 +28,11 @@ FIRST_YEAR, LAST_YEAR = 1990, 2100
 AHEAD = 60 * MINUTE
 """A page's stamp may be so far after the fetch, by the difference of two clocks."""
 
+_DASHES = "[-\u2013\u2014]"
 _NOTHING = re.compile(
-    r"(?:(?:₹|rs\.?|inr)?\s*[-–—]{0,3}\s*%?|\(\s*[-–—]{0,2}\s*%?\s*\)|n\.?/?a\.?|nil|null|none|\[\s*[.●]?\s*\]|tba|tbd"
-    r"|to be announced|not (?:available|applicable|announced)|coming soon)(?:\s*per (?:equity )?share)?",
+    rf"(?:(?:₹|rs\.?|inr)?\s*{_DASHES}{{0,3}}\s*%?|\(\s*{_DASHES}{{0,2}}\s*%?\s*\)|n\.?/?a\.?|nil|null|none"
+    r"|\[\s*[.●]?\s*\]|tba|tbd|to be announced|not (?:available|applicable|announced)|coming soon)"
+    r"(?:\s*per (?:equity )?share)?",
     re.IGNORECASE,
 )
 _NUMBER = r"(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]{1,2}(?:,[0-9]{2})*,[0-9]{3}|[0-9]{1,15})(?:\.[0-9]{1,20})?"
@@ -38,7 +40,7 @@ _RUPEES = r"(?:₹|rs\.?|re\.?|inr)"
 _SHARE = r"(?:\s*(?:/-|per (?:equity )?share))?"
 _MONEY = re.compile(rf"([-+]?)\s*{_RUPEES}?\s*([-+]?)\s*({_NUMBER}){_SHARE}", re.IGNORECASE)
 _BAND = re.compile(
-    rf"{_RUPEES}?\s*({_NUMBER}){_SHARE}\s*(?:-|–|—|to)\s*{_RUPEES}?\s*({_NUMBER}){_SHARE}", re.IGNORECASE
+    rf"{_RUPEES}?\s*({_NUMBER}){_SHARE}\s*(?:-|\u2013|\u2014|to)\s*{_RUPEES}?\s*({_NUMBER}){_SHARE}", re.IGNORECASE
 )
 _POINTS = re.compile(rf"\(?\s*([-+]?)\s*({_NUMBER})\s*%\s*\)?")
 _TIMES = re.compile(rf"({_NUMBER})\s*(?:x|times)?", re.IGNORECASE)
@@ -46,7 +48,7 @@ _CRORE = re.compile(rf"{_RUPEES}?\s*({_NUMBER})\s*(cr|crore|crores|lakh|lakhs|la
 _COUNT = re.compile(rf"({_NUMBER}|[0-9](?:\.[0-9]{{1,15}})?E[0-9]{{1,2}})(?:\s*(?:equity )?shares?)?", re.IGNORECASE)
 _SHARES = re.compile(rf"(?<![0-9,.])({_NUMBER})\s+(?:fresh\s+)?(?:equity\s+)?shares", re.IGNORECASE)
 _PREMIUM = re.compile(
-    rf"(?P<gmp>{_RUPEES}?\s*(?:[-+]?\s*{_NUMBER}|[-–—]{{1,2}}|))\s*(?P<points>\(\s*[-+]?(?:{_NUMBER})?\s*%\s*\))?"
+    rf"(?P<gmp>{_RUPEES}?\s*(?:[-+]?\s*{_NUMBER}|[-\u2013\u2014]{{1,2}}|))\s*(?P<points>\(\s*[-+]?(?:{_NUMBER})?\s*%\s*\))?"
     r"\s*(?P<stamp>[0-9]{1,2}-[A-Z]{3,9}\b.*)?",
     re.IGNORECASE,
 )
@@ -57,15 +59,18 @@ _ISIN = re.compile(r"[A-Z]{2}[A-Z0-9]{9}[0-9]")
 _CODE = re.compile(r"[0-9]{6}")
 _SYMBOL = re.compile(r"[A-Z0-9][A-Z0-9&-]{0,19}")
 
-_MONTHS = ("january february march april may june july august september october november december").split()
+_MONTHS = (
+    "january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november",
+    "december",
+)  # fmt: skip
 _ISO = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})(?:T[0-9:.]+Z?)?")
 _DMY = re.compile(r"([0-9]{1,2})[-/.]([0-9]{1,2})[-/.]([0-9]{4})")
 _DAY = re.compile(
     r"(?:[A-Z]{3,9},\s*)?([0-9]{1,2})(?:st|nd|rd|th)?[-\s]*([A-Z]{3,9})\.?[-,\s]*([0-9]{4})?", re.IGNORECASE
 )
 _MONTH_FIRST = re.compile(r"(?:[A-Z]{3,9},\s*)?([A-Z]{3,9})\.?\s+([0-9]{1,2}),?\s*([0-9]{4})?", re.IGNORECASE)
-_SHORT_SPAN = re.compile(r"([0-9]{1,2})\s*(?:-|–|to)\s*([0-9]{1,2}\s*[A-Z]{3,9}.*)", re.IGNORECASE)
-_LONG_SPAN = re.compile(r"\s+(?:to|-|–)\s+", re.IGNORECASE)
+_SHORT_SPAN = re.compile(r"([0-9]{1,2})\s*(?:-|\u2013|to)\s*([0-9]{1,2}\s*[A-Z]{3,9}.*)", re.IGNORECASE)
+_LONG_SPAN = re.compile(r"\s+(?:to|-|\u2013)\s+", re.IGNORECASE)
 _CLOCK = re.compile(
     r"(.+?)[,\s]+(?:at\s+)?([0-9]{1,2}):([0-9]{2})(?::([0-9]{2}))?\s*([AP]M)?(?:\s*IST)?", re.IGNORECASE
 )
@@ -88,13 +93,13 @@ def text(cell: object) -> str:
         raise ValueError(f"a cell of {len(written)} characters")
     if "<" in written or "&" in written:
         written = html.unescape(_TAG.sub("", written))
-    return " ".join(written.replace("\u200b", "").replace("\ufeff", "").replace("−", "-").split())
+    return " ".join(written.replace("\u200b", "").replace("\ufeff", "").replace("\u2212", "-").split())
 
 
 def missing(cell: str) -> bool:
     """Whether a cell is a way of saying nothing.
 
-    >>> [missing(c) for c in ("", "--", "₹-", "₹–", "-%", "(%)", "NA", "[.]", "0", "-3")]
+    >>> [missing(c) for c in ("", "--", "₹-", "₹\\u2013", "-%", "(%)", "NA", "[.]", "0", "-3")]
     [True, True, True, True, True, True, True, True, False, False]
     """
     return _NOTHING.fullmatch(cell.strip()) is not None

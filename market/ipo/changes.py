@@ -1,10 +1,10 @@
 """Changes: whether a page may be believed beside the last good one of its kind.
 
 A site changes its layout without a word, and a codec may go on reading what is no longer there. So each page is held
-against the `Glance` of the last good one: rows gone, a column gone empty, names that nobody had, prices or premiums that
-moved in most rows at once. Prices of issues do not change from one day to the next, so even a few that do are a shifted
-column. What is only new (a heading more, one less that nothing was read from) is told and not an alarm. Once a person
-has looked and found the new page right, it is read without a page before it.
+against the `Glance` of the last good one: rows gone, a column gone empty, names that nobody had, prices or premiums
+that moved in most rows at once. Prices of issues do not change from one day to the next, so even a few that do are a
+shifted column. What is only new (a heading more, one less that nothing was read from) is told and not an alarm. Once a
+person has looked and found the new page right, it is read without a page before it.
 """
 
 from __future__ import annotations
@@ -65,16 +65,13 @@ def changes(page: Page, before: Glance | None) -> list[Change]:
 
 
 def check(page: Page, before: Glance | None, body: bytes) -> list[Change]:
-    """The changes that are none to worry about. Raises LayoutChanged, naming the first grave one: an alarm, not data."""
+    """The changes that are none to worry about. Raises LayoutChanged, naming the first grave one."""
     found = changes(page, before)
     grave = [change.what for change in found if change.grave]
     if grave:
         known = before.digest[:12] if before is not None else "none"
-        raise LayoutChanged(
-            page.source,
-            body,
-            f"{grave[0]}; {len(grave)} such changes since page {known}: look at both, then read it without a page before",
-        )
+        rest = f"{len(grave)} such changes since page {known}; look at both, then read it without a page before"
+        raise LayoutChanged(page.source, body, f"{grave[0]}: {rest}")
     return found
 
 

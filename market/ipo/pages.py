@@ -1,4 +1,4 @@
-"""Pages: what one body told, with its digest and its counts, so that any number can be traced to the bytes it came from.
+"""Pages: what one body told, with its digest and its counts: any number can be traced to the bytes it came from.
 
 A codec fills a `Sheet` row by row. A cell that cannot be read is refused and counted, and the rest of its row stands; a
 heading that nobody knows is reported. A page without a reading is no page, unless its source says in so many words
@@ -70,8 +70,8 @@ class Layout(NamedTuple):
 
 
 class Page(Record):
-    """What one body told. `received`: ns UTC of the fetch; `digest`: SHA-256 of its `size` bytes, hex; `layouts`: of its
-    tables; `unknown`: headings that no layout knows; `rows`: of those tables, of which `blank` held no issue (an
+    """What one body told. `received`: ns UTC of the fetch; `digest`: SHA-256 of its `size` bytes, hex; `layouts`: of
+    its tables; `unknown`: headings that no layout knows; `rows`: of those tables, of which `blank` held no issue (an
     advertisement, a line of notes) and the readings that were `repeated` told nothing new.
     """
 
@@ -112,8 +112,8 @@ class Page(Record):
 
 
 class Glance(Record):
-    """A page in small. `numbers`: of each name its fields (`gmp` and `price` in rupees, `times`, `at` in ns, ...), `filled`
-    the part of the names that has one, 0 to 1, `medians` over the names.
+    """A page in small. `numbers`: of each name its fields (`gmp` and `price` in rupees, `times`, `at` in ns, ...),
+    `filled` the part of the names that has one, 0 to 1, `medians` over the names.
     """
 
     source: str

@@ -120,8 +120,8 @@ class GmpReading(Reading):
 
 class IssueFacts(Reading):
     """The facts of an issue. `low`, `high`: the price band, equal where the price is fixed; `shares` of the issue,
-    `size_crore` its size in crore rupees, `lot` in shares. `listed_at`, `closed_at`: first price and close of the day of
-    listing: outcomes, never features.
+    `size_crore` its size in crore rupees, `lot` in shares. `listed_at`, `closed_at`: first price and close of the day
+    of listing: outcomes, never features.
     """
 
     low: Money | None = None

@@ -1,8 +1,8 @@
 """Sources: how a source of issues is asked, and what its answers are made of.
 
-A source is a codec: it names its addresses and reads what came back; fetching, waiting, the cache and the breaker are the
-shell's, by the source's `Policy`. Whether a site's robots file and terms allow a fetch is for whoever runs it to check:
-nothing is fetched that the settings do not name.
+A source is a codec: it names its addresses and reads what came back; fetching, waiting, the cache and the breaker are
+the shell's, by the source's `Policy`. Whether a site's robots file and terms allow a fetch is for whoever runs it to
+check: nothing is fetched that the settings do not name.
 """
 
 from __future__ import annotations

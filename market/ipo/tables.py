@@ -1,8 +1,8 @@
 """Tables: a body from anywhere, as rows of words under headings.
 
-Four shapes: HTML, JSON lists of objects, and boards kept as text whose cells stand between bars. A body is hostile until
-read: its size is bounded, its encoding is UTF-8 or it is refused, nothing in it is fetched or expanded, and one that
-ends before its end is no page. Columns are found by their headings, never by where they stand.
+Four shapes: HTML, JSON lists of objects, and boards kept as text whose cells stand between bars. A body is hostile
+until read: its size is bounded, its encoding is UTF-8 or it is refused, nothing in it is fetched or expanded, and one
+that ends before its end is no page. Columns are found by their headings, never by where they stand.
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 
 Its reports are JSON (`reportTableData`; 82 list, 118 timetable, 25 listings, 21 live subscription); the pages around
 them are shells without a table, and a shell is a changed layout, not an empty list. An issue's page is HTML: tables of
-keys and values, the subscription, the prices of the first day. Its gain is by the close of that day, and a close that is
-not known is written as the issue price with 0.00 %. ISO dates are midnight Z of a date in India: the date is taken as it
-stands. Numbers are grouped in both ways on one page. Market makers are left out of the subscription of SME issues.
-Source: www.chittorgarh.com, pages of 2019 to 2026.
+keys and values, the subscription, the prices of the first day. Its gain is by the close of that day, and a close that
+is not known is written as the issue price with 0.00 %. ISO dates are midnight Z of a date in India: the date is taken
+as it stands. Numbers are grouped in both ways on one page. Market makers are left out of the subscription of SME
+issues. Source: www.chittorgarh.com, pages of 2019 to 2026.
 """
 
 from __future__ import annotations
@@ -166,8 +166,8 @@ class Chittorgarh:
             closed = None  # how it writes a close that it does not know
         facts = {
             "source": self.name, "name": row.text("name"), "symbol": row.read("symbol", cells.symbol),
-            "code": row.read("code", cells.code), "isin": row.read("isin", cells.isin), "segment": segment, "kind": kind,
-            "exchange": _exchange(row.text("listing at")), "place": row.place, "cells": row.cells, "low": low,
+            "code": row.read("code", cells.code), "isin": row.read("isin", cells.isin), "segment": segment,
+            "kind": kind, "exchange": _exchange(row.text("listing at")), "place": row.place, "cells": row.cells, "low": low,
             "high": high, "lot": row.read("lot", cells.count), "size_crore": row.read("size", cells.crore),
             "closed_at": closed, **_dates(sheet, row, "opens", "closes", "allots", "refunds", "lists"),
         }  # fmt: skip
@@ -292,8 +292,8 @@ def _dates(sheet: Sheet, row: Row, *names: str) -> dict[str, date | None]:
 
 def _segment(cell: str) -> tuple[Segment, Kind] | None:
     known = {
-        "mainboard": (Segment.MAINBOARD, Kind.IPO), "sme": (Segment.SME, Kind.IPO), "reit": (Segment.UNKNOWN, Kind.REIT),
-        "invit": (Segment.UNKNOWN, Kind.INVIT), "mainboard fpo": (Segment.MAINBOARD, Kind.FPO),
+        "mainboard": (Segment.MAINBOARD, Kind.IPO), "sme": (Segment.SME, Kind.IPO),
+        "reit": (Segment.UNKNOWN, Kind.REIT), "invit": (Segment.UNKNOWN, Kind.INVIT), "mainboard fpo": (Segment.MAINBOARD, Kind.FPO),
         "sme fpo": (Segment.SME, Kind.FPO), "mainboard ipo": (Segment.MAINBOARD, Kind.IPO),
         "sme ipo": (Segment.SME, Kind.IPO),
     }  # fmt: skip

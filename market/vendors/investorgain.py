@@ -102,7 +102,8 @@ _MARKS = {"U": Status.UPCOMING, "O": Status.OPEN, "CT": Status.CLOSING, "C": Sta
 _NAME = re.compile(
     r"(?P<name>\S.*?)\s+(?P<tag>(?:IPO\s+)?(?:BSE SME|NSE SME|SME|IPO|FPO))(?P<kind>\s+(?:REIT|InvIT))?"
     r"(?:\s*GMP:\s*(?P<gmp>[^()]{0,20}\([^()]{0,12}\)))?"
-    r"(?:\s*(?P<status>U|O|CT|C Allotted|C|LT|L@\s*(?P<listed>[0-9.,]+)\s*(?:\([^()]*\))?))?(?:\s*\((?P<codes>[^()]*)\))?"
+    r"(?:\s*(?P<status>U|O|CT|C Allotted|C|LT|L@\s*(?P<listed>[0-9.,]+)\s*(?:\([^()]*\))?))?"
+    r"(?:\s*\((?P<codes>[^()]*)\))?"
 )
 
 
@@ -242,10 +243,12 @@ class InvestorGain:
 
 
 class _Name:
-    """What a name's cell tells besides the name: `Vigor Plast NSE SME L@85.00 (4.94%)`, `Crizac IPO (CRIZAC,544439)`."""
+    """What a name's cell tells besides it: `Vigor Plast NSE SME L@85.00 (4.94%)`, `Crizac IPO (CRIZAC,544439)`."""
 
     def __init__(self, row: Row, key: str) -> None:
         written = row.text("name") or key
+        if len(written) > cells.VALUE:
+            raise ValueError(f"a name of {len(written)} characters")
         found = _NAME.fullmatch(written)
         self.name = re.sub(r"\s+(?:IPO|FPO)$", "", row.text("plain")) or (found["name"] if found else written)
         tag = " ".join((found["tag"] if found else "").split())

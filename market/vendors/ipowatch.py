@@ -1,10 +1,10 @@
 """IPOWatch, and boards that look like it: premiums of the issues of the day, one table among many of a WordPress page.
 
 The board is the table whose headings have name, premium, price and dates; past issues and tables of words stand on the
-same page. No row has a stamp: the page's "last updated" line is all that tells of freshness, and is often absent. "Gain"
-is the premium in per cent, not what was realised. `₹-`, `₹–`, `-%` and an empty cell are unknown; a year alone is the
-date of an issue that was put off. A link's title can stand in the place of a name. Source: ipowatch.in,
-ipograymarket.com, iforinvest.com, boards of August and December 2024.
+same page. No row has a stamp: the page's "last updated" line is all that tells of freshness, and is often absent.
+"Gain" is the premium in per cent, not what was realised. `₹-` with either dash, `-%` and an empty cell are unknown; a
+year alone is the date of an issue that was put off. A link's title can stand in the place of a name. Source:
+ipowatch.in, ipograymarket.com, iforinvest.com, boards of August and December 2024.
 """
 
 from __future__ import annotations
@@ -42,10 +42,11 @@ TYPES = {
     "bse sme": (Segment.SME, "BSE"),
     "sme": (Segment.SME, None),
 }
-_TITLE = re.compile(r"\s+IPO(?:\s+20[0-9]{2})?(?:\s*[:|–-]\s.*|:.*)?$", re.IGNORECASE)
+_TITLE = re.compile(r"\s+IPO(?:\s+20[0-9]{2})?(?:\s*[:|\u2013-]\s.*|:.*)?$", re.IGNORECASE)
 _DATE = r"(?:[0-9]{1,2}[-\s][A-Za-z]{3,9}|[A-Za-z]{3,9}\s[0-9]{1,2}),?[-\s]20[0-9]{2}"
 _UPDATED = re.compile(
-    rf"last updated(?:\s+on)?\s*[:–-]?\s*({_DATE}(?:,?\s(?:at\s)?[0-9]{{1,2}}:[0-9]{{2}}(?:\s?[AP]M)?)?)", re.IGNORECASE
+    rf"last updated(?:\s+on)?\s*[:\u2013-]?\s*({_DATE}(?:,?\s(?:at\s)?[0-9]{{1,2}}:[0-9]{{2}}(?:\s?[AP]M)?)?)",
+    re.IGNORECASE,
 )
 
 

@@ -1,7 +1,7 @@
 """NSE's issues: what is open, what comes, what was, how often each is subscribed, and an issue's own page; JSON alone.
 
 Numbers are words, some with an exponent (`2.1143029E7`), some empty. `issueSize` is in shares. The list of open issues
-counts the bids of one exchange: NSE's, or BSE's where `isBse` is set; the table of categories counts both. Categories go by
+counts the bids of one exchange: NSE's, or BSE's where `isBse` is set; the table of categories counts both. Those go by
 `srNo`, not by their words: `Others` stands there three times. A re-filed issue keeps its symbol, so a subscription is
 bound to the day the issue opened. An answer of HTML means that the site's page must be visited first. Source:
 www.nseindia.com, payloads of 2024-03-26, 2026-08-22 and 2026-10-01.
