@@ -42,7 +42,7 @@ _MONEY = re.compile(rf"([-+]?)\s*{_RUPEES}?\s*([-+]?)\s*({_NUMBER}){_SHARE}", re
 _BAND = re.compile(
     rf"{_RUPEES}?\s*({_NUMBER}){_SHARE}\s*(?:-|\u2013|\u2014|to)\s*{_RUPEES}?\s*({_NUMBER}){_SHARE}", re.IGNORECASE
 )
-_POINTS = re.compile(rf"\(?\s*([-+]?)\s*({_NUMBER})\s*%\s*\)?")
+_POINTS = re.compile(rf"\(?\s*([-+]?)\s*({_NUMBER})\s*%?\s*\)?")
 _TIMES = re.compile(rf"({_NUMBER})\s*(?:x|times)?", re.IGNORECASE)
 _CRORE = re.compile(rf"{_RUPEES}?\s*({_NUMBER})\s*(cr|crore|crores|lakh|lakhs|lac|lacs)?\.?", re.IGNORECASE)
 _COUNT = re.compile(rf"({_NUMBER}|[0-9](?:\.[0-9]{{1,15}})?E[0-9]{{1,2}})(?:\s*(?:equity )?shares?)?", re.IGNORECASE)

@@ -89,6 +89,16 @@ _WORDS = {
     "market maker": Category.MARKET_MAKER, "anchor investors": Category.ANCHOR, "others": Category.OTHER,
     "total": Category.TOTAL,
 }  # fmt: skip
+SEGMENTS = {
+    "mainboard": (Segment.MAINBOARD, Kind.IPO),
+    "mainboard ipo": (Segment.MAINBOARD, Kind.IPO),
+    "mainboard fpo": (Segment.MAINBOARD, Kind.FPO),
+    "sme": (Segment.SME, Kind.IPO),
+    "sme ipo": (Segment.SME, Kind.IPO),
+    "sme fpo": (Segment.SME, Kind.FPO),
+    "reit": (Segment.UNKNOWN, Kind.REIT),
+    "invit": (Segment.UNKNOWN, Kind.INVIT),
+}
 _NUMBERED = re.compile(r"Day\s+([0-9]{1,2})\s+(.+)")
 _BY_DAY = re.compile(r"\bby ([A-Z][a-z]+ [0-9]{1,2}, 20[0-9]{2}) \(Day ([0-9]{1,2})\)")
 _SPAN = re.compile(r"[A-Z][a-z]+ [0-9]{1,2}, 20[0-9]{2} - [A-Z][a-z]+ [0-9]{1,2}, 20[0-9]{2}")
@@ -167,8 +177,8 @@ class Chittorgarh:
         facts = {
             "source": self.name, "name": row.text("name"), "symbol": row.read("symbol", cells.symbol),
             "code": row.read("code", cells.code), "isin": row.read("isin", cells.isin), "segment": segment,
-            "kind": kind, "exchange": _exchange(row.text("listing at")), "place": row.place, "cells": row.cells, "low": low,
-            "high": high, "lot": row.read("lot", cells.count), "size_crore": row.read("size", cells.crore),
+            "kind": kind, "exchange": _exchange(row.text("listing at")), "place": row.place, "cells": row.cells,
+            "low": low, "high": high, "lot": row.read("lot", cells.count), "size_crore": row.read("size", cells.crore),
             "closed_at": closed, **_dates(sheet, row, "opens", "closes", "allots", "refunds", "lists"),
         }  # fmt: skip
         sheet.add(row, lambda: IssueFacts.model_validate(facts))
@@ -291,18 +301,12 @@ def _dates(sheet: Sheet, row: Row, *names: str) -> dict[str, date | None]:
 
 
 def _segment(cell: str) -> tuple[Segment, Kind] | None:
-    known = {
-        "mainboard": (Segment.MAINBOARD, Kind.IPO), "sme": (Segment.SME, Kind.IPO),
-        "reit": (Segment.UNKNOWN, Kind.REIT), "invit": (Segment.UNKNOWN, Kind.INVIT), "mainboard fpo": (Segment.MAINBOARD, Kind.FPO),
-        "sme fpo": (Segment.SME, Kind.FPO), "mainboard ipo": (Segment.MAINBOARD, Kind.IPO),
-        "sme ipo": (Segment.SME, Kind.IPO),
-    }  # fmt: skip
     words = " ".join(cell.lower().replace("-", " ").split())
     if cells.missing(cell):
         return None
-    if words not in known:
-        raise ValueError(f"{cell[:40]!r} is none of {', '.join(known)}")
-    return known[words]
+    if words not in SEGMENTS:
+        raise ValueError(f"{cell[:40]!r} is none of {', '.join(SEGMENTS)}")
+    return SEGMENTS[words]
 
 
 def _by_exchange(where: str) -> Segment:
