@@ -9,12 +9,12 @@ person has looked and found the new page right, it is read without a page before
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from statistics import median
 from typing import NamedTuple
 
 from market.errors import LayoutChanged
-from market.ipo.pages import Glance, Page, PageKind
+from market.ipo.pages import Glance, Page, PageKind, Part
 from market.sessions import DAY
 
 RECENT = 3 * DAY
@@ -57,10 +57,10 @@ def changes(page: Page, before: Glance | None) -> list[Change]:
     if before is not None:
         now = page.glance()
         found += [Change(f"the heading {name} is gone", False) for name in before.headings if name not in now.headings]
-        found += _vanished(now, before)
-        if 0 <= now.received - before.received <= RECENT:
-            found += _fewer(now, before)
-            found += _moved(now, before)
+        recent = 0 <= now.received - before.received <= RECENT
+        for layout, part in before.parts.items():
+            told = _between(now.parts.get(layout, Part()), part, page.kind in STEADY, recent)
+            found += [Change(f"{layout}: {change.what}", change.grave) for change in told]
     return sorted(found, key=lambda change: not change.grave)
 
 
@@ -75,33 +75,36 @@ def check(page: Page, before: Glance | None, body: bytes) -> list[Change]:
     return found
 
 
-def _vanished(now: Glance, before: Glance) -> Iterator[Change]:
+def _between(now: Part, before: Part, steady: bool, recent: bool) -> Iterator[Change]:
+    yield from _vanished(now, before)
+    if recent:
+        yield from _fewer(now, before, steady)
+        yield from _moved(now, before)
+
+
+def _vanished(now: Part, before: Part) -> Iterator[Change]:
     for field, filled in before.filled.items():
-        if filled >= FILLED and before.rows >= MANY and now.rows and field not in now.filled:
+        if filled >= FILLED and len(before.numbers) >= MANY and now.numbers and field not in now.filled:
             yield Change(f"no row has the field {field}, {filled:.0%} had it", field in HEAVY)
 
 
-def _fewer(now: Glance, before: Glance) -> Iterator[Change]:
-    if before.rows >= MANY and now.rows < LEFT * before.rows:
-        yield Change(f"{now.rows} rows where {before.rows} were", now.kind in STEADY)
-    left = len(before.numbers.keys() & now.numbers.keys())
-    if min(len(before.numbers), len(now.numbers)) >= MANY and left < LEFT * min(len(before.numbers), len(now.numbers)):
-        yield Change(f"{left} of {len(now.numbers)} names were there before", now.kind in STEADY)
+def _fewer(now: Part, before: Part, steady: bool) -> Iterator[Change]:
+    if len(before.numbers) >= MANY and len(now.numbers) < LEFT * len(before.numbers):
+        yield Change(f"{len(now.numbers)} issues where {len(before.numbers)} were", steady)
+    left, fewer = len(before.numbers.keys() & now.numbers.keys()), min(len(before.numbers), len(now.numbers))
+    if fewer >= MANY and left < LEFT * fewer:
+        yield Change(f"{left} of {len(now.numbers)} issues were there before", steady)
 
 
-def _moved(now: Glance, before: Glance) -> Iterator[Change]:
+def _moved(now: Part, before: Part) -> Iterator[Change]:
     both = [(before.numbers[name], told) for name, told in now.numbers.items() if name in before.numbers]
-    prices = [abs(b["price"] - a["price"]) / a["price"] for a, b in both if _has("price", a, b)]
+    prices = [abs(b["price"] / a["price"] - 1) for a, b in both if "price" in a and "price" in b]
     shifted = sum(move > SAME_PRICE for move in prices)
     if len(prices) >= 2 and shifted > max(1, SHIFTED * len(prices)):
-        yield Change(
-            f"{shifted} of {len(prices)} issues have another price, by {median(prices):.0%} in the middle", True
-        )
-    points = [100.0 * abs(b["gmp"] - a["gmp"]) / b["price"] for a, b in both if _has("gmp", a, b) and "price" in b]
+        yield Change(f"{shifted} of {len(prices)} issues have another price, {median(prices):.0%} in the middle", True)
+    points = [
+        100 * abs(b["gmp"] - a["gmp"]) / b["price"] for a, b in both if "gmp" in a and b.keys() >= {"gmp", "price"}
+    ]
     jumped = sum(move >= JUMP_POINTS for move in points)
     if len(points) >= 2 and jumped > max(1, JUMPED * len(points)):
         yield Change(f"{jumped} of {len(points)} premiums moved by {JUMP_POINTS:g} points of the price or more", True)
-
-
-def _has(field: str, a: Mapping[str, float], b: Mapping[str, float]) -> bool:
-    return field in a and field in b and (field != "price" or a[field] > 0)

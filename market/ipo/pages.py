@@ -94,37 +94,39 @@ class Page(Record):
     def glance(self) -> Glance:
         """What is kept of a good page to know the next one by."""
         readings: list[Reading] = [*self.gmps, *self.facts, *self.subscriptions]
-        numbers: dict[str, dict[str, float]] = {}
+        parts: dict[str, dict[str, dict[str, float]]] = {}
         for one in readings:
-            numbers.setdefault(one.name, {}).update(_numbers(one))
-        fields = sorted({field for told in numbers.values() for field in told})
+            part = parts.setdefault(one.place.partition(":")[0], {})
+            part.setdefault(one.name, {}).update(_numbers(one))
         return Glance(
             source=self.source,
             kind=self.kind,
             received=self.received,
             digest=self.digest,
-            rows=self.rows - self.blank,
             headings=self.headings,
-            filled={field: sum(field in told for told in numbers.values()) / len(numbers) for field in fields},
-            medians={field: median(told[field] for told in numbers.values() if field in told) for field in fields},
-            numbers=numbers,
+            parts={layout: _part(numbers) for layout, numbers in parts.items()},
         )
 
 
-class Glance(Record):
-    """A page in small. `numbers`: of each name its fields (`gmp` and `price` in rupees, `times`, `at` in ns, ...),
-    `filled` the part of the names that has one, 0 to 1, `medians` over the names.
+class Part(Record):
+    """The tables of one layout. `numbers`: of each name its fields (`gmp` and `price` in rupees, `times`, `size` in
+    crore rupees, `at` in ns UTC); `filled`: the part of the names that has a field, 0 to 1; `medians` over the names.
     """
+
+    numbers: Mapping[str, Mapping[str, float]] = {}
+    filled: Mapping[str, float] = {}
+    medians: Mapping[str, float] = {}
+
+
+class Glance(Record):
+    """A page in small: what it told under each layout."""
 
     source: str
     kind: PageKind
     received: int
     digest: str
-    rows: int
     headings: tuple[str, ...]
-    filled: Mapping[str, float]
-    medians: Mapping[str, float]
-    numbers: Mapping[str, Mapping[str, float]]
+    parts: Mapping[str, Part]
 
 
 class Row:
@@ -170,7 +172,14 @@ class Sheet:
         self._rows = self._blank = self._repeated = 0
 
     def read(self, grid: Grid, layout: Layout, row: Callable[[Row], None]) -> None:
-        """Have each row of a table read; one that raises ValueError is refused, one of a single cell is blank."""
+        """Have each row of a table read; one that raises ValueError is refused, one of a single cell is blank.
+
+        Raises LayoutChanged for rows under headings without what the layout needs.
+        """
+        if grid.rows and not layout.fits(grid.headings):
+            lacks = sorted(layout.needed - {layout.fields.get(heading(name), "") for name in grid.headings})
+            said = f"{grid.place} has no {', '.join(lacks)}, only {', '.join(grid.headings)}"
+            raise LayoutChanged(self.source, self.body, said)
         for one in self._rows_of(grid, layout):
             try:
                 row(one)
@@ -235,7 +244,7 @@ class Sheet:
                     self._unknown[normal] = None
         for number, told in enumerate(grid.rows, 1):
             self._rows += 1
-            place = f"{grid.place}, row {number}"
+            place = f"{layout.name}: {grid.place}, row {number}"
             try:
                 words = [cells.text(cell) for cell in told]
             except ValueError as e:
@@ -253,6 +262,16 @@ class Sheet:
             return "nothing was refused"
         one = next(iter(self._refused.values()))
         return f"first {one.place}, {one.heading or 'row'}: {one.reason}"
+
+
+def _part(numbers: Mapping[str, Mapping[str, float]]) -> Part:
+    fields = sorted({field for told in numbers.values() for field in told})
+    columns = {field: [told[field] for told in numbers.values() if field in told] for field in fields}
+    return Part(
+        numbers=numbers,
+        filled={field: len(column) / len(numbers) for field, column in columns.items()},
+        medians={field: median(column) for field, column in columns.items()},
+    )
 
 
 def _line(row: Row) -> str:

@@ -15,11 +15,15 @@ from typing import Any, NamedTuple
 from lxml import etree, html
 
 from market.errors import BadPayload, LayoutChanged
+from market.ipo.cells import LONGEST
 
 LARGEST = 8 << 20
 """Bytes of a body. The largest page that is known has 0.9 million."""
 
-MOST_ROWS, MOST_COLUMNS, MOST_TABLES, DEEPEST = 20_000, 200, 400, 200
+MOST_ROWS, MOST_COLUMNS, MOST_TABLES = 20_000, 200, 400
+MOST_TAGS = 200_000
+"""Of an HTML page; those that are recorded have some 4,000."""
+
 SMALL = 32 << 10
 """An HTML body below this that holds no table is a wall or an error, not a page laid out anew."""
 
@@ -120,12 +124,12 @@ def document(source: str, body: bytes) -> Document:
         raise BadPayload(source, body, "no HTML where a page is due")
     root = _root(source, body)
     title = " ".join((root.findtext(".//title") or "").split())[:120]
-    found = list(root.iter("table"))[:MOST_TABLES]
-    if not found:
+    rows = _rows(source, body, root)
+    if not rows:
         raise _bare(source, body, f"no table in a page titled {title!r}")
-    headline = next((_cell(one) for one in root.iter("h1")), "")[:200]
+    headline = next((_words(one) for one in root.iter("h1")), "")[:200]
     words = " ".join(" ".join(map(str, root.itertext())).split())
-    return Document(title, headline, words, [Table(_place(k, table), _rows(table)) for k, table in enumerate(found)])
+    return Document(title, headline, words, [Table(place, found) for place, found in rows])
 
 
 def barred(source: str, body: bytes, starts: Collection[Collection[str]]) -> list[Table]:
@@ -160,6 +164,8 @@ def _bare(source: str, body: bytes, reason: str) -> BadPayload:
 
 
 def _root(source: str, body: bytes) -> Any:
+    if body.count(b"<") > MOST_TAGS:
+        raise BadPayload(source, body, f"more than {MOST_TAGS} tags: no page has so many")
     low = body.lower()
     if _WHOLE.match(low) and b"</html" not in low[-4096:]:
         raise BadPayload(source, body, "the page ends before its end")
@@ -181,30 +187,40 @@ def _place(number: int, table: Any) -> str:
     return f"table {number}" + (f" #{name[:40]}" if name else "")
 
 
-def _rows(table: Any) -> list[list[str]]:
-    for block in list(table.iter(*_BLOCKS)):
+def _rows(source: str, body: bytes, root: Any) -> list[tuple[str, list[list[str]]]]:
+    for block in list(root.iter(*_BLOCKS)):
         block.tail = " " + (block.tail or "")
-    found: list[list[str]] = []
-    for row in table.iter("tr"):
-        if next(row.iterancestors("table"), None) is not table or len(found) >= MOST_ROWS:
-            continue
+    tables = list(root.iter("table"))
+    if len(tables) > MOST_TABLES:
+        raise BadPayload(source, body, f"{len(tables)} tables: no page has so many")
+    found: dict[Any, list[list[str]]] = {table: [] for table in tables}
+    for number, row in enumerate(root.iter("tr")):
+        if number > MOST_ROWS:
+            raise BadPayload(source, body, f"more than {MOST_ROWS} rows")
+        of = next(row.iterancestors("table"), None)
         cells: list[str] = []
         for cell in row.iterchildren("td", "th"):
-            cells += [_cell(cell)] + [""] * (_span(cell) - 1)
+            cells += [_words(cell)] + [""] * (_span(cell) - 1)
             if len(cells) > MOST_COLUMNS:
-                break
-        if cells:
-            found.append(cells[:MOST_COLUMNS])
-    return found
+                raise BadPayload(source, body, f"a row of more than {MOST_COLUMNS} cells")
+        if of is not None and cells:
+            found[of].append(cells)
+    return [(_place(k, table), rows) for k, (table, rows) in enumerate(found.items())]
 
 
-def _cell(cell: Any) -> str:
-    return " ".join("".join(cell.itertext()).split())
+def _words(cell: Any) -> str:
+    parts, length = [], 0
+    for part in map(str, cell.itertext()):
+        parts.append(part)
+        length += len(part)
+        if length > 2 * LONGEST:  # it is refused for its length, whatever else it holds
+            break
+    return " ".join("".join(parts).split())
 
 
 def _span(cell: Any) -> int:
     told = cell.get("colspan") or "1"
-    return min(max(int(told), 1), MOST_COLUMNS) if re.fullmatch(r"[0-9]{1,3}", told) else 1
+    return min(max(int(told), 1), 50) if re.fullmatch(r"[0-9]{1,3}", told) else 1
 
 
 def _written(value: object) -> str:

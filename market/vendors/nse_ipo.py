@@ -141,8 +141,6 @@ class NseIssues:
     def _list(self, sheet: Sheet, said: Any, layout: Layout) -> None:
         rows = said.get("data") if isinstance(said, Mapping) else said
         found = grid(self.name, sheet.body, "data", rows)
-        if found.rows and not layout.fits(found.headings):
-            raise LayoutChanged(self.name, sheet.body, f"keys of no known list: {', '.join(found.headings)}"[:400])
         sheet.read(found, layout, partial(self._row, sheet))
 
     def _row(self, sheet: Sheet, row: Row) -> None:
@@ -181,8 +179,6 @@ class NseIssues:
         if not isinstance(rows, list):
             raise LayoutChanged(self.name, sheet.body, "no dataList of categories")
         found = grid(self.name, sheet.body, "dataList", rows)
-        if not BIDS.fits(found.headings):
-            raise LayoutChanged(self.name, sheet.body, f"keys of no table of bids: {', '.join(found.headings)}"[:400])
         demand: list[Demand] = []
         places: list[Row] = []
 

@@ -17,10 +17,28 @@ from tests.market.ipo.issues import ist
 NEAR = date(2025, 1, 1)
 NOW = ist("2025-09-04T20:00")
 
-UNKNOWN = ("", "-", "--", "₹-", "₹\u2013", "₹--", "\u2014", "-%", "NA", "N/A", "n.a.", "[.]", "[ ]", "TBA", "Coming Soon")
+UNKNOWN = (
+    "",
+    "-",
+    "--",
+    "₹-",
+    "₹\u2013",
+    "₹--",
+    "\u2014",
+    "-%",
+    "NA",
+    "N/A",
+    "n.a.",
+    "[.]",
+    "[ ]",
+    "TBA",
+    "Coming Soon",
+)
 
 
-@pytest.mark.parametrize("reader", [cells.money, cells.price, cells.band, cells.points, cells.times, cells.crore, cells.count])
+@pytest.mark.parametrize(
+    "reader", [cells.money, cells.price, cells.band, cells.points, cells.times, cells.crore, cells.count]
+)
 @pytest.mark.parametrize("cell", UNKNOWN)
 def test_a_way_of_saying_nothing_is_none_and_not_zero(reader: Callable[[str], object], cell: str) -> None:
     assert reader(cell) is None
@@ -208,8 +226,8 @@ def test_any_date_near_the_fetch_is_read_back_without_its_year(day: date, apart:
 
 
 READERS = (
-    cells.money, cells.price, cells.band, cells.points, cells.times, cells.crore, cells.count, cells.shares, cells.reach,
-    cells.isin, cells.codes, cells.symbol, cells.code,
+    cells.money, cells.price, cells.band, cells.points, cells.times, cells.crore, cells.count, cells.shares,
+    cells.reach, cells.isin, cells.codes, cells.symbol, cells.code,
     lambda c: cells.day(c, NEAR), lambda c: cells.span(c, NEAR), lambda c: cells.stamp(c, NOW),
     lambda c: cells.premium(c, NOW), lambda c: cells.rated(c, None, None),
 )  # fmt: skip

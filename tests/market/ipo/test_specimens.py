@@ -78,12 +78,20 @@ def test_a_performance_report_is_read_back_and_its_zero_is_no_quote() -> None:
     page = clean(InvestorGain().read(specimens.investorgain_performance(ISSUES), PageKind.PERFORMANCE, NOW))
 
     assert [(one.gmp, one.rating) for one in page.gmps] == [(AMBER.gmp, 3), (None, 1), (DELTA.gmp, 2)]
-    assert [(one.symbol, one.code) for one in page.facts] == [("AMBERSONS", "599901"), (None, "599902"), ("DELTAKILN", None)]
+    assert [(one.symbol, one.code) for one in page.facts] == [
+        ("AMBERSONS", "599901"),
+        (None, "599902"),
+        ("DELTAKILN", None),
+    ]
     assert [(one.listed_at, one.closed_at) for one in page.facts][-1] == (DELTA.listed_at, DELTA.closed_at)
 
 
 def test_the_days_of_an_issue_are_read_back() -> None:
-    days = [Point(ist("2024-12-29T22:10"), None), Point(ist("2024-12-30T21:45"), money("12")), Point(AMBER.at, AMBER.gmp)]
+    days = [
+        Point(ist("2024-12-29T22:10"), None),
+        Point(ist("2024-12-30T21:45"), money("12")),
+        Point(AMBER.at, AMBER.gmp),
+    ]
 
     body = specimens.investorgain_days(AMBER, days)
     page = clean(InvestorGain().read(body, PageKind.HISTORY, NOW, AMBER.name))
@@ -127,7 +135,10 @@ def test_an_issue_s_page_of_chittorgarh_is_read_back() -> None:
 
 def test_the_subscription_of_each_day_is_read_back() -> None:
     days = [
-        (date(2024, 12, 30), dict(zip((Category.QIB, Category.NII, Category.RETAIL, Category.TOTAL), times, strict=True)))
+        (
+            date(2024, 12, 30),
+            dict(zip((Category.QIB, Category.NII, Category.RETAIL, Category.TOTAL), times, strict=True)),
+        )
         for times in [(0.01, 0.3, 0.0, 0.07)]
     ]
 
@@ -182,6 +193,12 @@ def test_bse_s_list_and_an_issue_s_page_are_read_back() -> None:
         (one.name, one.segment, one.low, one.high, one.opens, one.closes) for one in ISSUES
     ]
     (fact,) = own.facts
-    assert (fact.name, fact.code, fact.symbol, fact.lot, fact.shares) == ("Cobalt Looms", "599902", "COBALT", 1600, 4_267_200)
+    assert (fact.name, fact.code, fact.symbol, fact.lot, fact.shares) == (
+        "Cobalt Looms",
+        "599902",
+        "COBALT",
+        1600,
+        4_267_200,
+    )
     assert (fact.low, fact.high, fact.opens, fact.closes) == (COBALT.low, COBALT.high, COBALT.opens, COBALT.closes)
     assert fact.segment is Segment.UNKNOWN

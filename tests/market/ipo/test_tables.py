@@ -15,7 +15,15 @@ def page(content: str) -> bytes:
 
 
 def test_headings_lose_what_changes_about_them() -> None:
-    names = ["IPO_Size▲▼", "IPO Size ▲", "Closing Price (LTP)▲▼", "GMP Range (L/H)", "Updated-On", "Total *", "~Str_Listing"]
+    names = [
+        "IPO_Size▲▼",
+        "IPO Size ▲",
+        "Closing Price (LTP)▲▼",
+        "GMP Range (L/H)",
+        "Updated-On",
+        "Total *",
+        "~Str_Listing",
+    ]
 
     assert [heading(name) for name in names] == [
         "ipo size", "ipo size", "closing price ltp", "gmp range l h", "updated on", "total", "~str listing",
@@ -24,7 +32,9 @@ def test_headings_lose_what_changes_about_them() -> None:
 
 def test_a_table_is_found_by_its_headings_wherever_it_stands() -> None:
     words = "<table><tr><td>What is GMP?</td><td>Nothing</td></tr></table>"
-    board = "<table id=b><tr><th>Price</th><th>Name</th></tr><tr><td>80</td><td><a>Cobalt</a><br>Looms</td></tr></table>"
+    board = (
+        "<table id=b><tr><th>Price</th><th>Name</th></tr><tr><td>80</td><td><a>Cobalt</a><br>Looms</td></tr></table>"
+    )
 
     found = document("s", page(words + board))
     under = [table.under({"name", "price"}) for table in found.tables]
@@ -103,6 +113,17 @@ def test_a_small_page_without_a_table_is_a_wall_and_a_large_one_a_new_layout() -
 
     assert not isinstance(wall.value, LayoutChanged)
     assert "'A page'" in shell.value.reason
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["<p>a" * 200_001, "<table></table>" * 401, "<table>" + "<tr><td>1</td></tr>" * 20_001 + "</table>",
+     "<table><tr>" + "<td>1" * 201 + "</table>"],
+    ids=["tags", "tables", "rows", "cells"],
+)  # fmt: skip
+def test_a_page_of_more_parts_than_any_page_has_is_refused(content: str) -> None:
+    with pytest.raises(BadPayload, match="more than|so many"):
+        document("s", page(content))
 
 
 def test_an_entity_of_a_document_s_own_is_not_expanded() -> None:
