@@ -195,7 +195,7 @@ def _rows(source: str, body: bytes, root: Any) -> list[tuple[str, list[list[str]
         raise BadPayload(source, body, f"{len(tables)} tables: no page has so many")
     found: dict[Any, list[list[str]]] = {table: [] for table in tables}
     for number, row in enumerate(root.iter("tr")):
-        if number > MOST_ROWS:
+        if number >= MOST_ROWS:
             raise BadPayload(source, body, f"more than {MOST_ROWS} rows")
         of = next(row.iterancestors("table"), None)
         cells: list[str] = []

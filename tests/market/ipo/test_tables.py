@@ -122,7 +122,7 @@ def test_a_small_page_without_a_table_is_a_wall_and_a_large_one_a_new_layout() -
     ids=["tags", "tables", "rows", "cells"],
 )  # fmt: skip
 def test_a_page_of_more_parts_than_any_page_has_is_refused(content: str) -> None:
-    with pytest.raises(BadPayload, match="more than|so many"):
+    with pytest.raises(BadPayload, match=r"more than|so many"):
         document("s", page(content))
 
 
