@@ -31,7 +31,7 @@ HEADING_ROWS = 3
 """A table's headings stand in one of so many first rows."""
 
 _ARROWS = re.compile(r"[^a-z0-9~%#]+")
-_BLOCKS = ("br", "p", "div", "li")
+_BLOCKS = frozenset({"br", "p", "div", "li", "table", "tr", "td", "th", "title", "h1", "h2"})
 _WHOLE = re.compile(rb"^\s*(?:<!doctype|<html)", re.IGNORECASE)
 
 
@@ -128,8 +128,7 @@ def document(source: str, body: bytes) -> Document:
     if not rows:
         raise _bare(source, body, f"no table in a page titled {title!r}")
     headline = next((_words(one) for one in root.iter("h1")), "")[:200]
-    words = " ".join(" ".join(map(str, root.itertext())).split())
-    return Document(title, headline, words, [Table(place, found) for place, found in rows])
+    return Document(title, headline, _words(root, LARGEST), [Table(place, found) for place, found in rows])
 
 
 def barred(source: str, body: bytes, starts: Collection[Collection[str]]) -> list[Table]:
@@ -188,8 +187,6 @@ def _place(number: int, table: Any) -> str:
 
 
 def _rows(source: str, body: bytes, root: Any) -> list[tuple[str, list[list[str]]]]:
-    for block in list(root.iter(*_BLOCKS)):
-        block.tail = " " + (block.tail or "")
     tables = list(root.iter("table"))
     if len(tables) > MOST_TABLES:
         raise BadPayload(source, body, f"{len(tables)} tables: no page has so many")
@@ -208,12 +205,14 @@ def _rows(source: str, body: bytes, root: Any) -> list[tuple[str, list[list[str]
     return [(_place(k, table), rows) for k, (table, rows) in enumerate(found.items())]
 
 
-def _words(cell: Any) -> str:
+def _words(of: Any, most: int = 2 * LONGEST) -> str:
+    # A cell that is cut here is refused for its length, whatever else it holds.
     parts, length = [], 0
-    for part in map(str, cell.itertext()):
-        parts.append(part)
-        length += len(part)
-        if length > 2 * LONGEST:  # it is refused for its length, whatever else it holds
+    for event, element in etree.iterwalk(of, events=("start", "end")):
+        words = element.text if event == "start" else "" if element is of else element.tail
+        parts += [" "] * (element.tag in _BLOCKS) + [words or ""]
+        length += len(parts[-1])
+        if length > most:
             break
     return " ".join("".join(parts).split())
 

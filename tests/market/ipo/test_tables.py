@@ -58,6 +58,12 @@ def test_a_cell_over_two_columns_keeps_the_others_in_theirs() -> None:
     assert table.rows == [["Ad", "", "3"]]
 
 
+def test_a_control_character_is_no_reason_to_fail() -> None:
+    found = document("s", page("<table><tr><td>1<br>\x012</td><td>4</td></tr></table>"))
+
+    assert found.tables[0].rows == [["1 \x012", "4"]]
+
+
 def test_scripts_and_comments_are_no_words() -> None:
     found = document("s", page("<table><tr><td>1<!-- 2 --><script>3</script></td><td>4</td></tr></table>"))
 
