@@ -102,9 +102,11 @@ _MARKS = {"U": Status.UPCOMING, "O": Status.OPEN, "CT": Status.CLOSING, "C": Sta
 _NAME = re.compile(
     r"(?P<name>\S.*?)\s+(?P<tag>(?:IPO\s+)?(?:BSE SME|NSE SME|SME|IPO|FPO))(?P<kind>\s+(?:REIT|InvIT))?"
     r"(?:\s*GMP:\s*(?P<gmp>[^()]{0,20}\([^()]{0,12}\)))?"
-    r"(?:\s*(?P<status>U|O|CT|C Allotted|C|LT|L@\s*(?P<listed>[0-9.,]+)\s*(?:\([^()]*\))?))?"
+    r"(?:\s*(?P<status>U|O|CT|C Allotted|C|LT|L@\s*(?P<listed>[0-9.,]+|--?)\s*(?:\([^()]*\))?))?"
     r"(?:\s*\((?P<codes>[^()]*)\))?"
 )
+
+_TAGGED = re.compile(r"\s(?:IPO|SME|FPO)\b")
 
 
 class InvestorGain:
@@ -250,6 +252,8 @@ class _Name:
         if len(written) > cells.VALUE:
             raise ValueError(f"a name of {len(written)} characters")
         found = _NAME.fullmatch(written)
+        if found is None and not row.text("plain") and _TAGGED.search(written):
+            raise ValueError(f"{written[:60]!r} ends in no status that is known here")
         self.name = re.sub(r"\s+(?:IPO|FPO)$", "", row.text("plain")) or (found["name"] if found else written)
         tag = " ".join((found["tag"] if found else "").split())
         category = row.text("category").upper()
