@@ -2,6 +2,7 @@
 
     BourseError
     ├── BadPayload      keep the payload, tell a human; the next message may be fine
+    │   └── LayoutChanged   ... a page that is laid out otherwise: none of its like is data until a human has looked
     ├── BadValue        a caller's argument is wrong: show it what is allowed
     │   ├── BadSetting      ... in cluster.yaml, at a path
     │   ├── BadQuery        ... a query that cannot be answered
@@ -50,6 +51,10 @@ class BadPayload(BourseError):
 
     def __str__(self) -> str:
         return f"{self.source}: {self.reason} ({len(self.payload)} bytes, first {self.payload[:16].hex()})"
+
+
+class LayoutChanged(BadPayload):
+    """A page that gives nothing where it gave rows, or numbers far from its last good ones: an alarm, not data."""
 
 
 class BadValue(BourseError):
