@@ -1,10 +1,11 @@
 """Life: what happens to an issue from its announcement to its listing, and when it should.
 
 An issue is announced with its dates, which may be put off. It opens for bids on its first day; a price band that is
-revised, or a strike of the banks, extends that. It closes at 17:00 of its last day, T. Shares are allotted on T+1, money
-goes back and shares arrive on T+2, and trading begins at 10:00 of T+3. A source may tell of the listing and never have
-told of the allotment. An issue can be withdrawn at any time before it is listed, even when it was allotted; when it
-comes again, under the same symbol, it is another issue. Mainboard and SME issues live alike; only their opening differs.
+revised, or a strike of the banks, extends that. It closes at 17:00 of its last day, T. Shares are allotted on T+1,
+money goes back and shares arrive on T+2, and trading begins at 10:00 of T+3. A source may tell of the listing and never
+have told of the allotment. An issue can be withdrawn at any time before it is listed, even when it was allotted; when
+it comes again, under the same symbol, it is another issue. Mainboard and SME issues live alike; only the first trade of
+an SME issue is bounded.
 """
 
 from __future__ import annotations
@@ -87,8 +88,8 @@ MOVES: dict[tuple[State, type[Event]], State] = {
     (State.ALLOTTED, Withdrawn): State.WITHDRAWN,
 }
 
-# SEBI circular SEBI/HO/CFD/TPD1/CIR/P/2023/140 of 9 August 2023: T+3 instead of T+6, as the issuer likes for issues that
-# open from 1 September 2023, and for all that open from 1 December 2023.
+# SEBI circular SEBI/HO/CFD/TPD1/CIR/P/2023/140 of 9 August 2023: T+3 instead of T+6, as the issuer likes for issues
+# that open from 1 September 2023, and for all that open from 1 December 2023.
 VOLUNTARY, MANDATORY = date(2023, 9, 1), date(2023, 12, 1)
 
 # NSE's circular of 4 July 2024: the special pre-open of an SME issue ends at most 90 % above the issue price.

@@ -1,7 +1,7 @@
 """Profit: whether a premium is worth an application, by what a user calls worth it, and how often that was right.
 
 Two thresholds, one in points of the issue price and one in rupees a share, joined by OR or AND. OR is what users are
-given at first, and it is the worse: 20 rupees are 2 points of a share of 1,000. So its measured precision stands beside.
+given at first, and it is the worse: 20 rupees are 2 points of a share of 1,000. So its measured precision is shown.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Validation: one premium of what several sources say, how far to trust it, and why which source was left out.
 
-A source's reading takes the place of its last one. A jump of 30 points of the issue price is held: until the source says
-so again the next day or later, or another source says so, the last reading stands. Readings that nobody renewed grow
+A source's reading takes the place of its last one. A jump of 30 points of the issue price is held: until the source
+says so again half a day later, or another source says so, the last reading stands. Readings that nobody renewed grow
 stale. Of three or more the ones far from the median are left out, by median absolute deviation. The rest vote: the
 premium is the median weighted by `Reliability`. `--` is no reading: its source says nothing now.
 
@@ -30,8 +30,8 @@ NORMAL = 1.4826
 class Limits(Record):
     """What is too much. Points are of the issue price, times ns.
 
-    `relative_spike`: the share of the premium, 0.08 for 8 %, that is a spike instead of `spike_points`; it fires on half
-    of all days. `first_points`: a first reading above it waits like a jump.
+    `relative_spike`: the share of the premium, 0.08 for 8 %, that is a spike instead of `spike_points`; it fires on
+    half of all days. `first_points`: a first reading above it waits like a jump.
     """
 
     jump_points: float = 30.0
