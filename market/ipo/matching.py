@@ -238,7 +238,7 @@ def _by_code(clues: list[Clues]) -> Verdict | None:
         return None
     if len(coded) > 1:
         return Unsure(candidates=_names(coded), why="its code is that of several issues")
-    if coded[0].price is False and coded[0].name < SAME_NAME and not coded[0].kin:
+    if coded[0].price is False and coded[0].name < SAME_NAME:
         return Unsure(candidates=_names(coded), why="its code is this issue's, but neither name nor price are")
     return Matched(issue=coded[0].issue, why=f"the same {coded[0].coded}")
 

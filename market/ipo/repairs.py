@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import date
 
 from market.ipo.facts import amount
-from market.money import SCALE, Money
+from market.money import DECIMALS, SCALE, Money, money
 from market.records import Record
 
 CRORE = 10_000_000
@@ -87,10 +87,10 @@ def unglued(told: Money, price: Money, estimated: Money | None) -> Judged:
     meant = Money(estimated - price)
     if told == meant:
         return Kept(value=told)
-    text = format(abs(told) / SCALE, ".10g")
-    sign = "-" if meant < 0 else ""
-    if (told < 0) == (meant < 0) and any(text == f"{abs(meant) / SCALE:.10g}{rating}" for rating in RATINGS):
-        return Repaired(value=meant, was=told, why=f"a rating stood behind {sign}{abs(meant) / SCALE:.10g}")
+    shown = f"{abs(meant) / SCALE:.10g}"
+    glued = [money(f"{shown}{rating}") for rating in RATINGS if len(shown.partition(".")[2]) < DECIMALS]
+    if (told < 0) == (meant < 0) and abs(told) in glued:
+        return Repaired(value=meant, was=told, why="a rating stood behind it: the row's estimated price has it without")
     return Refused(was=told, why="the row's estimated price says another premium")
 
 
