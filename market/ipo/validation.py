@@ -31,11 +31,12 @@ class Limits(Record):
     """What is too much. Points are of the issue price, times ns.
 
     `relative_spike`: the share of the premium, 0.08 for 8 %, that is a spike instead of `spike_points`; it fires on
-    half of all days. `first_points`: a first reading above it waits like a jump.
+    half of all days. `most_points`: of a reading above it another source is to convince, whatever its own says again;
+    of the series on record none that was right is higher.
     """
 
     jump_points: float = 30.0
-    first_points: float = 150.0
+    most_points: float = 300.0
     same_points: float = 10.0
     again_after: int = 12 * 60 * MINUTE
     stale_after: int = 3 * DAY
@@ -210,16 +211,16 @@ class Validator:
         return self._issues[issue]
 
     def _take(self, line: _Line, reading: Reading) -> str | None:
-        limits = self._limits
-        usual, most = (0.0, limits.first_points) if line.last is None else (line.last.points, limits.jump_points)
-        if abs(reading.points - usual) < most:
+        limits, held = self._limits, line.held
+        high = abs(reading.points) > limits.most_points
+        jump = line.last is not None and abs(reading.points - line.last.points) >= limits.jump_points
+        again = held is not None and abs(reading.points - held.points) <= limits.same_points
+        waited = again and held is not None and reading.at - held.at >= limits.again_after
+        if not high and (not jump or waited):
             line.last, line.held = reading, None
             return None
-        if line.held is None or abs(reading.points - line.held.points) > limits.same_points:
+        if not again:
             line.held = reading
-        elif reading.at - line.held.at >= limits.again_after:
-            line.last, line.held = reading, None
-            return None
         return "a jump that nobody confirms"
 
     def _confirm(self, known: _Issue) -> None:

@@ -88,7 +88,9 @@ def test_a_typo_of_one_day_is_never_believed(before: str, typo: str, after: str)
 
 
 def test_a_first_reading_beyond_belief_waits_and_nothing_is_known_meanwhile() -> None:
-    found = heard(("a", "2250", 0)).validate("x", HOUR)
+    validator = heard(("a", "2250", 0), ("a", "2250", 2 * DAY))
+
+    found = validator.validate("x", 2 * DAY)
 
     assert (found.gmp, found.points, found.confidence, found.used) == (None, None, 0.0, ())
     assert left_out(found) == {"a": "a jump that nobody confirms"}
