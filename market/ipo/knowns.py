@@ -6,7 +6,7 @@ from datetime import date, timedelta
 from typing import NamedTuple
 
 from market.ipo.facts import Told
-from market.ipo.titles import akin, likeness, shortens, titles
+from market.ipo.titles import akin, kindred, likeness, shortens, titles
 from market.names import LINE
 from market.sessions import IST, instant
 
@@ -16,8 +16,8 @@ FILED_ANEW = timedelta(days=400)
 """An offer that failed, or was put off, comes again within so long."""
 SAME_PRICE = 0.02
 SAME_TITLE = 95.0
-KIN = 60.0
-"""Likeness from which a title is akin, where the price is equal."""
+ALIKE = 60.0
+"""Likeness, without words of the trade, that is enough beside an equal price and a near day."""
 
 # Days from the opening, from the close, and from any row to the listing: T+6 before December 2023 with holidays;
 # rows stay on boards up to 15 days after listing and appear months before. Source: ipo-sources.md, sections 1 and 2.
@@ -30,7 +30,8 @@ Window = tuple[date, date]
 
 class Clues(NamedTuple):
     """What speaks for and against a row being an issue. `coded`: the code that is the same; `denied`: something that
-    cannot be; `name`: likeness of titles, 0 to 100; `kin`: one shortens the other; `price`: equal or not, `days`
+    cannot be; `name`: likeness of titles, 0 to 100; `kin`: one shortens the other; `alike`: they are
+    like each other; `price`: equal or not, `days`
     between dates of one kind, both None where there is nothing to compare; `told_apart`: the row's source calls the
     issue by another name; `coded_apart`: both have codes, and not one in common.
     """
@@ -41,6 +42,7 @@ class Clues(NamedTuple):
     denied: bool
     name: float
     kin: bool
+    alike: bool
     price: bool | None
     days: int | None
     told_apart: bool
@@ -103,7 +105,8 @@ class Known:
             coded_apart=coded_apart,
             denied=self._denied(told),
             name=name,
-            kin=name >= KIN or any(akin(a, b) for a in mine for b in all_) or self._spelt(told),
+            kin=any(akin(a, b) for a in mine for b in all_) or self._spelt(told),
+            alike=any(kindred(a, b) >= ALIKE for a in mine for b in all_),
             price=self._price(told),
             days=self._days(told),
             told_apart=apart and name < SAME_TITLE,

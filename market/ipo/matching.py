@@ -93,10 +93,7 @@ class Matcher:
         verdict = self._elsewhere(told)
         if verdict is not None:
             return verdict
-        twins = _twins(clues)
-        if twins:
-            return Unsure(candidates=twins, why="the day, and what is known of the price, of an issue of another name")
-        return New(why="no issue of these days has its code, its name, or its price and a name like it")
+        return _twins(clues) or New(why="no issue of these days has its code, its name, or its price")
 
     def feed(self, told: Told) -> Verdict:
         """Place what a source told: with its issue, as a new issue, or in the queue."""
@@ -132,6 +129,18 @@ class Matcher:
         placed = self._place(self._queue[number].told, verdict)
         del self._queue[number]
         return placed
+
+    def merge(self, issue: str, double: str) -> None:
+        """A person's word that two known issues are one: `double` becomes the other. Raises BadValue: no such issue."""
+        self._at(issue)
+        if issue == double:
+            raise BadValue("double", double, "another issue than the one it is to become")
+        for told in self.known(double):
+            self._learn(issue, told)
+        del self._known[double]
+        for places in (self._weeks, self._titled):
+            for found in places.values():
+                found.discard(double)
 
     def snapshot(self) -> dict[str, Any]:
         """Everything, as plain values, of which `restore` makes it again."""
@@ -240,6 +249,11 @@ def _by_code(clues: list[Clues]) -> Verdict | None:
         return Unsure(candidates=_names(coded), why="its code is that of several issues")
     if coded[0].price is False and coded[0].name < SAME_NAME:
         return Unsure(candidates=_names(coded), why="its code is this issue's, but neither name nor price are")
+    named = [clue for clue in clues if clue.name >= CERTAIN_NAME and clue.price and clue.days == 0]
+    if named and coded[0] not in named:
+        return Unsure(
+            candidates=_names(coded + named), why="its code is one issue's, its name, price and day another's"
+        )
     return Matched(issue=coded[0].issue, why=f"the same {coded[0].coded}")
 
 
@@ -261,9 +275,10 @@ def _by_name(clues: list[Clues]) -> Verdict | None:
 
 
 def _by_kin(clues: list[Clues]) -> Verdict | None:
-    akin = [clue for clue in clues if clue.kin and clue.price is True and not clue.told_apart]
+    free = [clue for clue in clues if not clue.told_apart]
+    akin = [clue for clue in free if clue.price and (clue.kin or (clue.alike and clue.days is not None))]
     if not akin:
-        akin = [clue for clue in clues if clue.kin and clue.price is None and clue.days == 0 and not clue.told_apart]
+        akin = [clue for clue in free if clue.kin and clue.price is None and clue.days == 0]
     if not akin:
         return None
     best = _best(akin)
@@ -272,10 +287,20 @@ def _by_kin(clues: list[Clues]) -> Verdict | None:
     return Matched(issue=best.issue, why="a name like it, and its day and price as far as they are known")
 
 
-def _twins(clues: list[Clues]) -> tuple[str, ...]:
-    near = [c for c in clues if c.days is not None and not c.told_apart and not c.coded_apart]
-    priced = [c for c in near if c.price is True and (c.days or 0) <= NEAR_DAYS]
-    return _names(priced or [c for c in near if c.price is None and c.days == 0])
+def _twins(clues: list[Clues]) -> Unsure | None:
+    free = [clue for clue in clues if not clue.told_apart and not clue.coded_apart]
+    for why, found in (
+        ("the price of an issue of these days, but another name", [c for c in free if c.price and _near(c)]),
+        ("a name like an issue's of these days, and no price", [c for c in free if c.kin and c.price is None]),
+        ("the day of an issue of another name, and no price", [c for c in free if c.price is None and c.days == 0]),
+    ):
+        if found:
+            return Unsure(candidates=_names(found), why=why)
+    return None
+
+
+def _near(clue: Clues) -> bool:
+    return clue.days is None or clue.days <= NEAR_DAYS
 
 
 def _best(clues: list[Clues]) -> Clues | None:

@@ -15,6 +15,33 @@ LEGAL = frozenset({"limited", "ltd", "pvt", "private", "the"})
 """Words of a legal form; the rest of a list's words says what is listed where, and not who."""
 LISTED = frozenset({"ipo", "sme", "fpo", "bse", "nse", "india"})
 
+TRADE = frozenset(
+    (
+        "and",
+        "company",
+        "corporation",
+        "engineering",
+        "enterprises",
+        "finance",
+        "foods",
+        "industries",
+        "infra",
+        "infrastructure",
+        "international",
+        "limited",
+        "power",
+        "products",
+        "services",
+        "solutions",
+        "systems",
+        "technologies",
+        "technology",
+        "textiles",
+        "trading",
+    )
+)
+"""Words that make unlike companies look alike."""
+
 CONTAINED = 100.0
 FORMERLY = re.compile(r"\(\s*formerly\s+(?:known\s+as\s+)?([^)]*)\)|,?\s*formerly\s+(?:known\s+as\s+)?(.*)$", re.I)
 LEAST_START = 3
@@ -49,6 +76,16 @@ def title(name: str) -> str:
 def likeness(one: str, other: str) -> float:
     """How alike two titles are, 0 to 100, whatever the order of their words."""
     return float(fuzz.token_sort_ratio(one, other))
+
+
+def kindred(one: str, other: str) -> float:
+    """Their likeness, or that of what is left without words of their trade, whichever is less.
+
+    >>> likeness("kenrik industries", "retaggio industries") > 60 > kindred("kenrik industries", "retaggio industries")
+    True
+    """
+    bare = [" ".join(word for word in each.split() if word not in TRADE) for each in (one, other)]
+    return min(likeness(one, other), likeness(*bare)) if all(bare) else likeness(one, other)
 
 
 def akin(one: str, other: str) -> bool:

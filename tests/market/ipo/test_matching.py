@@ -16,6 +16,7 @@ from market.ipo.facts import Segment, Sort, Told
 from market.ipo.matching import Matched, Matcher, New, Unsure
 from market.ipo.titles import akin, titles
 from market.money import money
+from market.sessions import DAY as DAY_LONG
 from market.sessions import at
 
 DAY = date(2024, 7, 2)
@@ -164,6 +165,29 @@ def test_two_left_over_rows_of_unlike_names_stay_in_the_queue() -> None:
     assert len(matcher.queue) == 2
 
 
+def test_a_word_of_the_trade_makes_nobody_alike() -> None:
+    matcher = fed(told("a", "Kenrik Industries", "25"))
+
+    assert isinstance(matcher.match(told("b", "Retaggio Industries", "25")), Unsure)
+    assert isinstance(matcher.match(told("b", "Retaggio Industries", "25", date(2024, 7, 6))), New)
+
+
+def test_a_row_that_is_two_issues_shows_a_double_that_a_person_can_merge() -> None:
+    matcher = fed(told("a", "Leela Hotels", None, symbol="THELEELA"), told("b", "Schloss Bangalore", "435"))
+    matcher.decide(1, None)
+    row = told("c", "Schloss Bangalore", "435", symbol="THELEELA")
+    verdict = matcher.match(row)
+    assert isinstance(verdict, Unsure)
+    assert len(verdict.candidates) == 2
+
+    matcher.merge(*verdict.candidates)
+
+    assert len(matcher) == 1
+    assert matcher.match(row) == Matched(issue=verdict.candidates[0], why="the same symbol")
+    with pytest.raises(BadValue, match="double"):
+        matcher.merge(verdict.candidates[0], verdict.candidates[0])
+
+
 def test_a_person_decides_what_waits() -> None:
     matcher = fed(told("a", "Addictive Learning"), told("b", "Lawsikho", "100"), told("c", "Racks Rollers"))
     known = matcher.match(told("a", "Addictive Learning"))
@@ -231,23 +255,31 @@ def rows_of(shared: Path) -> list[tuple[str, Told]]:
     return found
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_no_two_issues_of_the_alias_table_are_merged_and_hardly_any_is_split(shared: Path, seed: int) -> None:
-    rows = rows_of(shared)
+@pytest.mark.parametrize("undated", ["", "ains", "prajL"])
+@pytest.mark.parametrize("seed", range(2))
+def test_no_two_issues_of_the_alias_table_are_merged_and_hardly_any_is_split(
+    shared: Path, seed: int, undated: str
+) -> None:
+    rows = [(issue, without_day(row) if row.source == undated else row) for issue, row in rows_of(shared)]
     random.Random(seed).shuffle(rows)
-    truth = {row.model_copy(update={"at": 0}).model_dump_json(): issue for issue, row in rows}
+    truth = {row.model_dump_json(): issue for issue, row in rows}
 
     matcher = fed(*(row for _, row in rows))
     matcher.settle()
 
     homes: defaultdict[str, set[str]] = defaultdict(set)
     for issue in matcher.snapshot()["known"]:
-        meant = {truth[row.model_copy(update={"at": 0}).model_dump_json()] for row in matcher.known(issue)}
+        meant = {truth[row.model_dump_json()] for row in matcher.known(issue)}
         assert len(meant) == 1 or meant in ONE_IN_TRUTH, issue
         for one in meant:
             homes[one].add(issue)
-    assert sum(len(found) > 1 for found in homes.values()) <= 1
-    assert len(matcher.queue) <= 8
+    assert sum(len(found) > 1 for found in homes.values()) <= 4
+    assert len(matcher.queue) <= (10 if undated != "prajL" else 45)
+
+
+def without_day(row: Told) -> Told:
+    """The row as a board would have it two days before the listing."""
+    return row.model_copy(update={"listing": None, "at": row.at - 2 * DAY_LONG})
 
 
 # The pairs ipo-sources.md names, by an issue of the table each. Of PRICELESS the sources have no common price.

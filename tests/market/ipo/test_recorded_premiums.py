@@ -83,7 +83,8 @@ def test_the_weighted_premium_is_no_worse_than_the_best_source_and_better_than_a
     later = [one for one in three if one.listing >= SPLIT]
     assert (len(three), len(later)) == (129, 69)
 
-    for issues, slack in ((three, 0.05), (later, 1e-9)):
+    # From nothing it takes a few issues to know the best source; the table rounds points to a thousandth.
+    for issues, slack in ((three, 0.05), (later, 0.001)):
         weighted = error(issues, [one.found.points for one in issues])
         single = {source: error(issues, [one.said[source] for one in issues]) for source in SOURCES}
         median = error(issues, [float(np.median(list(one.said.values()))) for one in issues])
