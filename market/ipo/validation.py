@@ -82,7 +82,8 @@ class ValidatedGmp(Record):
     """What is believed of an issue's premium `at`, ns UTC; None where no source's word is good enough.
 
     `confidence`: 0..1, that the listing gain comes within 10 points. `disagreement_points`: the mean distance of the
-    used readings from the premium, None of a single one. `age`: ns since the newest used one.
+    used readings from the premium, None of a single one. `shown_points`: how far off the used sources usually are, by
+    their weights. `age`: ns since the newest used one.
     """
 
     issue: str
@@ -91,10 +92,18 @@ class ValidatedGmp(Record):
     points: float | None
     confidence: float
     disagreement_points: float | None
+    shown_points: float | None
     age: int | None
     used: tuple[Used, ...]
     refused: tuple[LeftOut, ...]
     spike: Spike | None
+
+    @property
+    def doubts(self) -> Doubts | None:
+        """What its confidence was made of, to fit it anew by what came; None where nothing was believed."""
+        if self.points is None or self.shown_points is None or self.age is None:
+            return None
+        return Doubts(self.shown_points, self.points, self.disagreement_points or 0.0, self.age)
 
 
 class _Line:
@@ -142,7 +151,10 @@ class Validator:
         return why if line.held is not None else None
 
     def validate(self, issue: str, at: int) -> ValidatedGmp:
-        """What is believed of an issue now. Raises BadValue: nobody has read anything of it."""
+        """What is believed of an issue now. A spike is told once, and the next is measured from there.
+
+        Raises BadValue: nobody has read anything of it.
+        """
         known = self._at(issue)
         fresh, refused = self._fresh(known, at)
         fresh, outliers = self._without_outliers(fresh)
@@ -164,6 +176,7 @@ class Validator:
             points=level,
             confidence=self.confidence.of(Doubts(shown, level, apart or 0.0, age)),
             disagreement_points=apart,
+            shown_points=shown,
             age=age,
             used=used,
             refused=tuple(refused),
@@ -287,6 +300,7 @@ def _nothing(issue: str, at: int, refused: tuple[LeftOut, ...]) -> ValidatedGmp:
         points=None,
         confidence=0.0,
         disagreement_points=None,
+        shown_points=None,
         age=None,
         used=(),
         refused=refused,

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from market.ipo.confidence import TOLERANCE_POINTS, Doubts, fitted
+from market.ipo.confidence import TOLERANCE_POINTS, fitted
 from market.ipo.facts import Segment, Told
 from market.ipo.profit import Came, Joined, Thresholds, measured
 from market.ipo.validation import Limits, ValidatedGmp, Validator
@@ -29,7 +29,6 @@ class Walked(NamedTuple):
     found: ValidatedGmp
     gain: float
     opened: bool
-    doubts: Doubts | None
 
 
 def rows(shared: Path, name: str) -> list[dict[str, str]]:
@@ -58,20 +57,9 @@ def walk(shared: Path) -> list[Walked]:
         found = validator.validate(issue, eve)
         gain = float(said[0]["gain_open_pct"] or said[0]["gain_close_pct"])
         values = {row["source"]: float(row["gmp_pct"]) for row in said}
-        doubts = _doubts(validator, found, segment)
-        walked.append(Walked(listing, values, found, gain, bool(said[0]["gain_open_pct"]), doubts))
+        walked.append(Walked(listing, values, found, gain, bool(said[0]["gain_open_pct"])))
         validator.score(issue, gain, at(listing, time(10)))
     return walked
-
-
-def _doubts(validator: Validator, found: ValidatedGmp, segment: Segment) -> Doubts | None:
-    if found.points is None or found.age is None:
-        return None
-    shown = [
-        used.weight * validator.reliability.standing(used.reading.source, segment, found.at).error_points
-        for used in found.used
-    ]
-    return Doubts(sum(shown), found.points, found.disagreement_points or 0.0, found.age)
 
 
 def error(walked: list[Walked], said: list[float | None]) -> float:
@@ -107,7 +95,7 @@ def test_where_some_sources_say_nothing_the_weighted_premium_beats_the_votes_too
 @pytest.mark.parametrize("refit", [False, True])
 def test_confidence_comes_true_in_three_bins_of_later_issues(walk: list[Walked], refit: bool) -> None:
     known = [
-        (one.doubts, abs(one.found.points - one.gain), one)
+        (one.found.doubts, abs(one.found.points - one.gain), one)
         for one in walk
         if one.doubts and one.found.points is not None
     ]
