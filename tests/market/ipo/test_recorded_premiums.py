@@ -97,7 +97,7 @@ def test_confidence_comes_true_in_three_bins_of_later_issues(walk: list[Walked],
     known = [
         (one.found.doubts, abs(one.found.points - one.gain), one)
         for one in walk
-        if one.doubts and one.found.points is not None
+        if one.found.doubts is not None and one.found.points is not None
     ]
     half = len(known) // 2
     confidence = fitted([d for d, _, _ in known[:half]], [e for _, e, _ in known[:half]])
