@@ -56,6 +56,11 @@ class Told(Record):
     price: Money | None = Field(default=None, gt=0)
     gmp: Money | None = None
 
+    @property
+    def bare(self) -> Told:
+        """What it tells of the issue itself: the row without its time and its premium."""
+        return self.model_copy(update={"at": 0, "gmp": None})
+
 
 def points(amount: Money, price: Money) -> float:
     """An amount a share in percentage points of the issue price.

@@ -68,6 +68,7 @@ class Matcher:
         self._known: dict[str, Known] = {}
         self._weeks: defaultdict[int, set[str]] = defaultdict(set)
         self._titled: defaultdict[str, set[str]] = defaultdict(set)
+        self._rows: dict[Told, str] = {}
         self._queue: dict[int, Queued] = {}
         self._numbered = 0
 
@@ -85,6 +86,9 @@ class Matcher:
 
     def match(self, told: Told) -> Verdict:
         """Which issue this is, by what is known now. Changes nothing."""
+        before = self._rows.get(told.bare)
+        if before is not None and self._known[before].around(told):
+            return Matched(issue=before, why="the same source told the same of it before")
         clues = [clue for clue in self._clues(told) if not clue.denied]
         for rule in (_by_code, _by_name, _by_kin):
             verdict = rule(clues)
@@ -96,11 +100,12 @@ class Matcher:
         return _twins(clues) or New(why="no issue of these days has its code, its name, or its price")
 
     def feed(self, told: Told) -> Verdict:
-        """Place what a source told: with its issue, as a new issue, or in the queue."""
+        """Place what a source told: with its issue, as a new issue, or in the queue, where a row waits once."""
         verdict = self.match(told)
         if isinstance(verdict, Unsure):
-            self._numbered += 1
-            self._queue[self._numbered] = Queued(told=told, verdict=verdict)
+            waiting = next((n for n, queued in self._queue.items() if queued.told.bare == told.bare), None)
+            self._numbered += waiting is None
+            self._queue[waiting or self._numbered] = Queued(told=told, verdict=verdict)
         else:
             self._place(told, verdict)
         return verdict
@@ -195,6 +200,7 @@ class Matcher:
     def _learn(self, issue: str, told: Told) -> None:
         known = self._known.setdefault(issue, Known(issue))
         known.learn(told)
+        self._rows[told.bare] = issue
         for week in weeks(known.window):
             self._weeks[week].add(issue)
         for name in titles(told.name):

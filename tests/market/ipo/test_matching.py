@@ -202,6 +202,17 @@ def test_a_person_decides_what_waits() -> None:
         matcher.decide(1, None)
 
 
+def test_a_row_that_is_read_again_waits_once_and_is_decided_once() -> None:
+    again = told("b", "Addictive Learning", "117", at=at(date(2024, 7, 1), time(9)), gmp=money("5"))
+    matcher = fed(told("a", "Addictive Learning"), told("b", "Addictive Learning", "117"), again)
+    assert [queued.told for queued in matcher.queue.values()] == [again]
+
+    other = matcher.decide(1, None)
+
+    assert matcher.match(again) == Matched(issue=other, why="the same source told the same of it before")
+    assert len(matcher) == 2
+
+
 def test_a_decision_for_an_unknown_issue_leaves_the_row_in_the_queue() -> None:
     matcher = fed(told("a", "Addictive Learning"), told("b", "Lawsikho"))
 
