@@ -1,6 +1,5 @@
-"""IPOs: what the exchanges and the grey-market boards tell of an issue, from a page's bytes to records.
+"""IPOs: what many sources say of one issue, what of it can be believed, and what a listing may bring.
 
-`readings` holds the records that every source speaks, `cells` reads one cell, `tables` a page's tables, `pages` what
-one page told, `changes` whether it may be believed beside the last good one, `sources` how a source is asked. One codec
-a source stands in `market/vendors/`.
+Sources are read into `readings`; `matching` finds the issue they speak of, `life` says where it stands, `validation` makes
+one grey-market premium of many, `walkforward` predicts the listing gain beyond it, and `ledger` scores what was published.
 """
