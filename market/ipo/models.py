@@ -1,0 +1,184 @@
+"""Models of a listing's gain: the premium itself, what competes with it, and ours, which adds to it what it has shown.
+
+Every model but the subscription's and the forest's says how far the gain will be from the premium, measured in the
+scale of the premium, `SCALE` points more than its size: dear premiums miss by more, and would else drown the others.
+Where something is not known the middle of what was learnt from stands for it. An SME issue cannot gain more than its
+caps since 4 July 2024, and our members say no more than that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import date
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from market.ipo.examples import Examples, Floats
+from market.sessions import day_number
+
+GMP = "gmp"
+ROBUST = "robust_line"
+SUBSCRIPTION = "subscription"
+FOREST = "forest_boost"
+
+SCALE = 5.0
+"""Points added to the size of a premium."""
+
+FEW = 25
+"""Examples below which nothing is learnt: the premium stands alone."""
+
+SHRINK = 100.0
+"""Listings of a segment at which its own line counts as much as that of all."""
+
+PENALTY = 100.0
+"""Of the residual's coefficients, in the scale of its features' spread: about as many listings say nothing."""
+
+WIDE = 4.0
+"""Spreads from the middle beyond which a feature is taken to be there."""
+
+# NSE and BSE bound the special pre-open of SME issues at 90 % above the issue price; the close may lie 5 % higher.
+# Source: ipo-sources, section 1; the exchanges' circulars of 4 July 2024.
+CAPPED = day_number(date(2024, 7, 4))
+CAP_OPEN = 90.0
+CAP_CLOSE = 99.5
+
+TIMES = ("qib", "nii", "rii", "total")
+BOOST: Mapping[str, Any] = {
+    "objective": "reg:absoluteerror",
+    "max_depth": 2,
+    "eta": 0.05,
+    "min_child_weight": 15.0,
+    "subsample": 0.8,
+    "colsample_bytree": 0.6,
+    "lambda": 20.0,
+    "nthread": 1,
+    "seed": 7,
+}
+ROUNDS = 60
+
+Model = Callable[[Examples, Floats, Examples], Floats]
+"""Learn from examples, (n,), and what came of them, points, (n,), none NaN; say what will of others: (m,) points."""
+
+
+def gmp_alone(learnt: Examples, came: Floats, asked: Examples) -> Floats:
+    """The premium, in points of the issue price."""
+    return asked["gmp_points"].copy()
+
+
+def robust_line(learnt: Examples, came: Floats, asked: Examples) -> Floats:
+    """Huber's line on the premium."""
+    return _huber(learnt["gmp_points"][:, None], came, asked["gmp_points"][:, None], 1e-4)
+
+
+def subscription(learnt: Examples, came: Floats, asked: Examples) -> Floats:
+    """Huber's plane on the logarithms of the subscription, by category and in all; no premium."""
+    known, wanted = _spread(_times(learnt), _times(asked))
+    return _huber(known, came, wanted)
+
+
+def forest_boost(learnt: Examples, came: Floats, asked: Examples) -> Floats:
+    """The mean of a random forest and of gradient boosting over plain features, as the first seed has it."""
+    from sklearn.ensemble import GradientBoostingRegressor, RandomForestRegressor
+
+    known, wanted = _spread(_plain(learnt), _plain(asked))
+    forest = RandomForestRegressor(100, random_state=7).fit(known, came)
+    boosted = GradientBoostingRegressor(random_state=7).fit(known, came)
+    return np.asarray((forest.predict(wanted) + boosted.predict(wanted)) / 2)
+
+
+def scaled_line(learnt: Examples, came: Floats, asked: Examples) -> Floats:
+    """A robust line in the scale of the premium, a segment's own as far as it has listings."""
+    out = _scaled(learnt, came, asked)
+    for sme in (0.0, 1.0):
+        own, wanted = learnt["sme"] == sme, asked["sme"] == sme
+        if own.sum() >= FEW and wanted.any():
+            trust = own.sum() / (own.sum() + SHRINK)
+            out[wanted] += trust * (_scaled(learnt[own], came[own], asked[wanted]) - out[wanted])
+    return out
+
+
+def residual(learnt: Examples, came: Floats, asked: Examples) -> Floats:
+    """The scaled line, and a plane, held down, on what it left: trend, subscription, and how recent listings did."""
+    line = scaled_line(learnt, came, learnt)
+    left = (came - line) / scale(learnt)
+    known, wanted = _spread(_few(learnt), _few(asked))
+    return scaled_line(learnt, came, asked) + scale(asked) * _huber(known, left, wanted, PENALTY)
+
+
+def boosted(learnt: Examples, came: Floats, asked: Examples) -> Floats:
+    """The scaled line, and shallow trees on what it left."""
+    import xgboost
+
+    line = scaled_line(learnt, came, learnt)
+    left = np.clip((came - line) / scale(learnt), -3.0, 3.0)
+    known = xgboost.DMatrix(_few(learnt), left)
+    trees = xgboost.train({**BOOST, "base_score": 0.0}, known, ROUNDS)
+    said = trees.predict(xgboost.DMatrix(_few(asked))).astype(np.float64)
+    return np.asarray(scaled_line(learnt, came, asked) + scale(asked) * said)
+
+
+COMPETITORS: Mapping[str, Model] = {
+    GMP: gmp_alone,
+    ROBUST: robust_line,
+    SUBSCRIPTION: subscription,
+    FOREST: forest_boost,
+}
+MEMBERS: Mapping[str, Model] = {GMP: gmp_alone, ROBUST: robust_line, "scaled_line": scaled_line, "residual": residual, "boosted": boosted}
+"""What ours is a mean of."""
+
+
+def scale(rows: Examples) -> Floats:
+    """What a premium may miss by, (n,), points: by far not its error, but in proportion to it."""
+    return np.asarray(SCALE + np.abs(rows["gmp_points"]))
+
+
+def capped(said: Floats, rows: Examples, close: bool) -> Floats:
+    """No more than an SME issue can gain at its first trade, or at the listing day's close."""
+    bound = (rows["sme"] == 1) & (rows["listed"] >= CAPPED)
+    return np.where(bound, np.minimum(said, CAP_CLOSE if close else CAP_OPEN), said)
+
+
+def _scaled(learnt: Examples, came: Floats, asked: Examples) -> Floats:
+    size, premium = scale(learnt), learnt["gmp_points"]
+    left = (came - premium) / size
+    known = np.stack([1 / size, premium / size], axis=1)
+    wanted = np.stack([np.ones(len(asked)), asked["gmp_points"]], axis=1)
+    return np.asarray(asked["gmp_points"] + _fitted(known, left, 1e-3, intercept=False).predict(wanted))
+
+
+def _few(rows: Examples) -> Floats:
+    relative = rows["gmp_trend_points"] / scale(rows)
+    columns = [relative, np.log1p(rows["total"]), rows["recent_hit"], rows["sme"]]
+    return np.stack(columns, axis=1)
+
+
+def _times(rows: Examples) -> Floats:
+    return np.log1p(np.stack([rows[name] for name in TIMES], axis=1))
+
+
+def _plain(rows: Examples) -> Floats:
+    names = ("gmp_points", "gmp_trend_points", "size_crore", "price_rupees", *TIMES)
+    market = ("nifty_5_points", "nifty_20_points", "nifty_volatility_points", "vix", "recent_gain_points", "sme")
+    return np.stack([rows[name] for name in (*names, *market)], axis=1)
+
+
+def _spread(known: Floats, wanted: Floats) -> tuple[Floats, Floats]:
+    seen = np.isfinite(known).any(axis=0)
+    middle, spread = np.zeros(known.shape[1]), np.ones(known.shape[1])
+    middle[seen] = np.nanmedian(known[:, seen], axis=0)
+    spread[seen] = np.nanstd(known[:, seen], axis=0)
+    spread[spread == 0] = 1.0
+    first, second = (np.clip((np.where(np.isnan(x), middle, x) - middle) / spread, -WIDE, WIDE) for x in (known, wanted))
+    return first, second
+
+
+def _huber(known: Floats, came: Floats, wanted: Floats, penalty: float = 1.0) -> Floats:
+    return np.asarray(_fitted(known, came, penalty).predict(wanted))
+
+
+def _fitted(known: Floats, came: Floats, penalty: float, intercept: bool = True) -> Any:
+    from sklearn.linear_model import HuberRegressor
+
+    return HuberRegressor(alpha=penalty, fit_intercept=intercept, max_iter=2000).fit(known, came)
