@@ -36,10 +36,9 @@ def bounds(said: Floats, scales: Floats, misses: Floats, left_out: float = 1 - C
     out = np.full(len(said), np.nan, np.dtype((np.float64, 4))).view(BOUNDS)[:, 0]
     if len(misses) < FEWEST:
         return out
-    ages = np.arange(len(misses))[::-1]
-    weights = 0.5 ** (ages / HALF_LIFE)
     order = np.argsort(misses, kind="stable")
-    ordered, share = misses[order], np.cumsum(weights[order])
+    aged = recency(len(misses))
+    ordered, share = misses[order], np.cumsum(aged[order] / aged[-1])
     # Half of the next listing's own weight on either side: the correction of a small sample.
     level = np.array([left_out / 2, 1 - left_out / 2]) * (share[-1] + 1.0)
     low, high = ordered[np.clip(np.searchsorted(share, level), 0, len(ordered) - 1)]
@@ -49,6 +48,12 @@ def bounds(said: Floats, scales: Floats, misses: Floats, left_out: float = 1 - C
         p = (np.concatenate([[0.0], share])[below] + 0.5) / (share[-1] + 1.0)
         out[name] = p if name == "p_loss" else 1 - p
     return out
+
+
+def recency(count: int) -> Floats:
+    """Weights of listings, (n,), oldest first, that sum to 1: each counts half of one `HALF_LIFE` listings after it."""
+    aged = 0.5 ** (np.arange(count)[::-1] / HALF_LIFE)
+    return np.asarray(aged / aged.sum())
 
 
 def adapted(left_out: float, within: npt.NDArray[np.bool_]) -> float:

@@ -23,7 +23,7 @@ ROBUST = "robust_line"
 SUBSCRIPTION = "subscription"
 FOREST = "forest_boost"
 
-SCALE = 5.0
+SCALE = 10.0
 """Points added to the size of a premium."""
 
 FEW = 25
@@ -32,9 +32,14 @@ FEW = 25
 SHRINK = 100.0
 """Listings of a segment at which its own line counts as much as that of all."""
 
+HALF_LIFE = 365.0
+"""Days after which a listing counts half in the recent line."""
+
 PENALTY = 100.0
 """Of the residual's coefficients, in the scale of its features' spread: about as many listings say nothing."""
 
+RIDGE = 1e-3
+MOST_STEPS = 2000
 WIDE = 4.0
 """Spreads from the middle beyond which a feature is taken to be there."""
 
@@ -45,18 +50,6 @@ CAP_OPEN = 90.0
 CAP_CLOSE = 99.5
 
 TIMES = ("qib", "nii", "rii", "total")
-BOOST: Mapping[str, Any] = {
-    "objective": "reg:absoluteerror",
-    "max_depth": 2,
-    "eta": 0.05,
-    "min_child_weight": 15.0,
-    "subsample": 0.8,
-    "colsample_bytree": 0.6,
-    "lambda": 20.0,
-    "nthread": 1,
-    "seed": 7,
-}
-ROUNDS = 60
 
 Model = Callable[[Examples, Floats, Examples], Floats]
 """Learn from examples, (n,), and what came of them, points, (n,), none NaN; say what will of others: (m,) points."""
@@ -69,13 +62,13 @@ def gmp_alone(learnt: Examples, came: Floats, asked: Examples) -> Floats:
 
 def robust_line(learnt: Examples, came: Floats, asked: Examples) -> Floats:
     """Huber's line on the premium."""
-    return _huber(learnt["gmp_points"][:, None], came, asked["gmp_points"][:, None], 1e-4)
+    return _huber(learnt["gmp_points"][:, None], came, asked["gmp_points"][:, None], RIDGE)
 
 
 def subscription(learnt: Examples, came: Floats, asked: Examples) -> Floats:
     """Huber's plane on the logarithms of the subscription, by category and in all; no premium."""
     known, wanted = _spread(_times(learnt), _times(asked))
-    return _huber(known, came, wanted)
+    return _huber(known, came, wanted, 1.0)
 
 
 def forest_boost(learnt: Examples, came: Floats, asked: Examples) -> Floats:
@@ -99,6 +92,12 @@ def scaled_line(learnt: Examples, came: Floats, asked: Examples) -> Floats:
     return out
 
 
+def recent_line(learnt: Examples, came: Floats, asked: Examples) -> Floats:
+    """A robust line in the scale of the premium, of which a listing counts half after `HALF_LIFE` days."""
+    ages = asked["decided"].min(initial=np.iinfo(np.int64).max) - learnt["listed"]
+    return _scaled(learnt, came, asked, 0.5 ** (ages / HALF_LIFE))
+
+
 def residual(learnt: Examples, came: Floats, asked: Examples) -> Floats:
     """The scaled line, and a plane, held down, on what it left: trend, subscription, and how recent listings did."""
     line = scaled_line(learnt, came, learnt)
@@ -107,25 +106,18 @@ def residual(learnt: Examples, came: Floats, asked: Examples) -> Floats:
     return scaled_line(learnt, came, asked) + scale(asked) * _huber(known, left, wanted, PENALTY)
 
 
-def boosted(learnt: Examples, came: Floats, asked: Examples) -> Floats:
-    """The scaled line, and shallow trees on what it left."""
-    import xgboost
-
-    line = scaled_line(learnt, came, learnt)
-    left = np.clip((came - line) / scale(learnt), -3.0, 3.0)
-    known = xgboost.DMatrix(_few(learnt), left)
-    trees = xgboost.train({**BOOST, "base_score": 0.0}, known, ROUNDS)
-    said = trees.predict(xgboost.DMatrix(_few(asked))).astype(np.float64)
-    return np.asarray(scaled_line(learnt, came, asked) + scale(asked) * said)
-
-
 COMPETITORS: Mapping[str, Model] = {
     GMP: gmp_alone,
     ROBUST: robust_line,
     SUBSCRIPTION: subscription,
     FOREST: forest_boost,
 }
-MEMBERS: Mapping[str, Model] = {GMP: gmp_alone, ROBUST: robust_line, "scaled_line": scaled_line, "residual": residual, "boosted": boosted}
+MEMBERS: Mapping[str, Model] = {
+    GMP: gmp_alone,
+    ROBUST: robust_line,
+    "recent_line": recent_line,
+    "residual": residual,
+}
 """What ours is a mean of."""
 
 
@@ -140,17 +132,20 @@ def capped(said: Floats, rows: Examples, close: bool) -> Floats:
     return np.where(bound, np.minimum(said, CAP_CLOSE if close else CAP_OPEN), said)
 
 
-def _scaled(learnt: Examples, came: Floats, asked: Examples) -> Floats:
+def _scaled(learnt: Examples, came: Floats, asked: Examples, weights: Floats | None = None) -> Floats:
+    from sklearn.linear_model import HuberRegressor
+
     size, premium = scale(learnt), learnt["gmp_points"]
-    left = (came - premium) / size
     known = np.stack([1 / size, premium / size], axis=1)
     wanted = np.stack([np.ones(len(asked)), asked["gmp_points"]], axis=1)
-    return np.asarray(asked["gmp_points"] + _fitted(known, left, 1e-3, intercept=False).predict(wanted))
+    line = HuberRegressor(alpha=RIDGE, fit_intercept=False, max_iter=MOST_STEPS)
+    line.fit(known, (came - premium) / size, sample_weight=weights)
+    return np.asarray(asked["gmp_points"] + line.predict(wanted))
 
 
 def _few(rows: Examples) -> Floats:
     relative = rows["gmp_trend_points"] / scale(rows)
-    columns = [relative, np.log1p(rows["total"]), rows["recent_hit"], rows["sme"]]
+    columns = [relative, np.log1p(rows["total"]), rows["recent_hit"], rows["recent_gain_points"], rows["sme"]]
     return np.stack(columns, axis=1)
 
 
@@ -174,11 +169,7 @@ def _spread(known: Floats, wanted: Floats) -> tuple[Floats, Floats]:
     return first, second
 
 
-def _huber(known: Floats, came: Floats, wanted: Floats, penalty: float = 1.0) -> Floats:
-    return np.asarray(_fitted(known, came, penalty).predict(wanted))
-
-
-def _fitted(known: Floats, came: Floats, penalty: float, intercept: bool = True) -> Any:
+def _huber(known: Floats, came: Floats, wanted: Floats, penalty: float) -> Floats:
     from sklearn.linear_model import HuberRegressor
 
-    return HuberRegressor(alpha=penalty, fit_intercept=intercept, max_iter=2000).fit(known, came)
+    return np.asarray(HuberRegressor(alpha=penalty, max_iter=MOST_STEPS).fit(known, came).predict(wanted))

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from market.ipo.examples import MAINBOARD, SEGMENTS, Decision, Examples, Floats, Tables, examples, gains
-from market.ipo.intervals import BOUNDS, COVERED, adapted, bounds
+from market.ipo.intervals import BOUNDS, COVERED, adapted, bounds, recency
 from market.ipo.models import COMPETITORS, FEW, GMP, MEMBERS, Model, capped, scale
 from market.records import Record
 
@@ -31,9 +31,6 @@ EVIDENCE = 0.75
 
 DRAWS = 1000
 SEED = 7
-TRUST = 2.0
-"""How much a member that misses by one standard error more loses of its weight, in powers of e."""
-
 
 class Task(StrEnum):
     """What is predicted: the mainboard's first trade on the eve of listing, and when the issue closes; every segment's
@@ -123,11 +120,12 @@ def _say(model: Model, rows: Examples, came: Floats, learnt: npt.NDArray[np.bool
 def _weights(members: Floats, came: Floats, sizes: Floats) -> Floats:
     if len(came) < FEW:
         return np.eye(len(MEMBERS))[0]
+    aged = recency(len(came))
     missed = np.abs(members - came[:, None]) / sizes[:, None]
-    behind = missed - missed[:, [int(np.argmin(missed.mean(axis=0)))]]
-    error = behind.std(axis=0, ddof=1) / np.sqrt(len(came))
-    standing = behind.mean(axis=0) / np.where(error > 0, error, np.inf)
-    weights = np.exp(-TRUST * standing)
+    behind = missed - missed[:, [int(np.argmin(aged @ missed))]]
+    mean = aged @ behind
+    error = np.sqrt((aged**2) @ (behind - mean) ** 2)
+    weights = np.exp(-mean / np.where(error > 0, error, np.inf))
     return np.asarray(weights / weights.sum())
 
 
