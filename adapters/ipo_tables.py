@@ -44,7 +44,7 @@ FILES = (
 
 
 def read(folder: Path) -> Tables:
-    """The tables of a folder. Raises BadValue: no such folder or file, a column that is missing, a cell that is none."""
+    """The tables of a folder. Raises BadValue: no such folder or file, a missing column, a cell that cannot be read."""
     if not folder.is_dir():
         raise BadValue("folder", str(folder), "a folder with " + ", ".join(name for name, *_ in FILES))
     return Tables(*(_table(folder / name, rows, columns) for name, rows, columns in FILES))

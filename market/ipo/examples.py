@@ -66,7 +66,7 @@ FEATURES = (
 """What a model may see. `gmp_points` and its trend: of the issue price, the trend over the last two days on the closing
 day, since the closing day on the eve; `nifty_*`: returns over 5 and 20 sessions and the yearly volatility of 20, in
 points; `flows_crore`: of the last month that has ended; `recent_*`: of the last listings of the same segment: mean
-gain, share of gains of 10 points and more, 0 to 1, and the median of gain less premium; `sme`: 1, or 0 on the mainboard.
+gain, share of gains of 10 points and more, 0 to 1, and the median of gain less premium; `sme`: 1, mainboard 0.
 """
 
 EXAMPLE = np.dtype([("row", "<i8"), ("decided", "<i8"), ("listed", "<i8"), *((name, "<f8") for name in FEATURES)])

@@ -1,7 +1,7 @@
 """Models of a listing's gain: the premium itself, what competes with it, and ours, which adds to it what it has shown.
 
-Every model but the subscription's and the forest's says how far the gain will be from the premium, measured in the
-scale of the premium, `SCALE` points more than its size: dear premiums miss by more, and would else drown the others.
+Ours measure how far a gain was from the premium in the scale of the premium, `SCALE` points more than its size: dear
+premiums miss by more, and would else drown the others. Lines and planes are robust: a miss counts by its size.
 Where something is not known the middle of what was learnt from stands for it. An SME issue cannot gain more than its
 caps since 4 July 2024, and our members say no more than that.
 """
@@ -10,10 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import date
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from market.ipo.examples import Examples, Floats
 from market.sessions import day_number
@@ -36,10 +34,16 @@ HALF_LIFE = 365.0
 """Days after which a listing counts half in the recent line."""
 
 PENALTY = 100.0
-"""Of the residual's coefficients, in the scale of its features' spread: about as many listings say nothing."""
+"""Of the residual's coefficients, by features in their spread: as if about so many listings said nothing."""
 
-RIDGE = 1e-3
-MOST_STEPS = 2000
+BEND = 1.35
+"""Spreads of a miss from which on it counts by its size, not its square."""
+
+NORMAL = 1.4826
+"""The standard deviation over the median size of normal errors."""
+
+STEPS = 50
+LEAST = 1e-9
 WIDE = 4.0
 """Spreads from the middle beyond which a feature is taken to be there."""
 
@@ -62,13 +66,13 @@ def gmp_alone(learnt: Examples, came: Floats, asked: Examples) -> Floats:
 
 def robust_line(learnt: Examples, came: Floats, asked: Examples) -> Floats:
     """Huber's line on the premium."""
-    return _huber(learnt["gmp_points"][:, None], came, asked["gmp_points"][:, None], RIDGE)
+    return _plane(learnt["gmp_points"][:, None], came, asked["gmp_points"][:, None])
 
 
 def subscription(learnt: Examples, came: Floats, asked: Examples) -> Floats:
     """Huber's plane on the logarithms of the subscription, by category and in all; no premium."""
     known, wanted = _spread(_times(learnt), _times(asked))
-    return _huber(known, came, wanted, 1.0)
+    return _plane(known, came, wanted)
 
 
 def forest_boost(learnt: Examples, came: Floats, asked: Examples) -> Floats:
@@ -103,7 +107,7 @@ def residual(learnt: Examples, came: Floats, asked: Examples) -> Floats:
     line = scaled_line(learnt, came, learnt)
     left = (came - line) / scale(learnt)
     known, wanted = _spread(_few(learnt), _few(asked))
-    return scaled_line(learnt, came, asked) + scale(asked) * _huber(known, left, wanted, PENALTY)
+    return scaled_line(learnt, came, asked) + scale(asked) * _plane(known, left, wanted, PENALTY)
 
 
 COMPETITORS: Mapping[str, Model] = {
@@ -133,14 +137,11 @@ def capped(said: Floats, rows: Examples, close: bool) -> Floats:
 
 
 def _scaled(learnt: Examples, came: Floats, asked: Examples, weights: Floats | None = None) -> Floats:
-    from sklearn.linear_model import HuberRegressor
-
     size, premium = scale(learnt), learnt["gmp_points"]
     known = np.stack([1 / size, premium / size], axis=1)
     wanted = np.stack([np.ones(len(asked)), asked["gmp_points"]], axis=1)
-    line = HuberRegressor(alpha=RIDGE, fit_intercept=False, max_iter=MOST_STEPS)
-    line.fit(known, (came - premium) / size, sample_weight=weights)
-    return np.asarray(asked["gmp_points"] + line.predict(wanted))
+    weights = np.ones(len(learnt)) if weights is None else weights
+    return np.asarray(asked["gmp_points"] + wanted @ _huber(known, (came - premium) / size, np.zeros(2), weights))
 
 
 def _few(rows: Examples) -> Floats:
@@ -150,7 +151,7 @@ def _few(rows: Examples) -> Floats:
 
 
 def _times(rows: Examples) -> Floats:
-    return np.log1p(np.stack([rows[name] for name in TIMES], axis=1))
+    return np.asarray(np.log1p(np.stack([rows[name] for name in TIMES], axis=1)))
 
 
 def _plain(rows: Examples) -> Floats:
@@ -165,11 +166,25 @@ def _spread(known: Floats, wanted: Floats) -> tuple[Floats, Floats]:
     middle[seen] = np.nanmedian(known[:, seen], axis=0)
     spread[seen] = np.nanstd(known[:, seen], axis=0)
     spread[spread == 0] = 1.0
-    first, second = (np.clip((np.where(np.isnan(x), middle, x) - middle) / spread, -WIDE, WIDE) for x in (known, wanted))
+    first, second = (
+        np.clip((np.where(np.isnan(x), middle, x) - middle) / spread, -WIDE, WIDE) for x in (known, wanted)
+    )
     return first, second
 
 
-def _huber(known: Floats, came: Floats, wanted: Floats, penalty: float) -> Floats:
-    from sklearn.linear_model import HuberRegressor
+def _plane(known: Floats, came: Floats, wanted: Floats, penalty: float = 0.0) -> Floats:
+    first, second = (np.column_stack([np.ones(len(x)), x]) for x in (known, wanted))
+    held = np.r_[0.0, np.full(known.shape[1], penalty)]
+    return np.asarray(second @ _huber(first, came, held, np.ones(len(known))))
 
-    return np.asarray(HuberRegressor(alpha=penalty, max_iter=MOST_STEPS).fit(known, came).predict(wanted))
+
+def _huber(known: Floats, came: Floats, penalties: Floats, weights: Floats) -> Floats:
+    # Huber's loss by least squares weighted anew, the spread of the misses from their median size. Source: Huber 1981.
+    held, trusted = np.diag(penalties + LEAST), weights.copy()
+    found = np.zeros(known.shape[1])
+    for _ in range(STEPS):
+        missed = np.abs(came - known @ found)
+        spread = max(float(np.median(missed)) * NORMAL, LEAST)
+        trusted = weights * np.minimum(1.0, BEND * spread / np.maximum(missed, LEAST))
+        found = np.linalg.solve((known.T * trusted) @ known + held * spread, (known.T * trusted) @ came)
+    return found

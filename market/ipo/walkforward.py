@@ -26,11 +26,14 @@ from market.records import Record
 OURS = "ours"
 SERVED = "served"
 
+Mask = npt.NDArray[np.bool_]
+
 EVIDENCE = 0.75
 """Share of the bootstrap's draws in which ours must have missed by less."""
 
 DRAWS = 1000
 SEED = 7
+
 
 class Task(StrEnum):
     """What is predicted: the mainboard's first trade on the eve of listing, and when the issue closes; every segment's
@@ -53,6 +56,24 @@ class Gate(Record):
     better: float | None
     p_better: float | None
     weights: Mapping[str, float]
+
+
+class Expectation(Record):
+    """What is answered of an issue: points of the issue price; `model`: whose words, of the month's `Gate`. Without an
+    interval and probabilities where too little has been missed to tell.
+    """
+
+    issue: str
+    task: Task
+    model: str
+    decided: date
+    gmp_points: float
+    predicted_points: float
+    low_points: float | None
+    high_points: float | None
+    p_gain_10: float | None
+    p_loss: float | None
+    gate: Gate
 
 
 class Walk(NamedTuple):
@@ -102,7 +123,8 @@ def walk(rows: Examples, came: Floats, close: bool = False, competitors: Mapping
             members[asked, k] = capped(_say(model, rows, came, learnt, asked), rows[asked], close)
         weights = _weights(members[past], came[past], sizes[past])
         said[asked, -2] = members[asked] @ weights
-        gate = _gate(month.item(), said[past], came[past], sizes[past], dict(zip(MEMBERS, weights.tolist(), strict=True)))
+        told = {name: round(float(weight), 6) for name, weight in zip(MEMBERS, weights, strict=True)}
+        gate = _gate(month.item(), said[past], came[past], sizes[past], told)
         gates.append(gate)
         said[asked, -1] = said[asked, -2 if gate.served == OURS else 0]
         for k in range(said.shape[1]):
@@ -111,7 +133,33 @@ def walk(rows: Examples, came: Floats, close: bool = False, competitors: Mapping
     return Walk(rows, came, (*rivals, OURS, SERVED), said, spans, tuple(gates))
 
 
-def _say(model: Model, rows: Examples, came: Floats, learnt: npt.NDArray[np.bool_], asked: npt.NDArray[np.bool_]) -> Floats:
+def expectations(tables: Tables, task: Task, walked: Walk) -> list[Expectation]:
+    """What was answered of each row of a task's walk, or is where its outcome is not known yet; by day of decision."""
+    gates = {gate.month: gate for gate in walked.gates}
+    found = []
+    for k, row in enumerate(walked.rows):
+        decided = row["decided"].astype("datetime64[D]").item()
+        gate = gates[decided.replace(day=1)]
+        told = {name: _known(walked.bounds[name][k, -1]) for name in BOUNDS.names or ()}
+        one = Expectation(
+            issue=str(tables.issues["issue"][row["row"]]),
+            task=task,
+            model=gate.served,
+            decided=decided,
+            gmp_points=float(row["gmp_points"]),
+            predicted_points=float(walked.said[k, -1]),
+            gate=gate,
+            **told,
+        )
+        found.append(one)
+    return found
+
+
+def _known(value: np.float64) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _say(model: Model, rows: Examples, came: Floats, learnt: Mask, asked: Mask) -> Floats:
     if not learnt.any():
         return COMPETITORS[GMP](rows[learnt], came[learnt], rows[asked])
     return model(rows[learnt], came[learnt], rows[asked])
@@ -119,7 +167,7 @@ def _say(model: Model, rows: Examples, came: Floats, learnt: npt.NDArray[np.bool
 
 def _weights(members: Floats, came: Floats, sizes: Floats) -> Floats:
     if len(came) < FEW:
-        return np.eye(len(MEMBERS))[0]
+        return np.asarray(np.eye(len(MEMBERS))[0])
     aged = recency(len(came))
     missed = np.abs(members - came[:, None]) / sizes[:, None]
     behind = missed - missed[:, [int(np.argmin(aged @ missed))]]
