@@ -180,11 +180,11 @@ def _plane(known: Floats, came: Floats, wanted: Floats, penalty: float = 0.0) ->
 
 def _huber(known: Floats, came: Floats, penalties: Floats, weights: Floats) -> Floats:
     # Huber's loss by least squares weighted anew, the spread of the misses from their median size. Source: Huber 1981.
-    held, trusted = np.diag(penalties + LEAST), weights.copy()
-    found = np.zeros(known.shape[1])
+    held = np.diag(penalties + LEAST)
+    found: Floats = np.zeros(known.shape[1])
     for _ in range(STEPS):
         missed = np.abs(came - known @ found)
         spread = max(float(np.median(missed)) * NORMAL, LEAST)
         trusted = weights * np.minimum(1.0, BEND * spread / np.maximum(missed, LEAST))
-        found = np.linalg.solve((known.T * trusted) @ known + held * spread, (known.T * trusted) @ came)
+        found = np.asarray(np.linalg.solve((known.T * trusted) @ known + held * spread, (known.T * trusted) @ came))
     return found
