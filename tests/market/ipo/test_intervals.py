@@ -67,5 +67,5 @@ def test_probabilities_and_bounds_are_in_order(within: list[bool], said: float, 
 
     assert LEAST <= left_out <= MOST
     assert found["low_points"] <= found["high_points"]
-    assert 0 < found["p_loss"] and 0 < found["p_gain_10"]
+    assert found["p_loss"] > 0 and found["p_gain_10"] > 0
     assert found["p_loss"] + found["p_gain_10"] <= 1.0 + 1e-9
