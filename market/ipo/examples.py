@@ -122,12 +122,12 @@ def examples(tables: Tables, decision: Decision) -> Examples:
     a closing day before it. Raises BadValue: a segment nobody knows.
     """
     issues = tables.issues
-    for segment in np.unique(issues["segment"]):
-        if segment not in SEGMENTS:
-            raise BadValue("segment", str(segment), f"one of {', '.join(SEGMENTS)}")
     known = (issues["kind"] == "IPO") & (issues["price"] > 0) & (issues["listed"] != NO_DAY)
     if decision is Decision.CLOSING:
         known &= (issues["closed"] != NO_DAY) & (issues["closed"] < issues["listed"])
+    for segment in np.unique(issues["segment"][known]):
+        if segment not in SEGMENTS:
+            raise BadValue("segment", str(segment), f"one of {', '.join(SEGMENTS)}")
     rows = np.flatnonzero(known)
     out = np.zeros(len(rows), EXAMPLE)
     for name in FEATURES:

@@ -28,7 +28,7 @@ FEW = 25
 """Examples below which nothing is learnt: the premium stands alone."""
 
 SHRINK = 100.0
-"""Listings of a segment at which its own line counts as much as that of all."""
+"""Listings of a segment at which its own fit counts as much as that of all."""
 
 HALF_LIFE = 365.0
 """Days after which a listing counts half in the recent line."""
@@ -85,17 +85,6 @@ def forest_boost(learnt: Examples, came: Floats, asked: Examples) -> Floats:
     return np.asarray((forest.predict(wanted) + boosted.predict(wanted)) / 2)
 
 
-def scaled_line(learnt: Examples, came: Floats, asked: Examples) -> Floats:
-    """A robust line in the scale of the premium, a segment's own as far as it has listings."""
-    out = _scaled(learnt, came, asked)
-    for sme in (0.0, 1.0):
-        own, wanted = learnt["sme"] == sme, asked["sme"] == sme
-        if own.sum() >= FEW and wanted.any():
-            trust = own.sum() / (own.sum() + SHRINK)
-            out[wanted] += trust * (_scaled(learnt[own], came[own], asked[wanted]) - out[wanted])
-    return out
-
-
 def recent_line(learnt: Examples, came: Floats, asked: Examples) -> Floats:
     """A robust line in the scale of the premium, of which a listing counts half after `HALF_LIFE` days."""
     ages = asked["decided"].min(initial=np.iinfo(np.int64).max) - learnt["listed"]
@@ -103,11 +92,16 @@ def recent_line(learnt: Examples, came: Floats, asked: Examples) -> Floats:
 
 
 def residual(learnt: Examples, came: Floats, asked: Examples) -> Floats:
-    """The scaled line, and a plane, held down, on what it left: trend, subscription, and how recent listings did."""
-    line = scaled_line(learnt, came, learnt)
-    left = (came - line) / scale(learnt)
-    known, wanted = _spread(_few(learnt), _few(asked))
-    return scaled_line(learnt, came, asked) + scale(asked) * _plane(known, left, wanted, PENALTY)
+    """A line in the scale of the premium, and a plane, held down, on what it left: trend, subscription, and how recent
+    listings did; a segment's own as far as it has listings.
+    """
+    out = _left(learnt, came, asked)
+    for sme in (0.0, 1.0):
+        own, wanted = learnt["sme"] == sme, asked["sme"] == sme
+        if own.sum() >= FEW and wanted.any():
+            trust = own.sum() / (own.sum() + SHRINK)
+            out[wanted] += trust * (_left(learnt[own], came[own], asked[wanted]) - out[wanted])
+    return out
 
 
 COMPETITORS: Mapping[str, Model] = {
@@ -134,6 +128,12 @@ def capped(said: Floats, rows: Examples, close: bool) -> Floats:
     """No more than an SME issue can gain at its first trade, or at the listing day's close."""
     bound = (rows["sme"] == 1) & (rows["listed"] >= CAPPED)
     return np.where(bound, np.minimum(said, CAP_CLOSE if close else CAP_OPEN), said)
+
+
+def _left(learnt: Examples, came: Floats, asked: Examples) -> Floats:
+    left = (came - _scaled(learnt, came, learnt)) / scale(learnt)
+    known, wanted = _spread(_few(learnt), _few(asked))
+    return np.asarray(_scaled(learnt, came, asked) + scale(asked) * _plane(known, left, wanted, PENALTY))
 
 
 def _scaled(learnt: Examples, came: Floats, asked: Examples, weights: Floats | None = None) -> Floats:

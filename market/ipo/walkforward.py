@@ -1,11 +1,11 @@
 """Walk-forward: what each model said of each issue when it could have been asked, and what that was worth.
 
 Month by month, by the day of the decision, every model is fitted anew on what was listed before the month; so what is
-learnt from its own past, the weights of ours, the intervals, and whether ours may be served, is learnt from misses that
-were made out of sample. Ours is a mean of its members by those misses, and the premium is one of them: where nothing
-has shown to be better, that is what is left. The gate is hard: ours is served in a month if it missed by less than the
-premium alone before it, and a bootstrap says so; else the premium is. A row whose outcome is not known yet is predicted
-like any other, and nothing is learnt from it.
+learnt from their own past, the weights of ours by segment, the intervals, and whether ours may be served, is learnt
+from misses that were made out of sample. Ours is a mean of its members by those misses, and the premium is one of them:
+where nothing has shown to be better, that is what is left. The gate is hard: ours is served in a month if it missed by
+less than the premium alone before it, and a bootstrap says so; else the premium is. A row whose outcome is not known
+yet is predicted like any other, and nothing is learnt from it.
 """
 
 from __future__ import annotations
@@ -46,8 +46,9 @@ class Task(StrEnum):
 
 
 class Gate(Record):
-    """What is served in a month and why. `month` its first day; `n` the misses it rests on; `better`: by how much ours
-    missed less than the premium alone, in the scale of the premium; `p_better`: share of draws in which it did.
+    """What is served in a month and why. `month`: its first day; `n`: the misses it rests on; `better`: by how much
+    ours missed less than the premium alone, in the scale of the premium; `p_better`: share of draws in which it did;
+    `weights`: of the members of ours, by segment.
     """
 
     month: date
@@ -55,7 +56,7 @@ class Gate(Record):
     n: int
     better: float | None
     p_better: float | None
-    weights: Mapping[str, float]
+    weights: Mapping[str, Mapping[str, float]]
 
 
 class Expectation(Record):
@@ -121,9 +122,12 @@ def walk(rows: Examples, came: Floats, close: bool = False, competitors: Mapping
             said[asked, k] = _say(model, rows, came, learnt, asked)
         for k, model in enumerate(MEMBERS.values()):
             members[asked, k] = capped(_say(model, rows, came, learnt, asked), rows[asked], close)
-        weights = _weights(members[past], came[past], sizes[past])
-        said[asked, -2] = members[asked] @ weights
-        told = {name: round(float(weight), 6) for name, weight in zip(MEMBERS, weights, strict=True)}
+        told = {}
+        for sme, segment in enumerate(SEGMENTS):
+            own, wanted = past & (rows["sme"] == sme), asked & (rows["sme"] == sme)
+            weights = _weights(members[own], came[own], sizes[own])
+            said[wanted, -2] = members[wanted] @ weights
+            told[segment] = {name: round(float(one), 6) for name, one in zip(MEMBERS, weights, strict=True)}
         gate = _gate(month.item(), said[past], came[past], sizes[past], told)
         gates.append(gate)
         said[asked, -1] = said[asked, -2 if gate.served == OURS else 0]
@@ -177,7 +181,7 @@ def _weights(members: Floats, came: Floats, sizes: Floats) -> Floats:
     return np.asarray(weights / weights.sum())
 
 
-def _gate(month: date, said: Floats, came: Floats, sizes: Floats, weights: Mapping[str, float]) -> Gate:
+def _gate(month: date, said: Floats, came: Floats, sizes: Floats, weights: Mapping[str, Mapping[str, float]]) -> Gate:
     if len(came) < FEW:
         return Gate(month=month, served=GMP, n=len(came), better=None, p_better=None, weights=weights)
     gap = (np.abs(said[:, 0] - came) - np.abs(said[:, -2] - came)) / sizes

@@ -65,7 +65,7 @@ def test_a_segment_of_its_own_has_its_own_line() -> None:
     rows, came = lesson(1.0, 0.0)
     came[rows["sme"] == 1] -= 10.0
 
-    said = models.scaled_line(rows, came, rows) - rows["gmp_points"]
+    said = models.residual(rows, came, rows) - rows["gmp_points"]
 
     assert said[rows["sme"] == 1].mean() < said[rows["sme"] == 0].mean() - 3.0
 
