@@ -45,12 +45,15 @@ def evaluate(data: Path, until: str, *more: str) -> Result:
     return CliRunner().invoke(app, ["ipo", "evaluate", "--data", str(data), "--train-until", until, *more])
 
 
-def test_each_task_and_model_is_a_line_and_one_of_a_task_is_served(data: Path) -> None:
-    done = evaluate(data, "2024-09-30", "--json")
+@pytest.fixture(scope="module")
+def told(data: Path) -> Result:
+    return evaluate(data, "2024-09-30", "--json")
 
-    lines = [json.loads(line) for line in done.stdout.splitlines()]
 
-    assert done.exit_code == 0
+def test_each_task_and_model_is_a_line_and_one_of_a_task_is_served(told: Result) -> None:
+    lines = [json.loads(line) for line in told.stdout.splitlines()]
+
+    assert told.exit_code == 0
     assert [(one["task"], one["model"]) for one in lines] == [
         (task, model) for task in ("open", "close_of_issue", "all") for model in MODELS
     ]
@@ -60,10 +63,10 @@ def test_each_task_and_model_is_a_line_and_one_of_a_task_is_served(data: Path) -
     assert lines[0]["n"] == 4
 
 
-def test_the_same_tables_give_the_same_lines(data: Path) -> None:
-    first, second = (evaluate(data, "2024-09-30", "--json").stdout for _ in range(2))
+def test_the_same_tables_give_the_same_lines(data: Path, told: Result) -> None:
+    again = evaluate(data, "2024-09-30", "--json")
 
-    assert first == second
+    assert again.stdout == told.stdout
 
 
 def test_people_are_told_the_units(data: Path) -> None:
