@@ -20,6 +20,7 @@ from cluster import (
     feeding,
     importing,
     indicators,
+    ipo,
     lakes,
     ledger,
     models,
@@ -64,6 +65,7 @@ app.add_typer(predicting.app)
 app.add_typer(models.app)
 app.add_typer(lakes.lake, name="lake")
 app.add_typer(users.app, name="user")
+app.add_typer(ipo.ipo, name="ipo")
 
 
 @app.callback()
