@@ -31,6 +31,7 @@ PORT, GATEWAY = 21_600, 21_601
 RATE, INSTRUMENTS, SECONDS = 5_000, 2_000, 45.0
 CLOSING_SPEED, CLOSING_SECONDS = 60.0, 60.0
 WINDOW_INSTRUMENTS, ASKED = 500, 300
+WATCHED = 50
 
 
 def run(out: Report) -> None:
@@ -72,7 +73,8 @@ def screens(out: Report) -> None:
             spine.wait(lambda: _answers(client))
         with connect(f"ws://127.0.0.1:{GATEWAY + 4}/ws/quotes?format=msgpack", max_size=None, proxy=None) as line:
             base = msgpack.unpackb(line.recv())["base"]
-            for said in ({"op": "set", "rate": hertz}, {"op": "subscribe", "symbols": [f"S{k}" for k in range(50)]}):
+            spread = [f"S{k * count // WATCHED}" for k in range(WATCHED)]  # the feed sends them at different moments
+            for said in ({"op": "set", "rate": hertz}, {"op": "subscribe", "symbols": spread}):
                 line.send(msgpack.packb(said))
             known: dict[int, list[int]] = {}
             while spine.sent() is None:
@@ -101,7 +103,8 @@ def _received(known: dict[int, list[int]], frame: list[Any], entry: list[Any]) -
     where neither is told, and in a key frame.
     """
     number, mask, *values = entry
-    told = dict(zip([f for f in range(mask.bit_length()) if mask >> f & 1], values, strict=True))
+    named = zip([f for f in range(mask.bit_length()) if mask >> f & 1], values, strict=True)
+    told = {field: value for field, value in named if value is not None}
     held = known.setdefault(number, [0, 0])
     if AT in told:
         held[0] = (frame[2] or 0) - told[AT]
