@@ -26,6 +26,7 @@ from adapters import entries, logs
 from adapters.bus import Bus
 from adapters.redis_server import RedisServer
 from benchmarks import storm
+from market.access import TIERS, Tier
 from market.instruments import Instrument
 from market.sessions import IST, MINUTE, SECOND, Session, instant, session
 from market.ticks import blank
@@ -34,6 +35,8 @@ from serve_app.access import AccessPlan
 from serve_app.follow import GatewayPlan
 
 HOUR = 60 * MINUTE
+AMPLE = dict.fromkeys(TIERS, Tier(requests_per_second=1e6, burst=1_000_000, connections=100_000, symbols=3000))
+"""Limits that no load here meets."""
 KEEP_SECONDS = 5.0
 
 
@@ -154,7 +157,7 @@ class Spine:
         self.archive_plan = ArchivePlan(**common, lake=str(folder / "lake"), feeds=("storm",))
         self.market_plan = MarketPlan(**common)
         self.gateway_plan = GatewayPlan(
-            **common, lake=str(folder / "lake"), feeds=("storm",), access=AccessPlan(demo=True)
+            **common, lake=str(folder / "lake"), feeds=("storm",), access=AccessPlan(demo=True), tiers=AMPLE
         )
         self._storm_arguments = [str(port), str(count), str(seconds), str(rate), str(cut_every)]
         self.processes: dict[str, int] = {}

@@ -19,10 +19,9 @@ import psutil
 from adapters import entries, logs
 from adapters.bus import Bus
 from adapters.redis_server import RedisServer
-from benchmarks.spine import instruments, session_now
+from benchmarks.spine import AMPLE, instruments, session_now
 from cluster.head import connections
 from cluster.instance import free_base
-from market.access import Tier
 from market.money import SCALE
 from market.ticks import FeedState, Ticks, blank, mark
 from serve_app.access import AccessPlan
@@ -31,7 +30,6 @@ from serve_app.follow import GatewayPlan
 INSTRUMENTS = 500
 TRADES_EVERY = 0.1
 SHARE = 1.0
-WIDE = Tier(requests_per_second=1000, burst=1000, connections=100_000, symbols=3000)
 
 
 class Stage:
@@ -64,7 +62,7 @@ class Stage:
             instruments=instruments(INSTRUMENTS),
             sessions=(session_now(),),
             feeds=("bench",),
-            tiers={"anonymous": WIDE},
+            tiers=AMPLE,
             access=AccessPlan(demo=True),
             log_level="error",
         )

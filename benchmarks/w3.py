@@ -11,16 +11,18 @@ from __future__ import annotations
 import os
 import time
 from datetime import date, datetime
+from functools import partial
+from typing import Any
 
 import httpx
 import msgpack
 import numpy as np
 from websockets.sync.client import connect
 
-from benchmarks.crowd import received
 from benchmarks.report import Report
 from benchmarks.spine import Spine, closings, percentiles
 from market.candles import CANDLE, INTERVALS
+from market.frames import AT, RECEIVED, Kind
 from market.sessions import MINUTE, Sessions, day_number, session
 from market.windows import CandleWindow
 from serve_app import shapes
@@ -29,6 +31,7 @@ PORT, GATEWAY = 21_600, 21_601
 RATE, INSTRUMENTS, SECONDS = 5_000, 2_000, 45.0
 CLOSING_SPEED, CLOSING_SECONDS = 60.0, 60.0
 WINDOW_INSTRUMENTS, ASKED = 500, 300
+WATCHED = 50
 
 
 def run(out: Report) -> None:
@@ -70,14 +73,15 @@ def screens(out: Report) -> None:
             spine.wait(lambda: _answers(client))
         with connect(f"ws://127.0.0.1:{GATEWAY + 4}/ws/quotes?format=msgpack", max_size=None, proxy=None) as line:
             base = msgpack.unpackb(line.recv())["base"]
-            for said in ({"op": "set", "rate": hertz}, {"op": "subscribe", "symbols": [f"S{k}" for k in range(50)]}):
+            spread = [f"S{k * count // WATCHED}" for k in range(WATCHED)]  # the feed sends them at different moments
+            for said in ({"op": "set", "rate": hertz}, {"op": "subscribe", "symbols": spread}):
                 line.send(msgpack.packb(said))
+            known: dict[int, list[int]] = {}
             while spine.sent() is None:
                 frame = msgpack.unpackb(line.recv(timeout=30))
                 now = time.time() * 1000
-                if isinstance(frame, list) and frame[0] == 2:
-                    ages = (received(frame, entry) for entry in frame[5:])
-                    took += [now - base - age for age in ages if age is not None]
+                if isinstance(frame, list):
+                    took += [now - base - at for at in map(partial(_received, known, frame), frame[5:]) if at]
         middle, worst = percentiles(took)
         case = f"tick arrival to a client's socket, {count:,} instruments x 2/s, {hertz} Hz"
         out.say(f"{len(took)} ticks seen on the stream")
@@ -92,6 +96,21 @@ def closes(out: Report) -> None:
     out.say(f"{took['count']:.0f} entries that closed a minute")
     for name in ("p50", "p99"):
         out.add(f"minute closed to its candles on the bus, Nifty 50 at {CLOSING_SPEED:.0f}x", f"{name} ms", took[name])
+
+
+def _received(known: dict[int, list[int]], frame: list[Any], entry: list[Any]) -> int | None:
+    """When the tick of an entry was received, ms since base: what is not told of `at` and `received` is as it was. None
+    where neither is told, and in a key frame.
+    """
+    number, mask, *values = entry
+    named = zip([f for f in range(mask.bit_length()) if mask >> f & 1], values, strict=True)
+    told = {field: value for field, value in named if value is not None}
+    held = known.setdefault(number, [0, 0])
+    if AT in told:
+        held[0] = (frame[2] or 0) - told[AT]
+    if RECEIVED in told:
+        held[1] = told[RECEIVED]
+    return sum(held) if frame[0] == Kind.DELTA and (AT in told or RECEIVED in told) else None
 
 
 def _answers(client: httpx.Client) -> bool:

@@ -28,7 +28,7 @@ from adapters.entries import encode
 from adapters.latest import Latest, pack, universe_of
 from adapters.readmodel import ReadModel
 from benchmarks.report import Report
-from market.access import TIERS, Tier
+from benchmarks.spine import AMPLE
 from market.candles import CANDLE, Candles, Provenance
 from market.instruments import Instrument, partition_of
 from market.money import SCALE
@@ -45,7 +45,6 @@ LARGE = 9_000
 TODAY = session(date(2016, 8, 25))
 CLIENTS, EACH, BEFORE = 3, 300, 30
 WAIT = 120.0
-AMPLE = dict.fromkeys(TIERS, Tier(requests_per_second=1e6, burst=1_000_000, connections=1000, symbols=3000))
 MEMORY, ANY, RATE, ERRORS, HITS = 5.0, 200.0, 100.0, 0.1, 95.0
 """Source: the BSE seed, "Performance Targets": ms, ms, requests a second, per cent, per cent."""
 PEER, SEED = "uvicorn, same app", "the seed's aim"

@@ -28,7 +28,7 @@ from adapters.postgres_server import PostgresServer
 from adapters.readmodel import ReadModel
 from adapters.registry import Registry
 from benchmarks.report import Report
-from benchmarks.w8 import AMPLE
+from benchmarks.spine import AMPLE
 from market.ensemble import Ensemble
 from market.features import NAMES, SET
 from market.instruments import Instrument

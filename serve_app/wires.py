@@ -19,6 +19,7 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any, Protocol
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -194,8 +195,9 @@ class Direct:
         self._trip, self._least = 0.0, LONGEST_TRIP
         self._pong, self._protocol.handle_pong = protocol.handle_pong, self._answered
         held = protocol.transport.get_extra_info("socket")
-        if held is not None and held.family != socket.AF_UNIX:
-            held.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES)
+        with suppress(OSError, ValueError):  # whoever asked may have gone, and the socket with him
+            if held is not None and held.family != socket.AF_UNIX:
+                held.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES)
 
     def send(self, size: int, parts: tuple[bytes, ...]) -> None:
         """Write one message with its head, of which a server's has no mask (RFC 6455, 5.2)."""

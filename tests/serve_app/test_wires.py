@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import orjson
@@ -140,6 +141,24 @@ def test_without_the_middleware_it_is_asgi() -> None:
     with served(teller) as port, line(port) as there:
         assert [len(there.recv()) for _ in SIZES] == SIZES
         assert isinstance(teller.wire, Plain)
+
+
+def test_a_socket_that_has_gone_before_it_is_ours_breaks_nothing() -> None:
+    class Gone:
+        family = socket.AF_INET
+
+        def setsockopt(self, *_: int) -> None:
+            raise ValueError("negative file descriptor")  # as uvloop does
+
+    written: list[bytes] = []
+    transport = SimpleNamespace(
+        get_write_buffer_size=lambda: 0, write=written.append, get_extra_info=lambda _: Gone(), is_closing=lambda: True
+    )
+    protocol: Any = SimpleNamespace(loop=None, transport=transport, handle_pong=None, close_sent=False)
+
+    Direct(protocol, binary=True).send(3, (b"abc",))
+
+    assert written == []
 
 
 @pytest.mark.parametrize(("size", "most"), [(10, MESSAGES), (200_000, INBOX_BYTES / 200_000)])
