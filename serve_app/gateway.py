@@ -81,7 +81,7 @@ MOST_CANDLES = 10_000
 LONGEST = timedelta(days=366 * 5)
 STATUS, PREDICTOR = "status", "predictor"
 DOWN = ("DOWN", "MUTE", "AUTH_REQUIRED")
-YOUNG = 10_000
+YOUNG = 5_000
 """New objects between two looks through the youngest."""
 SETTLED = 5 * SECOND
 """A candle that ended longer ago than this, in market time, should be here."""
@@ -527,7 +527,7 @@ def settle() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(YOUNG, 20, 20)
+    gc.set_threshold(YOUNG, 10, 10)
 
 
 def application(plan: GatewayPlan, replicas: int, max_ongoing_requests: int, num_cpus: float) -> Any:
