@@ -73,7 +73,8 @@ class Quotes:
         self.left_out: list[str] = []
         """What is over the number of symbols the gateway lets us have."""
         self.rate = rate
-        self.fields = None if fields is None else sorted({*fields, "stale"})
+        brought = {"stale"} | ({"at"} if "received" in (fields or ()) else set())
+        self.fields = None if fields is None else sorted({*fields, *brought})
         self._client = client
         self._sources: list[Message] = []
         self._news = asyncio.Event()

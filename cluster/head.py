@@ -38,6 +38,8 @@ wants below 98: so their names are a letter each.
 SIGNAL_OF_PARENT = 1
 """PR_SET_PDEATHSIG of prctl(2)."""
 MOST_CONNECTIONS = 20_000
+SILENCE = 30
+"""Seconds after which a line is closed on which a client says nothing and takes nothing; sockets are asked each 5 s."""
 IO_WORKERS = 16
 FILES_EACH, FILES_BESIDE = 2.5, 100
 """Open files HAProxy wants for each connection, a quarter of a pipe among them, and for itself; it refuses to start
@@ -67,6 +69,7 @@ def environment(settings: Settings, folder: Path) -> dict[str, str]:
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_USE_GRPC_BY_DEFAULT": "1",
         "RAY_SERVE_HAPROXY_MAXCONN": str(connections()),
+        "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": str(SILENCE),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(ports.haproxy_metrics),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(ports.haproxy_stats),
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(ports.fallback_http),

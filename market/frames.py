@@ -67,6 +67,11 @@ def mask(names: Sequence[str]) -> int:
     return sum(1 << NAMES.index(name) for name in dict.fromkeys(names))
 
 
+def asked(names: Sequence[str]) -> int:
+    """The fields that whoever asks for these names is told: `received` counts from `at`, so `at` comes with it."""
+    return mask([*names, "at"] if "received" in names else names)
+
+
 def bits(fields: int) -> Bools:
     """Which fields are in a mask, (fields,)."""
     return np.asarray((_BITS & fields) != 0)

@@ -218,7 +218,8 @@ class Channels:
         member.told, member.said = time.monotonic(), list(member.cursor)
         data = message(name, text(member.cursor), rows, binary=client.binary)
         client.wire.send(len(data), (data,))
-        if client.wire.waiting() > MOST_BYTES:
+        if client.wire.waiting() > MOST_BYTES and not client.ended:
+            self._hub.counted("backlogged")
             self._hub.end(client, FROZEN, f"the backlog of {name} is over {MOST_BYTES >> 20} MiB")
 
     def _sweep(self) -> None:

@@ -317,7 +317,9 @@ class Hub:
         self._left: OrderedDict[str, Left] = OrderedDict()
         self._clock: asyncio.Task[None] | None = None
         self._lock = threading.Lock()
-        self._counts = dict.fromkeys(("frames", "bytes", "updates", "conflated", "frozen", "beats", "late_beats"), 0)
+        self._counts = dict.fromkeys(
+            ("frames", "bytes", "updates", "conflated", "frozen", "backlogged", "pushy", "beats", "late_beats"), 0
+        )
         self._log = structlog.get_logger()
 
     def adopt(self, loop: asyncio.AbstractEventLoop) -> bool:
@@ -438,6 +440,10 @@ class Hub:
         counts["updates"] += updates
         counts["conflated"] += conflated
 
+    def counted(self, what: str) -> None:
+        """One more of a figure."""
+        self._counts[what] += 1
+
     def figures(self) -> dict[str, Any]:
         """Everything counted so far; `lags`: changes up to each bound of `LAGS_MS` and beyond. From any thread."""
         return {
@@ -494,7 +500,10 @@ class Hub:
             silent, waiting = wire.unanswered(), wire.waiting()
             client.seen = silent > 0, wire.answers(), waiting
             client.slow = client.slow or (silent > SLOW_SECONDS and waited)
-            if waiting > BACKLOG or (silent and client.slow):
+            if waiting > MOST_BYTES and not client.ended:
+                self._counts["frozen"] += 1
+                self.end(client, FROZEN, f"over {MOST_BYTES >> 20} MiB wait to be taken")
+            elif waiting > BACKLOG or (silent and client.slow):
                 if not client.stuck:
                     client.stuck = now - silent
                 elif client.seen[1] != answers or waiting < left:

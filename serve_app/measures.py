@@ -29,6 +29,8 @@ TOTALS = {
     "updates": "quotes sent",
     "conflated": "quotes that a slow reader got a later value of instead",
     "frozen": "sockets ended because they took nothing",
+    "backlogged": "sockets ended because too much of a channel waited for them",
+    "pushy": "sockets ended because they said too much",
     "late_beats": "beats of the stream's clock that came late",
 }
 """Of the stream, since the replica began; a figure it does not give is 0."""

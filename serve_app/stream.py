@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 from urllib.parse import parse_qs
@@ -25,6 +24,7 @@ from serve_app import asks, hub, problems, wires
 from serve_app.asks import Ask
 from serve_app.channels import Channels, Member
 from serve_app.hub import Client, Hub
+from serve_app.wires import Bucket
 
 PATH = "/ws/quotes"
 FORMATS = ("json", "msgpack")
@@ -59,23 +59,6 @@ async def all_good(caller: Caller) -> bool:
 async def no_watchlists(caller: Caller, name: str) -> list[str] | None:
     """For a gateway without accounts."""
     return None
-
-
-class Bucket:
-    """So many at once, and so many a second."""
-
-    __slots__ = ("_at", "_left", "_most", "_rate")
-
-    def __init__(self, rate: float, most: float) -> None:
-        self._rate, self._most, self._left, self._at = rate, most, most, time.monotonic()
-
-    def take(self, many: float = 1) -> bool:
-        """So many more; False when there are none left."""
-        now = time.monotonic()
-        self._left = min(self._most, self._left + (now - self._at) * self._rate)
-        self._at = now
-        self._left -= many
-        return self._left >= 0
 
 
 class Stream:
@@ -220,6 +203,8 @@ class _Line:
     def _end(self, code: int, reason: str) -> None:
         if self._closing is None:
             self._closing = self._loop.create_task(self._close(code, reason))
+            if code == TOO_MANY:
+                self._stream.hub.call(self._stream.hub.counted, "pushy")
 
     async def _close(self, code: int, reason: str) -> None:
         try:
@@ -338,7 +323,7 @@ class _Line:
 
     def _set(self, ask: Ask) -> None:
         said, every = ask.said, hub.every(ask.said["rate"]) if "rate" in ask.said else None
-        fields = (frames.mask(said["fields"]) if said["fields"] else frames.ALL) if "fields" in said else None
+        fields = (frames.asked(said["fields"]) if said["fields"] else frames.ALL) if "fields" in said else None
         self._stream.hub.tune(self.client, every, fields)
         self.client.tell(_done(ask, **self._choices()))
 

@@ -17,6 +17,7 @@ import asyncio
 import logging
 import socket
 import struct
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -25,7 +26,9 @@ from typing import Any, Protocol
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-HELD = "bourse.protocol"
+HELD, INBOX = "bourse.protocol", "bourse.inbox"
+FRAMES_A_SECOND, FRAMES, SLICE_BYTES = 60.0, 400.0, 2048
+"""What one socket may send, messages and everything else; and how much of it is looked at at a time."""
 SEND_BYTES = 128 << 10
 """What the kernel may hold for one socket: beyond it a reader is seen to be slow."""
 PING_SECONDS = 5.0
@@ -90,27 +93,52 @@ def _worth_a_line(record: logging.LogRecord) -> bool:
     return not str(record.msg).startswith("Invalid UTF-8")
 
 
+class Bucket:
+    """So many at once, and so many a second."""
+
+    __slots__ = ("_at", "_left", "_most", "_rate")
+
+    def __init__(self, rate: float, most: float) -> None:
+        self._rate, self._most, self._left, self._at = rate, most, most, time.monotonic()
+
+    def take(self, many: float = 1) -> bool:
+        """So many more; False when there are none left."""
+        now = time.monotonic()
+        self._left = min(self._most, self._left + (now - self._at) * self._rate)
+        self._at = now
+        self._left -= many
+        return self._left >= 0
+
+
 class Inbox:
     """What came in on one socket and nobody has heard yet, bounded.
 
     The server reads on when a message is taken from it; behind Serve somebody takes it at once and lets it wait without
     a bound. So whoever hears messages says so here, and where too many or too much wait no more is read and `full` is
-    called, on the server's loop. Two threads count, each its own side.
+    called, on the server's loop. Two threads count, each its own side. Frames that are no messages, pings and pieces of
+    nothing, are counted too: each costs as much as a message of few bytes.
     """
 
-    __slots__ = ("_bytes", "_given", "_heard", "_messages", "_waiting", "full")
+    __slots__ = ("_bytes", "_frames", "_given", "_heard", "_messages", "_waiting", "full", "shut")
 
     def __init__(self, messages: int, size: int) -> None:
         """The bounds: so many messages, so many bytes."""
         self._messages, self._bytes = messages, size
         self._waiting: deque[int] = deque()
         self._given = self._heard = 0
+        self._frames = Bucket(FRAMES_A_SECOND, FRAMES)
+        self.shut = False
+        """Whether there was too much, once."""
         self.full: Callable[[], None] = _nobody
 
     def heard(self) -> None:
         """The oldest message was heard."""
         if self._waiting:
             self._heard += self._waiting.popleft()
+
+    def framed(self, many: int) -> bool:
+        """So many frames were read, fewer than none where they were asked for; whether that is still within bounds."""
+        return self._frames.take(many) and not self.shut
 
     def came(self, size: int) -> bool:
         """One message of so many bytes was read; whether there is room for it."""
@@ -147,23 +175,40 @@ def ready(scope: Scope, most: int, inbox: Inbox) -> asyncio.Future[None]:
 
     held.start_keepalive = begun  # the server calls it behind its answer, on its own loop
     _bound(held, inbox)
+    scope["extensions"][INBOX] = inbox
     return answered
 
 
 def _bound(held: Any, inbox: Inbox) -> None:
-    give = held.send_receive_event_to_app
+    give, feed = held.send_receive_event_to_app, held.conn.receive_data
 
-    def bounded() -> None:
-        if inbox.came(sum(map(len, held.frames))):
-            give()
-            return
+    def stop() -> None:
         held.frames = []
+        inbox.shut = True
         if not held.read_paused:
             held.read_paused = True  # until the server has sent its close
             held.transport.pause_reading()
         inbox.full()
 
+    def bounded() -> None:
+        if inbox.came(sum(map(len, held.frames))):
+            give()
+        else:
+            stop()
+
+    def by_slices(data: bytes) -> None:
+        """One read may hold forty thousand frames: seconds of work for a parser that is given it whole."""
+        for at in range(0, 0 if inbox.shut else len(data), SLICE_BYTES):
+            before = len(held.conn.events)
+            feed(data[at : at + SLICE_BYTES])
+            if held.conn.parser_exc is not None:
+                return
+            if not inbox.framed(len(held.conn.events) - before):
+                stop()
+                return
+
     held.send_receive_event_to_app = bounded  # the server calls it when a message is whole
+    held.conn.receive_data = by_slices
 
 
 def wire_of(scope: Scope, send: Send, *, binary: bool, compress: bool = False) -> Wire:
@@ -171,18 +216,20 @@ def wire_of(scope: Scope, send: Send, *, binary: bool, compress: bool = False) -
     held = scope.get("extensions", {}).get(HELD)
     if held is None or (compress and held.conn.extensions):
         return Plain(send, asyncio.get_running_loop(), binary=binary)
-    return Direct(held, binary=binary)
+    return Direct(held, scope["extensions"].get(INBOX), binary=binary)
 
 
 class Direct:
     """Satisfies `Wire` with uvicorn's transport."""
 
     __slots__ = (
-        "_answers", "_asked", "_least", "_number", "_opcode", "_pong", "_protocol", "_room", "_trip", "_write", "loop",
-        "waiting",
+        "_answers", "_asked", "_inbox", "_least", "_number", "_opcode", "_pong", "_protocol", "_room", "_trip",
+        "_write", "loop", "waiting",
     )  # fmt: skip
 
-    def __init__(self, protocol: WebSocketsSansIOProtocol, *, binary: bool) -> None:
+    def __init__(self, protocol: WebSocketsSansIOProtocol, inbox: Inbox | None = None, *, binary: bool) -> None:
+        """`inbox`: where an answer to a ping of ours does not count as a frame too many."""
+        self._inbox = inbox
         self.loop = protocol.loop
         self.waiting = protocol.transport.get_write_buffer_size
         self._protocol: Any = protocol
@@ -253,6 +300,8 @@ class Direct:
             self._pong(event)
             self._answers += waited and self._protocol.pending_ping_payload is None
             return
+        if self._inbox is not None:
+            self._inbox.framed(-1)
         one, asked = 0, 0.0
         while one != number:
             one, asked = self._asked.popleft()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
 import msgpack
 import numpy as np
+import orjson
 import pytest
 
 from bourse.latest import Latest
@@ -34,6 +35,10 @@ NAMES = {"close": "previous_close", "received": "received_at"} | {
     name: name for name in frames.NAMES if name not in ("close", "received")
 }
 """What REST calls them."""
+CHOICES = [
+    frames.ALL, frames.ALL, frames.mask(["price"]), frames.mask(["bid", "ask", "stale"]), frames.asked(["received"]),
+    frames.asked(["price", "received", "bid"]), frames.mask(["at", "high", "price", "volume"]),
+]  # fmt: skip
 SEEDS = 1000
 BEATS = 25
 CALLER = Caller(kind="anonymous", credential="test")
@@ -110,22 +115,21 @@ class Market:
             self.now += rng.choice([MS, SECOND, 90 * SECOND])
             self.say(mark(0, rng.choice([FeedState.LIVE, FeedState.LIVE, FeedState.MUTE]), self.now))
 
-    def truth(self, ids: set[int]) -> dict[str, dict[str, Any]]:
+    def truth(self, ids: set[int], fields: int = frames.ALL) -> dict[str, dict[str, Any]]:
         """What REST tells of some quotes, in the stream's own words."""
         rows = self.quotes.read(sorted(ids))
         told = shapes.quotes(
             self.quotes, [Instrument(id=k, symbol=f"NSE:S{k}") for k in range(INSTRUMENTS)], rows, STALE
         )
-        return {one["symbol"]: {name: one[NAMES[name]] for name in NAMES} for one in told}
+        return {one["symbol"]: {name: one[NAMES[name]] for name in names_of(fields)} for one in told}
 
 
 class Screen:
     """A client's own picture, folded by the client that is shipped from what it takes off its pipe."""
 
-    def __init__(self) -> None:
-        self.pipe, self.sequence, self.latest = Pipe(), 0, Latest()
-        self.told = 0
-        """Entries seen."""
+    def __init__(self, *, binary: bool = True) -> None:
+        self.pipe, self.sequence, self.latest, self.binary = Pipe(), 0, Latest(), binary
+        self.texts: dict[str, dict[str, Any]] = {}
 
     def greeted(self, hub: Hub) -> None:
         """As by hello, and by the answers to subscribing."""
@@ -134,24 +138,27 @@ class Screen:
 
     def take(self, count: int | None = None) -> None:
         for data in self.pipe.held[:count]:
+            if not self.binary:
+                self._read(orjson.loads(data))
+                continue
             kind, sequence, *_ = frame = msgpack.unpackb(data)
             assert sequence == self.sequence + 1, "no frame is missing within a socket"
             self.sequence = sequence
-            self.told += len(frame) - 5
-            assert kind != frames.Kind.KEY or all(bits == frames.ALL for _, bits, *_ in frame[5:])
+            masks = {bits for _, bits, *_ in frame[5:]}
+            assert kind != frames.Kind.KEY or len(masks) <= 1, "a key frame says all fields that were asked for"
             self.latest.fold(frame)
         del self.pipe.held[:count]
 
-    def known(self, ids: set[int]) -> dict[str, dict[str, Any]]:
-        """What it shows of some quotes."""
-        shown = {f"NSE:S{k}": self.latest[f"NSE:S{k}"] for k in ids}
-        return {
-            symbol: {
-                n: shapes.stamp(int(v.timestamp() * 1000) * MS) if isinstance(v := one[n], datetime) else v
-                for n in NAMES
-            }
-            for symbol, one in shown.items()
-        }
+    def _read(self, frame: dict[str, Any]) -> None:
+        assert frame["sequence"] == self.sequence + 1, "no frame is missing within a socket"
+        self.sequence = frame["sequence"]
+        for symbol, told in frame.get("quotes", {}).items():
+            self.texts.setdefault(symbol, {}).update(told)
+
+    def known(self, ids: set[int], fields: int = frames.ALL) -> dict[str, dict[str, Any]]:
+        """What it shows of some quotes, those fields."""
+        held: Mapping[str, dict[str, Any]] = self.latest if self.binary else self.texts
+        return {f"NSE:S{k}": {n: _rest(n, held[f"NSE:S{k}"][n]) for n in names_of(fields)} for k in ids}
 
     def price(self, instrument: int) -> float | None:
         """In rupees."""
@@ -159,9 +166,15 @@ class Screen:
         return found
 
 
-def _rest(value: Any) -> Any:
-    """As REST tells it."""
-    return shapes.stamp(int(value.timestamp() * 1000) * MS) if isinstance(value, datetime) else value
+def names_of(fields: int) -> list[str]:
+    return [name for name, wanted in zip(frames.NAMES, frames.bits(fields).tolist(), strict=True) if wanted]
+
+
+def _rest(name: str, value: Any) -> Any:
+    """As REST tells it: an instant, or ms since 1970, as a text."""
+    if value is None or name not in ("at", "received"):
+        return value
+    return shapes.stamp((int(value.timestamp() * 1000) if isinstance(value, datetime) else value) * MS)
 
 
 def market_hub() -> tuple[Hub, Market]:
@@ -180,21 +193,25 @@ def came(
     every: int = 1,
     caller: Caller = CALLER,
     ends: Callable[[int, str], None] = lambda code, reason: None,
+    *,
+    binary: bool = True,
 ) -> Client:
     client = Client(pipe, caller, ends)
-    hub.join(client, every, True)
+    hub.join(client, every, binary)
     return client
 
 
 async def play(seed: int) -> None:
     rng = random.Random(seed)
     hub, market = market_hub()
-    screen = Screen()
+    screen = Screen(binary=rng.random() < 0.6)
+    fields = rng.choice(CHOICES)
     screen.greeted(hub)
     others = [came(hub, Pipe(), 1) for _ in range(2)]
     for other in others:
         hub.want(other, range(INSTRUMENTS))
-    client = came(hub, screen.pipe, rng.choice([1, 2, 5]))
+    client = came(hub, screen.pipe, rng.choice([1, 2, 5]), binary=screen.binary)
+    hub.tune(client, None, fields)
     wanted: set[int] = set()
 
     def act() -> None:
@@ -221,7 +238,7 @@ async def play(seed: int) -> None:
                 for _ in range(rng.randrange(3)):
                     market.at_random(rng)
             session, screen.pipe = client.session, Pipe()
-            client = came(hub, screen.pipe, 5)
+            client = came(hub, screen.pipe, 5, binary=screen.binary)
             assert hub.resume(client, session, screen.sequence, 500)
         elif not screen.pipe.full:
             screen.take()
@@ -241,7 +258,7 @@ async def play(seed: int) -> None:
         await hub._tick()
     screen.take()
 
-    assert screen.known(wanted) == market.truth(wanted), f"seed {seed}"
+    assert screen.known(wanted, fields) == market.truth(wanted, fields), f"seed {seed}"
 
 
 def test_what_a_client_folds_is_the_truth_after_cuts_and_conflations(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -189,6 +189,19 @@ def test_messages_that_nobody_hears_are_not_read_without_a_bound(house: House, s
     assert keeper.most <= most + 2
 
 
+@pytest.mark.parametrize("frame", [b"\x89\x80\0\0\0\0", b"\x00\x80\0\0\0\0", b"\x8a\x80\0\0\0\0"])
+def test_a_flood_of_frames_that_are_no_messages_is_ended(house: House, frame: bytes) -> None:
+    """Pings, empty pieces of a message that never ends, answers to nothing: forty thousand in a breath."""
+    with served(house.client.app) as port, line(port) as there:
+        for sent in (b"\x01\x81\0\0\0\0x" if frame[0] == 0 else b"", frame * 40_000):
+            there.socket.sendall(sent)
+        with pytest.raises(ConnectionClosed) as ended:
+            while True:
+                there.recv(timeout=20)
+
+    assert ended.value.rcvd is not None and ended.value.rcvd.code == 4010
+
+
 def test_who_is_heard_may_say_as_much_as_he_likes(house: House) -> None:
     with served(house.client.app) as port, line(port) as there:
         for _ in range(30):  # three times the bound in all
