@@ -38,7 +38,7 @@ wants below 98: so their names are a letter each.
 SIGNAL_OF_PARENT = 1
 """PR_SET_PDEATHSIG of prctl(2)."""
 MOST_CONNECTIONS = 20_000
-SILENCE = 30
+SILENCE = 15
 """Seconds after which a line is closed on which a client says nothing and takes nothing; sockets are asked each 5 s."""
 IO_WORKERS = 16
 FILES_EACH, FILES_BESIDE = 2.5, 100
