@@ -17,7 +17,8 @@ import numpy as np
 
 from market.errors import BadValue
 from market.ipo.confidence import Confidence, Doubts
-from market.ipo.facts import Segment, Told, amount, points
+from market.ipo.facts import Told, amount, points
+from market.ipo.kinds import Segment
 from market.ipo.reliability import Reliability
 from market.money import Money
 from market.records import Record
