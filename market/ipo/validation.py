@@ -131,6 +131,10 @@ class Validator:
         self._limits = limits or Limits()
         self._issues: dict[str, _Issue] = {}
 
+    def __contains__(self, issue: str) -> bool:
+        """Whether anything was read of an issue that is not scored yet."""
+        return issue in self._issues
+
     def read(self, issue: str, told: Told, price: Money, segment: Segment) -> str | None:
         """Take in what a source says of an issue, oldest first. Returns why it is not taken at its word, or None.
 
