@@ -23,6 +23,7 @@ from market.ipo.life import State
 from market.ipo.models import GMP
 from market.ipo.pages import Page, PageKind
 from market.ipo.readings import Status
+from market.ipo.sources import Source
 from market.ipo.specimens import Specimen, investorgain_board, ipowatch_board
 from market.ipo.walkforward import OURS, Task
 from market.money import money
@@ -34,7 +35,7 @@ from tests.market.ipo.issues import AMBER, COBALT, ISSUES, NOW, ist
 from tests.market.ipo.made import tables as history
 
 SCHEMA = "desk"
-SOURCES = {"investorgain": InvestorGain(), "ipowatch": IpoWatch()}
+SOURCES: dict[str, Source] = {"investorgain": InvestorGain(), "ipowatch": IpoWatch()}
 LISTED = {"status": Status.LISTED, "listed_at": money("354.8"), "closed_at": money("360")}
 
 
