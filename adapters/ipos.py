@@ -52,8 +52,12 @@ REVIEW = "number, told, candidates, why, readings, first_at, issue, by, because,
 
 
 class Taken(NamedTuple):
-    """A page that is in the book: when it was last fetched, ns UTC, and why it is an alarm; none: it is data."""
+    """A page that is in the book: its digest, when it was first and last fetched, ns UTC, and why it is an alarm; none:
+    it is data.
+    """
 
+    digest: str
+    fetched_at: int
     seen_at: int
     trouble: str
 
@@ -253,9 +257,10 @@ class Looking:
         asked = f"SELECT {names} FROM ipo_premiums WHERE issue = :issue ORDER BY at, source, page, place"
         return [Premium(**row) for row in self.all(asked, issue=issue)]
 
-    def bids(self, issue: str) -> list[Bids]:
-        """What was bid for an issue, by day, source, book and category."""
-        asked = f"SELECT {', '.join(Bids.model_fields)} FROM ipo_bids WHERE issue = :issue"
+    def bids(self, issue: str | None = None) -> list[Bids]:
+        """What was bid for an issue, or all, by day, source, book and category."""
+        asked = f"SELECT {', '.join(Bids.model_fields)} FROM ipo_bids"
+        asked += " WHERE CAST(:issue AS text) IS NULL OR issue = :issue"
         return [Bids(**row) for row in self.all(f"{asked} ORDER BY day, source, book, category", issue=issue)]
 
     def validations(self, issue: str | None = None) -> list[ValidatedGmp]:
@@ -293,18 +298,42 @@ class Looking:
 
     def page(self, digest: str, source: str, kind: PageKind) -> Taken | None:
         """A page of these bytes; None: it was not taken yet."""
-        asked = "SELECT seen_at, trouble FROM ipo_pages WHERE digest = :digest AND source = :source AND kind = :kind"
-        found = self.one(asked, digest=digest, source=source, kind=kind.value)
+        asked = f"SELECT {', '.join(Taken._fields)} FROM ipo_pages WHERE digest = :digest AND source = :source"
+        found = self.one(f"{asked} AND kind = :kind", digest=digest, source=source, kind=kind.value)
+        return None if found is None else Taken(**found)
+
+    def last_page(self, source: str, kind: PageKind, before: int) -> Taken | None:
+        """The page of a kind that was fetched last before an instant, ns UTC, good or not."""
+        asked = (
+            f"SELECT {', '.join(Taken._fields)} FROM ipo_pages WHERE source = :source AND kind = :kind"
+            " AND seen_at < :before ORDER BY seen_at DESC, digest LIMIT 1"
+        )
+        found = self.one(asked, source=source, kind=kind.value, before=before)
         return None if found is None else Taken(**found)
 
     def glance(self, source: str, kind: PageKind, before: int) -> Glance | None:
         """The last good page of a kind that was fetched before an instant, in small."""
         asked = (
             "SELECT glance FROM ipo_pages WHERE source = :source AND kind = :kind AND trouble = ''"
-            " AND fetched_at < :before ORDER BY fetched_at DESC LIMIT 1"
+            " AND seen_at < :before ORDER BY seen_at DESC, digest LIMIT 1"
         )
         found = self.one(asked, source=source, kind=kind.value, before=before)
         return None if found is None else Glance(**found["glance"])
+
+    def heard(self) -> dict[str, int]:
+        """When each source gave a good page last, ns UTC."""
+        rows = self.all("SELECT source, max(seen_at) AS at FROM ipo_pages WHERE trouble = '' GROUP BY source")
+        return {row["source"]: row["at"] for row in rows}
+
+    def quotes(self) -> list[tuple[str, int, Money]]:
+        """Every premium that was believed: issue, instant and premium, oldest first."""
+        asked = "SELECT issue, at, gmp FROM ipo_validations WHERE gmp IS NOT NULL ORDER BY at, issue"
+        return [(row["issue"], row["at"], row["gmp"]) for row in self.all(asked)]
+
+    def unsent(self) -> list[IssueAlert]:
+        """The alerts of which nobody has said that they were told, oldest first."""
+        rows = self.all("SELECT alert FROM ipo_alerts WHERE sent_at IS NULL ORDER BY at, issue, event, about")
+        return [IssueAlert(**row["alert"]) for row in rows]
 
     def matcher(self) -> Matcher:
         """As it was left. Raises BadValue: an older Bourse wrote it."""
@@ -361,7 +390,8 @@ class Writing(Looking):
         self.all(
             "INSERT INTO ipo_pages VALUES (:digest, :source, :kind, :url, :at, :at, :size, :trouble,"
             " CAST(:told AS jsonb), CAST(:glance AS jsonb)) ON CONFLICT (digest, source, kind) DO UPDATE"
-            " SET trouble = excluded.trouble, told = excluded.told, glance = excluded.glance",
+            " SET trouble = excluded.trouble, told = excluded.told, glance = excluded.glance,"
+            " seen_at = greatest(ipo_pages.seen_at, excluded.seen_at)",
             digest=digest, source=source, kind=kind.value, url=url, at=received, size=size, trouble=trouble[:1000],
             told=_json(told), glance=None if glance is None else _json(glance.model_dump(mode="json")),
         )  # fmt: skip
@@ -443,14 +473,26 @@ class Writing(Looking):
             **_plain(outcome),
         )
 
-    def tell(self, alert: IssueAlert) -> bool:
-        """Whether an alert is told for the first time."""
-        done = self.all(
-            "INSERT INTO ipo_alerts VALUES (:issue, :event, :about, :at, CAST(:alert AS jsonb))"
-            " ON CONFLICT DO NOTHING RETURNING issue",
-            issue=alert.issue, event=alert.event.value, about=alert.about, at=alert.at, alert=alert.model_dump_json(),
-        )  # fmt: skip
-        return bool(done)
+    def add_alerts(self, alerts: Iterable[IssueAlert]) -> None:
+        """Alerts that are due; one that was due before is there already."""
+        rows = [
+            {"issue": one.issue, "event": one.event.value, "about": one.about, "at": one.at,
+             "alert": one.model_dump_json()}
+            for one in alerts
+        ]  # fmt: skip
+        self.many(
+            "INSERT INTO ipo_alerts VALUES (:issue, :event, :about, :at, CAST(:alert AS jsonb)) ON CONFLICT DO NOTHING",
+            rows,
+        )
+
+    def sent(self, alerts: Iterable[IssueAlert], at: int) -> None:
+        """These were told."""
+        rows = [{"issue": one.issue, "event": one.event.value, "about": one.about, "at": at} for one in alerts]
+        self.many(
+            "UPDATE ipo_alerts SET sent_at = :at WHERE issue = :issue AND event = :event AND about = :about"
+            " AND sent_at IS NULL",
+            rows,
+        )
 
     def add_override(self, issue: str, gmp: Money, by: str, because: str, at: int, *, pinned: bool) -> int:
         """Set a premium; one that was set before ends. Returns its number."""

@@ -3,19 +3,21 @@
 A page that differs too much from the last one, or that could not be read, is kept as an alarm and changes nothing
 else. What the judges (the matcher, the validator) learn of a page is kept with what was made by it: a process that is
 killed has done all of a page or nothing, and a page that was taken already changes nothing. Alerts come back as
-records, each once; putting them on the bus is the shell's.
+records, until the shell that puts them on the bus says `sent`: the bus refuses those it has, so each is told once.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from datetime import date, time
+from datetime import date
 from typing import Any
 
 import numpy as np
 
 from adapters.ipos import Bids, Book, Outcome, Override, Premium, Review, Said, Writing, bids, premium
+from adapters.ipos import Taken as PageRow
 from market.alerts import OperatorAlert
 from market.errors import BadPayload, BadValue, LayoutChanged
 from market.ipo import life
@@ -24,7 +26,7 @@ from market.ipo.changes import check
 from market.ipo.examples import ISSUE, NO_DAY, QUOTE, Tables
 from market.ipo.facts import Told, points
 from market.ipo.intervals import BOUNDS
-from market.ipo.issues import Issue, Origin, advanced, learned
+from market.ipo.issues import TRADES_FROM, Issue, Origin, advanced, learned
 from market.ipo.ledger import Account, Scored, Standing, accounts, league, scored
 from market.ipo.life import State
 from market.ipo.matching import Matched, Matcher, Unsure
@@ -38,7 +40,7 @@ from market.ipo.validation import ValidatedGmp, Validator
 from market.ipo.walkforward import OURS, Task, rows_of, walk
 from market.money import SCALE, Money
 from market.records import Record
-from market.sessions import DAY, Sessions, at, day_number
+from market.sessions import DAY, MINUTE, Sessions, at, day_number
 
 LISTS = "the lists of all sources"
 """Who decides where nobody has to."""
@@ -46,14 +48,17 @@ LISTS = "the lists of all sources"
 FORGOTTEN = 60 * DAY
 """An issue that no page has told of for so long is not validated any more."""
 
+WHOLE = 6 * 60 * MINUTE
+"""The lists are whole when every source gave a good page within so long; before that, nothing follows from them."""
+
 CLOSE_LASTS = 2 * DAY
 """A first trade that is not known so long after the listing will not be: the close stands for it."""
 
 
 class Taken(Record):
-    """What became of a page. `again`: it was in the book; `trouble`: why it is an alarm and not data; `issues`: new
-    ones; `unsure`: numbers of rows in the review queue; `premiums`: how many of those it told are placed; `refused`:
-    why one was not taken at its word, by issue.
+    """What became of a page. `again`: it was in the book; `trouble`: why it is an alarm and not data; `alarm`: for the
+    operator, that it is one, or is none any more; `issues`: new ones; `unsure`: numbers of rows in the review queue;
+    `premiums`: how many of those it told are placed; `refused`: why one was not taken at its word, by issue.
     """
 
     digest: str
@@ -69,7 +74,7 @@ class Taken(Record):
 
 class Round(Record):
     """What a validation came to: what is believed of each issue, which rows of the queue the lists have decided, and
-    the alerts that are due, each for the first time.
+    the alerts that are due and of which nobody has said yet that they were `sent`.
     """
 
     believed: tuple[ValidatedGmp, ...]
@@ -103,16 +108,19 @@ def take(book: Book, page: Page | Unread, body: bytes, received: int, url: str =
         raise BadValue("body", digest, f"the bytes of the page, {page.digest}")
     book.keep(body)
     with book.writing() as run:
-        before = run.page(digest, page.source, page.kind)
-        if before is not None and not (looked and before.trouble):
+        before, last = run.page(digest, page.source, page.kind), run.last_page(page.source, page.kind, received)
+        if before is not None and _known(before, last, received) and not (looked and before.trouble):
             run.see_page(digest, page.source, page.kind, received)
-            return Taken(digest=digest, again=True, trouble=before.trouble)
+            alarm = _alarm(page, before.trouble, before.fetched_at) if before.trouble else None
+            return Taken(digest=digest, again=True, trouble=before.trouble, alarm=alarm)
         trouble = _trouble(page, None if looked else run.glance(page.source, page.kind, received), body)
         words, glance = ({}, None) if isinstance(page, Unread) else (_counts(page), page.glance())
         run.add_page(digest, page.source, page.kind, url, received, len(body), trouble, words, glance)
         if trouble or isinstance(page, Unread):
             return Taken(digest=digest, trouble=trouble, alarm=_alarm(page, trouble, received))
-        return _placed(run, page, digest, received)
+        taken = _placed(run, page, digest, received)
+        over = last is not None and bool(last.trouble)
+        return taken.model_copy(update={"alarm": _alarm(page, "", received)}) if over else taken
 
 
 def validate(book: Book, now: int, sessions: Sessions | None = None, thresholds: Thresholds | None = None) -> Round:
@@ -121,7 +129,7 @@ def validate(book: Book, now: int, sessions: Sessions | None = None, thresholds:
     """
     with book.writing() as run:
         matcher, validator = run.matcher(), run.validator()
-        settled = _settle(run, matcher, validator, now)
+        settled = _settle(run, matcher, validator, now) if _whole(run, now) else {}
         overrides = run.overrides()
         found: list[ValidatedGmp] = []
         alerts: list[IssueAlert] = []
@@ -133,11 +141,17 @@ def validate(book: Book, now: int, sessions: Sessions | None = None, thresholds:
                 continue
             believed = _believed(run, validator, issue, overrides.get(issue.id), now)
             found += [believed] if believed is not None else []
-            events = due(issue, believed, now, listing(issue, sessions), thresholds or Thresholds())
-            alerts += [one for one in events if run.tell(one)]
+            alerts += due(issue, believed, now, listing(issue, sessions), thresholds or Thresholds())
         run.put_issues(changed)
+        run.add_alerts(alerts)
         run.save(matcher, validator)
-    return Round(believed=tuple(found), settled=tuple(settled.items()), alerts=tuple(alerts))
+        return Round(believed=tuple(found), settled=tuple(settled.items()), alerts=tuple(run.unsent()))
+
+
+def sent(book: Book, alerts: Iterable[IssueAlert], now: int) -> None:
+    """These alerts were told: they are on the bus, `now`, ns UTC. Raises LineDown, StoreRefused."""
+    with book.writing() as run:
+        run.sent(alerts, now)
 
 
 def predict(book: Book, now: int, tables: Tables, sessions: Sessions | None = None) -> list[Said]:
@@ -249,11 +263,18 @@ def with_book(run: Writing, tables: Tables, issues: Sequence[Issue], sessions: S
     for name in ISSUE.names or ():
         if ISSUE[name].kind == "f":
             made[name] = np.nan
+    believed: defaultdict[str, list[tuple[int, Money]]] = defaultdict(list)
+    told_bids: defaultdict[str, list[Bids]] = defaultdict(list)
+    for name, when, gmp in run.quotes():
+        believed[name].append((when, gmp))
+    for bid in run.bids():
+        told_bids[bid.issue].append(bid)
     for row, issue in zip(made, mine, strict=True):
-        days = _quotes(run, issue, listing(issue, sessions))
-        quotes += [(issue.id, day, gmp) for day, gmp in days.items()]
-        _fill(row, issue, listing(issue, sessions), days, outcomes.get(issue.id))
-        for name, times in _times(run.bids(issue.id), issue).items():
+        lists = listing(issue, sessions)
+        days = _quotes(believed[issue.id], lists)
+        quotes += [(issue.id, day, rupees) for day, rupees in days.items()]
+        _fill(row, issue, lists, days, outcomes.get(issue.id))
+        for name, times in _times(told_bids[issue.id], issue).items():
             row[name] = times
     more = np.array(quotes, QUOTE)
     return tables._replace(issues=np.concatenate([tables.issues, made]), quotes=np.concatenate([tables.quotes, more]))
@@ -269,9 +290,15 @@ def _trouble(page: Page | Unread, before: Glance | None, body: bytes) -> str:
     return ""
 
 
+def _known(before: PageRow, last: PageRow | None, received: int) -> bool:
+    # Bytes that come back after others of the same page are told anew: what has no stamp is of now.
+    return received <= before.seen_at or last is None or last.digest == before.digest
+
+
 def _alarm(page: Page | Unread, trouble: str, received: int) -> OperatorAlert:
     subject = f"{page.source} {page.kind}"
-    return OperatorAlert(kind="ipo_page", subject=subject, at=received, text=f"{subject}: {trouble}"[:400])
+    text = f"{subject}: {trouble or 'it can be read again'}"[:400]
+    return OperatorAlert(kind="ipo_page", subject=subject, at=received, text=text, over=not trouble)
 
 
 def _counts(page: Page) -> dict[str, Any]:
@@ -397,6 +424,10 @@ def _bare(reading: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in reading.items() if name not in ("place", "cells")}
 
 
+def _whole(run: Writing, now: int) -> bool:
+    return all(now - at <= WHOLE for at in run.heard().values())
+
+
 def _settle(run: Writing, matcher: Matcher, validator: Validator, now: int) -> dict[int, str]:
     settled = matcher.settle()
     for number, issue in settled.items():
@@ -460,13 +491,9 @@ def _gains(one: Outcome) -> tuple[float | None, float | None]:
     return one.open_points, one.close_points
 
 
-def _quotes(run: Writing, issue: Issue, lists: date | None) -> dict[int, float]:
-    ends = None if lists is None else at(lists, time(10))
-    found: dict[int, float] = {}
-    for one in run.validations(issue.id):
-        if one.gmp is not None and (ends is None or one.at < ends):
-            found[day_number(day_of(one.at))] = one.gmp / SCALE
-    return found
+def _quotes(believed: Iterable[tuple[int, Money]], lists: date | None) -> dict[int, float]:
+    ends = None if lists is None else at(lists, TRADES_FROM)
+    return {day_number(day_of(when)): gmp / SCALE for when, gmp in believed if ends is None or when < ends}
 
 
 def _fill(row: np.void, issue: Issue, lists: date | None, days: dict[int, float], outcome: Outcome | None) -> None:

@@ -52,7 +52,7 @@ def upgrade() -> None:
         sa.Column("told", JSONB, nullable=False),
         sa.Column("glance", JSONB),
     )
-    op.create_index("ipo_pages_fetched", "ipo_pages", ["source", "kind", "fetched_at"])
+    op.create_index("ipo_pages_seen", "ipo_pages", ["source", "kind", "seen_at"])
     op.create_table(
         "ipo_premiums",
         _issue(),
@@ -141,6 +141,7 @@ def upgrade() -> None:
         _key("about"),
         _whole("at"),
         sa.Column("alert", JSONB, nullable=False),
+        _whole("sent_at", nullable=True),
     )
     op.create_table("ipo_state", _key("name"), sa.Column("state", JSONB, nullable=False))
 
