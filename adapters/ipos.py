@@ -330,6 +330,11 @@ class Looking:
         asked = "SELECT issue, at, gmp FROM ipo_validations WHERE gmp IS NOT NULL ORDER BY at, issue"
         return [(row["issue"], row["at"], row["gmp"]) for row in self.all(asked)]
 
+    def validated(self) -> int:
+        """When something was believed last, ns UTC; 0: never."""
+        found = self.one("SELECT max(at) AS at FROM ipo_validations")
+        return 0 if found is None or found["at"] is None else int(found["at"])
+
     def unsent(self) -> list[IssueAlert]:
         """The alerts of which nobody has said that they were told, oldest first."""
         rows = self.all("SELECT alert FROM ipo_alerts WHERE sent_at IS NULL ORDER BY at, issue, event, about")

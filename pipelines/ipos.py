@@ -125,9 +125,13 @@ def take(book: Book, page: Page | Unread, body: bytes, received: int, url: str =
 
 def validate(book: Book, now: int, sessions: Sessions | None = None, thresholds: Thresholds | None = None) -> Round:
     """Say what is believed of every issue that is not listed, `now`, ns UTC. `sessions`: the exchange's calendar, to
-    tell when an issue lists that nobody has given a day. Raises LineDown, StoreRefused.
+    tell when an issue lists that nobody has given a day. A time that was validated, or one before it, is not again.
+
+    Raises LineDown, StoreRefused.
     """
     with book.writing() as run:
+        if now <= run.validated():
+            return Round(believed=(), settled=(), alerts=tuple(run.unsent()))
         matcher, validator = run.matcher(), run.validator()
         settled = _settle(run, matcher, validator, now) if _whole(run, now) else {}
         overrides = run.overrides()

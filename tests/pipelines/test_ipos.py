@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -293,6 +293,24 @@ def test_a_row_nobody_is_sure_of_waits_and_a_person_places_it(book: Book) -> Non
         assert len(run.every()) == 2
 
 
+def test_what_is_left_over_is_placed_when_all_lists_are_whole(book: Book) -> None:
+    take(book, AMBER)
+    taken = take(book, changed(AMBER, name="Zinc Pumps"), at=NOW + MINUTE, source="ipowatch")
+    stale = ipos.validate(book, NOW + DAY)
+
+    take(book, changed(AMBER, gmp=money("40"), at=NOW + DAY), at=NOW + DAY + MINUTE)
+    half = ipos.validate(book, NOW + DAY + 2 * MINUTE)
+    take(book, changed(AMBER, name="Zinc Pumps", gmp=money("44")), at=NOW + DAY + 3 * MINUTE, source="ipowatch")
+    whole = ipos.validate(book, NOW + DAY + 4 * MINUTE)
+
+    with book.looking() as run:
+        (issue,) = run.every()
+        assert [one.by for one in run.reviews(waiting=False)] == [ipos.LISTS]
+        told = [one.gmp for one in run.premiums(issue.id) if one.source == "ipowatch"]
+    assert told == [AMBER.gmp, money("44")]
+    assert (stale.settled, half.settled, whole.settled) == ((), (), ((taken.unsure[0], issue.id),))
+
+
 def test_a_decision_wants_a_row_and_a_reason(book: Book) -> None:
     with pytest.raises(BadValue, match="review queue"):
         ipos.decide(book, 7, None, "asha", "because", NOW)
@@ -347,50 +365,77 @@ def test_predictions_are_published_with_what_is_served_and_not_twice(book: Book)
     assert second == []
 
 
-KILLED = """
+PASS = """
 import os, signal, sys
 from pathlib import Path
 from adapters.ipos import Book, Writing
 from market.ipo.pages import PageKind
+from market.sessions import MINUTE
 from market.vendors.investorgain import InvestorGain
 from pipelines import ipos
 
-url, schema, folder, file, at, after = sys.argv[1:]
-done = getattr(Writing, after)
+url, schema, folder, method, count, *pages = sys.argv[1:]
+done, left = getattr(Writing, method), int(count)
 
 def killed(self, *words, **more):
+    global left
     done(self, *words, **more)
-    os.kill(os.getpid(), signal.SIGKILL)
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
 
-setattr(Writing, after, killed)
-body = Path(file).read_bytes()
-ipos.take(Book(url, Path(folder), schema), ipos.read(InvestorGain(), PageKind.BOARD, body, int(at)), body, int(at))
+setattr(Writing, method, killed)
+book = Book(url, Path(folder), schema)
+for page in pages:
+    at, _, file = page.partition(":")
+    body, at = Path(file).read_bytes(), int(at)
+    ipos.take(book, ipos.read(InvestorGain(), PageKind.BOARD, body, at), body, at)
+    ipos.validate(book, at + MINUTE)
+    ipos.score(book, at + MINUTE)
+"""
+"""A pass over pages, each validated and scored, that kills itself with SIGKILL in the middle of a transaction: when a
+method of it has been called so many times.
 """
 
+NEVER = 10**6
+Pass = Callable[[str, int], int]
 
-@pytest.mark.parametrize("after", ["add_page", "put_issues", "add_premiums", "save"])
-def test_a_process_killed_in_the_middle_of_a_page_loses_and_doubles_nothing(
-    book: Book, shared_database: PostgresServer, tmp_path: Path, after: str
-) -> None:
-    take(book, *ISSUES)
-    before = everything(book)
-    later = NOW + 60 * MINUTE
-    more = [changed(AMBER, gmp=money("44"), at=later), *ISSUES[1:]]
-    (tmp_path / "body").write_bytes(investorgain_board(more))
 
-    words = [shared_database.url, SCHEMA, str(tmp_path / "pages"), str(tmp_path / "body"), str(later), after]
-    path = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    killed = subprocess.run([sys.executable, "-c", KILLED, *words], check=False, env=path)
+def passing(book: Book, url: str, folder: Path, pages: Sequence[tuple[int, Path]]) -> Pass:
+    def run(method: str, count: int) -> int:
+        words = [url, SCHEMA, str(folder / "pages"), method, str(count), *(f"{at}:{file}" for at, file in pages)]
+        path = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        return subprocess.run([sys.executable, "-c", PASS, *words], check=False, env=path).returncode
 
-    assert killed.returncode == -signal.SIGKILL
-    assert everything(book) == before
-    assert not take(book, *more, at=later).again
-    undisturbed = everything(book)
+    return run
+
+
+def emptied(book: Book) -> None:
     with book.writing() as run:
         run.all(f"TRUNCATE {', '.join(TABLES)} RESTART IDENTITY")
-    take(book, *ISSUES)
-    take(book, *more, at=later)
-    assert everything(book) == undisturbed
+
+
+@pytest.mark.parametrize(
+    ("method", "count"),
+    [("add_page", 2), ("put_issues", 3), ("add_premiums", 1), ("add_validation", 3), ("put_outcome", 1), ("save", 2)],
+)
+def test_a_pass_killed_in_the_middle_and_run_again_loses_and_doubles_nothing(
+    book: Book, shared_database: PostgresServer, tmp_path: Path, method: str, count: int
+) -> None:
+    later = NOW + 60 * MINUTE
+    boards = [(NOW, ISSUES), (later, (changed(AMBER, gmp=money("70"), at=later), *ISSUES[1:]))]
+    for at, issues in boards:
+        (tmp_path / f"{at}.html").write_bytes(investorgain_board(issues))
+    run = passing(book, shared_database.url, tmp_path, [(at, tmp_path / f"{at}.html") for at, _ in boards])
+    undisturbed = (run("save", NEVER), everything(book))
+    emptied(book)
+
+    killed, half = run(method, count), everything(book)
+    again = run("save", NEVER)
+
+    assert (undisturbed[0], killed, again) == (0, -signal.SIGKILL, 0)
+    assert half != undisturbed[1]
+    assert everything(book) == undisturbed[1]
 
 
 def test_the_recorded_boards_taken_twice_leave_the_book_as_it_is(book: Book, shared: Path) -> None:
@@ -400,9 +445,11 @@ def test_the_recorded_boards_taken_twice_leave_the_book_as_it_is(book: Book, sha
     found = {}
     for turn in range(2):
         for file in files:
-            at = nanoseconds(datetime.strptime(file.name[9:24], "%Y%m%dT%H%M%S").replace(tzinfo=IST))
+            at = recorded_at(file)
             body = file.read_bytes()
             taken.append(ipos.take(book, ipos.read(InvestorGain(), PageKind.BOARD, body, at), body, at))
+            ipos.validate(book, at + MINUTE)
+            ipos.score(book, at + MINUTE)
         found[turn] = everything(book)
 
     # Two of the eight are the same bytes.
@@ -410,3 +457,23 @@ def test_the_recorded_boards_taken_twice_leave_the_book_as_it_is(book: Book, sha
     assert [one.trouble for one in taken if one.trouble] == []
     assert len(found[0]["ipo_issues"]) == 132 and found[0]["ipo_reviews"] == []
     assert found[1] == found[0]
+
+
+def test_the_recorded_boards_are_as_undisturbed_when_a_pass_is_killed(
+    book: Book, shared: Path, shared_database: PostgresServer, tmp_path: Path
+) -> None:
+    files = sorted((shared / "fixtures/ipo/pages/investorgain").glob("ig_board_*.json"))
+    run = passing(book, shared_database.url, tmp_path, [(recorded_at(file), file) for file in files])
+    run("save", NEVER)
+    undisturbed = everything(book)
+    emptied(book)
+
+    kills = [run("put_issues", 5), run("add_premiums", 2), run("save", 9)]
+    run("save", NEVER)
+
+    assert kills == [-signal.SIGKILL] * 3
+    assert everything(book) == undisturbed
+
+
+def recorded_at(file: Path) -> int:
+    return nanoseconds(datetime.strptime(file.name[9:24], "%Y%m%dT%H%M%S").replace(tzinfo=IST))
