@@ -203,6 +203,18 @@ def test_each_alert_comes_until_it_was_sent(book: Book) -> None:
     assert (again, last) == (first, ())
 
 
+def test_a_time_that_is_over_is_not_validated_again(book: Book) -> None:
+    take(book, *ISSUES)
+    ipos.validate(book, NOW + MINUTE)
+    take(book, changed(AMBER, gmp=money("70"), at=NOW), *ISSUES[1:], at=NOW + 60 * MINUTE)
+    before = everything(book)
+
+    again = [ipos.validate(book, NOW + k * MINUTE).believed for k in range(2)]
+
+    assert again == [(), ()]
+    assert everything(book) == before
+
+
 def test_the_reminder_comes_at_five_on_the_eve(book: Book) -> None:
     take(book, AMBER)
     ipos.sent(book, ipos.validate(book, NOW).alerts, NOW)
