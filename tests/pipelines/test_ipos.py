@@ -18,22 +18,27 @@ from adapters.ipos import Book
 from adapters.migrations.versions.ipos_0003 import TABLES
 from adapters.postgres_server import PostgresServer
 from market.errors import BadValue
+from market.ipo import exchange_specimens, specimens
 from market.ipo.alerts import IssueEvent
 from market.ipo.life import State
 from market.ipo.models import GMP
 from market.ipo.pages import Page, PageKind
-from market.ipo.readings import Status
+from market.ipo.readings import Category, Status
 from market.ipo.sources import Source
 from market.ipo.specimens import Specimen, investorgain_board, ipowatch_board
 from market.ipo.walkforward import OURS, Task
 from market.money import money
 from market.sessions import DAY, IST, MINUTE, nanoseconds
+from market.vendors.bse_ipo import BseIssues
+from market.vendors.chittorgarh import Chittorgarh
 from market.vendors.investorgain import InvestorGain
 from market.vendors.ipowatch import IpoWatch
+from market.vendors.nse_ipo import NseIssues
 from pipelines import ipos
-from tests.market.ipo.issues import AMBER, COBALT, ISSUES, NOW, ist
+from tests.market.ipo.issues import AMBER, COBALT, DELTA, ISSUES, NOW, ist
 from tests.market.ipo.made import tables as history
 
+NOW_DAY = date(2025, 1, 1)
 SCHEMA = "desk"
 SOURCES: dict[str, Source] = {"investorgain": InvestorGain(), "ipowatch": IpoWatch()}
 LISTED = {"status": Status.LISTED, "listed_at": money("354.8"), "closed_at": money("360")}
@@ -112,6 +117,39 @@ def test_two_sources_speak_of_one_issue(book: Book) -> None:
     assert (second.matched, second.issues, second.unsure) == (1, (), ())
     assert names == [("investorgain", AMBER.name), ("ipowatch", "Amber and Sons Foundry Ltd")]
     assert ipos.validate(book, NOW + 2 * MINUTE).believed[0].gmp == AMBER.gmp
+
+
+def test_every_source_s_pages_meet_in_the_same_issues(book: Book) -> None:
+    who = (Category.QIB, Category.NII, Category.RETAIL, Category.EMPLOYEE, Category.TOTAL)
+    days = [(date(2024, 12, 30), dict.fromkeys(who, 0.4)), (date(2024, 12, 31), dict.fromkeys(who, 1.2))]
+    pages: list[tuple[Source, PageKind, bytes, str]] = [
+        (NseIssues(), PageKind.UPCOMING, exchange_specimens.nse_issues(ISSUES), ""),
+        (BseIssues(), PageKind.LIST, exchange_specimens.bse_issues(ISSUES), ""),
+        (Chittorgarh(), PageKind.LIST, specimens.chittorgarh_report(ISSUES), ""),
+        (Chittorgarh(), PageKind.ISSUE, specimens.chittorgarh_issue(AMBER), ""),
+        (Chittorgarh(), PageKind.SUBSCRIPTION, specimens.chittorgarh_subscription(AMBER, days), ""),
+        (InvestorGain(), PageKind.BOARD, specimens.investorgain_data(ISSUES), ""),
+        (InvestorGain(), PageKind.PERFORMANCE, specimens.investorgain_performance([DELTA]), ""),
+        (IpoWatch(), PageKind.BOARD, ipowatch_board(ISSUES, NOW), ""),
+        (NseIssues(), PageKind.SUBSCRIPTION, exchange_specimens.nse_categories(AMBER, NOW), AMBER.symbol),
+        (NseIssues(), PageKind.PAST, exchange_specimens.nse_past([DELTA]), ""),
+    ]
+
+    taken = [
+        ipos.take(book, ipos.read(source, kind, body, NOW + k, key), body, NOW + k)
+        for k, (source, kind, body, key) in enumerate(pages)
+    ]
+
+    with book.looking() as run:
+        issues = {one.name: one for one in run.every()}
+        bids = run.bids(next(one.id for one in issues.values() if one.symbol == AMBER.symbol))
+    assert [(one.trouble, one.unsure) for one in taken] == [("", ())] * len(pages)
+    assert len(issues) == 3
+    assert {one.symbol for one in issues.values()} == {one.symbol for one in ISSUES}
+    assert {one.isin for one in issues.values()} == {one.isin for one in ISSUES}
+    told = {(one.source, one.day, one.times) for one in bids if one.category == "total"}
+    assert told >= {("chittorgarh", day, times[Category.TOTAL]) for day, times in days}
+    assert ("nse", NOW_DAY, 1.57) in told
 
 
 def test_a_page_whose_prices_are_others_is_an_alarm_and_no_data(book: Book) -> None:
