@@ -281,6 +281,20 @@ class Looking:
         asked += " WHERE CAST(:issue AS text) IS NULL OR issue = :issue ORDER BY at, issue, task, model"
         return [Said(**row) for row in self.all(asked, issue=issue)]
 
+    def newest(self) -> list[Said]:
+        """What was predicted last of each issue and task, by each model."""
+        asked = f"SELECT DISTINCT ON (issue, task, model) {', '.join(Said.model_fields)} FROM ipo_predictions"
+        return [Said(**row) for row in self.all(f"{asked} ORDER BY issue, task, model, at DESC")]
+
+    def judged(self) -> list[ValidatedGmp]:
+        """What was believed last before the first trade, of each issue of which it is known what came."""
+        asked = (
+            "SELECT DISTINCT ON (v.issue) v.record, v.gmp, v.points FROM ipo_validations v JOIN ipo_outcomes o"
+            " ON o.issue = v.issue AND v.at < o.at ORDER BY v.issue, v.at DESC"
+        )
+        rows = [row["record"] | {"gmp": row["gmp"], "points": row["points"]} for row in self.all(asked)]
+        return [ValidatedGmp(**row) for row in rows]
+
     def outcomes(self) -> list[Outcome]:
         """What came, oldest listing first."""
         rows = self.all(f"SELECT {', '.join(Outcome.model_fields)} FROM ipo_outcomes ORDER BY at, issue")
@@ -364,7 +378,7 @@ class Looking:
                 confidence=one.confidence,
                 sources={said.source: said.points for said in _said(one)},
             )
-            for one in self.validations()
+            for one in self.judged()
         ]
         listed = [
             ledger.Listed(at=instant(one.at), **one.model_dump(include=set(ledger.Listed.model_fields) - {"at"}))

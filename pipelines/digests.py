@@ -102,7 +102,7 @@ def digest(book: Book, now: int) -> Digest:
 def entries_of(run: Looking) -> list[Entry]:
     """Every issue with what is known of it, the last to open first."""
     believed, outcomes = run.believed(), {one.issue: one for one in run.outcomes()}
-    said = {one.issue: one for one in run.predictions() if one.served and one.task is not Task.CLOSE_OF_ISSUE}
+    said = {one.issue: one for one in run.newest() if one.served and one.task is not Task.CLOSE_OF_ISSUE}
     return [
         Entry(issue=one, believed=believed.get(one.id), said=said.get(one.id), outcome=outcomes.get(one.id))
         for one in run.every()

@@ -170,7 +170,7 @@ def predict(book: Book, now: int, tables: Tables, sessions: Sessions | None = No
         issues = [one for one in run.every() if one.shares_only and one.segment is not None]
         merged = with_book(run, tables, issues, sessions)
         live = {one.id for one in issues if not one.over}
-        last = {(one.issue, one.task, one.model): one for one in run.predictions() if one.issue in live}
+        last = {(one.issue, one.task, one.model): one for one in run.newest() if one.issue in live}
         said = [one for task in Task for one in _predicted(merged, task, live, today, now)]
         fresh = [one for one in said if not _same(one, last.get((one.issue, one.task, one.model)))]
         run.add_predictions(fresh)
@@ -355,10 +355,15 @@ class _Pen:
         self._run.put_bids(self.bids)
         for name, row in self._told:
             issue = self.issues[name]
-            over = issue.listing is not None and row.at >= issue.listing
-            if issue.high is None or issue.segment is None or over or name in self._scored:
+            if name in self._scored:
                 continue
-            why = self._validator.read(name, row, issue.high, issue.segment)
+            why: str | None
+            if issue.listing is not None and row.at >= issue.listing:
+                why = "told when it was trading"
+            elif issue.high is None or issue.segment is None:
+                why = "its price or its segment is not known"
+            else:
+                why = self._validator.read(name, row, issue.high, issue.segment)
             self.refused += [(name, why)] if why is not None else []
 
 

@@ -314,8 +314,9 @@ def test_a_premium_of_after_the_first_trade_is_not_believed(book: Book) -> None:
     take(book, AMBER)
     late = ist("2025-01-06T10:00")
 
-    take(book, changed(AMBER, gmp=money("20"), at=late), at=late)
+    taken = take(book, changed(AMBER, gmp=money("20"), at=late), at=late)
 
+    assert [why for _, why in taken.refused] == ["told when it was trading"]
     assert [one.gmp for one in ipos.validate(book, late).believed] == [None]
     with book.looking() as run:
         assert [line[0]["gmp"] for line in run.validator().snapshot()["issues"].popitem()[1]["lines"].values()] == [
