@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from adapters.ipos import Bids, Book, Outcome, Override, Premium, Review, Said, Writing, bids, premium
+from adapters.ipos import Bids, Book, Looking, Outcome, Override, Premium, Review, Said, Writing, bids, premium
 from adapters.ipos import Taken as PageRow
 from market.alerts import OperatorAlert
 from market.errors import BadPayload, BadValue, LayoutChanged
@@ -165,14 +165,14 @@ def predict(book: Book, now: int, tables: Tables, sessions: Sessions | None = No
 
     Raises LineDown, StoreRefused, BadValue.
     """
-    today = day_number(day_of(now))
-    with book.writing() as run:
+    with book.looking() as run:
         issues = [one for one in run.every() if one.shares_only and one.segment is not None]
         merged = with_book(run, tables, issues, sessions)
-        live = {one.id for one in issues if not one.over}
-        last = {(one.issue, one.task, one.model): one for one in run.newest() if one.issue in live}
-        said = [one for task in Task for one in _predicted(merged, task, live, today, now)]
-        fresh = [one for one in said if not _same(one, last.get((one.issue, one.task, one.model)))]
+        last = {(one.issue, one.task, one.model): one for one in run.newest()}
+    live, today = {one.id for one in issues if not one.over}, day_number(day_of(now))
+    said = [one for task in Task for one in _predicted(merged, task, live, today, now)]
+    fresh = [one for one in said if not _same(one, last.get((one.issue, one.task, one.model)))]
+    with book.writing() as run:
         run.add_predictions(fresh)
     return fresh
 
@@ -255,12 +255,14 @@ def listing(issue: Issue, sessions: Sessions | None) -> date | None:
         return None
 
 
-def with_book(run: Writing, tables: Tables, issues: Sequence[Issue], sessions: Sessions | None = None) -> Tables:
-    """The tables with the book's issues behind them; an issue that the tables have is left out. What was believed last
-    of a day is the day's quote, and nothing is of what came after the listing.
+def with_book(run: Looking, tables: Tables, issues: Sequence[Issue], sessions: Sessions | None = None) -> Tables:
+    """The tables with the book's issues behind them; an issue that the tables have is left out: by its id or, where it
+    is listed, by segment, day and price. What was believed last of a day is the day's quote, and nothing is of what
+    came after the listing.
     """
     known = set(tables.issues["issue"].tolist())
-    mine = [one for one in issues if one.id not in known and one.high is not None]
+    listed = set(tables.issues[["segment", "listed", "price"]].tolist())
+    mine = [one for one in issues if one.id not in known and not (one.over and _listed(one) in listed)]
     outcomes = {one.issue: one for one in run.outcomes()}
     quotes: list[tuple[str, int, float]] = []
     made = np.zeros(len(mine), ISSUE)
@@ -519,6 +521,11 @@ def _fill(row: np.void, issue: Issue, lists: date | None, days: dict[int, float]
         for name in ("open_points", "close_points"):
             gain = getattr(outcome, name)
             row[name] = np.nan if gain is None else gain
+
+
+def _listed(issue: Issue) -> tuple[str, int, float]:
+    day = NO_DAY if issue.lists is None else day_number(issue.lists)
+    return str(issue.segment), day, np.nan if issue.high is None else issue.high / SCALE
 
 
 def _times(found: Sequence[Bids], issue: Issue) -> dict[str, float]:

@@ -11,6 +11,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from adapters.database import Database
@@ -28,7 +29,7 @@ from market.ipo.sources import Source
 from market.ipo.specimens import Specimen, investorgain_board, ipowatch_board
 from market.ipo.walkforward import OURS, Task
 from market.money import money
-from market.sessions import DAY, IST, MINUTE, nanoseconds
+from market.sessions import DAY, IST, MINUTE, day_number, nanoseconds
 from market.vendors.bse_ipo import BseIssues
 from market.vendors.chittorgarh import Chittorgarh
 from market.vendors.investorgain import InvestorGain
@@ -414,6 +415,41 @@ def test_predictions_are_published_with_what_is_served_and_not_twice(book: Book)
     assert amber[Task.OPEN, GMP].low_points is not None
     assert {one.issue.split("-")[0] for one in first} == {"amber"}
     assert second == []
+
+
+def test_the_book_s_issues_stand_behind_the_tables_with_what_was_known_of_them(book: Book) -> None:
+    take(book, *ISSUES)
+    ipos.validate(book, NOW)
+    later = ist("2025-01-05T18:00")
+    take(book, changed(AMBER, gmp=money("44"), at=later), *ISSUES[1:], at=later)
+    ipos.validate(book, later)
+    ipos.score(book, later)
+    given = history(6)
+
+    with book.looking() as run:
+        merged = ipos.with_book(run, given, run.every())
+
+    rows = {str(row["issue"]).split("-")[0]: row for row in merged.issues[6:]}
+    amber, cobalt, delta = (rows[name] for name in ("amber", "cobalt", "delta"))
+    assert [str(row["segment"]) for row in (amber, cobalt, delta)] == ["mainboard", "sme", "sme"]
+    assert (amber["price"], amber["gmp_close"], amber["gmp_eve"], amber["total"]) == (321.0, 41.5, 44.0, 1.57)
+    assert np.isnan([cobalt["gmp_eve"], cobalt["total"], cobalt["open_points"], amber["open_points"]]).all()
+    assert delta["open_points"] == pytest.approx(100 * (77.5 / 80 - 1))
+    mine = merged.quotes[merged.quotes["issue"] == amber["issue"]]
+    assert mine[["day", "gmp"]].tolist() == [
+        (day_number(date(2025, 1, 1)), 41.5),
+        (day_number(date(2025, 1, 5)), 44.0),
+    ]
+
+
+def test_a_listed_issue_that_the_tables_have_does_not_stand_there_twice(book: Book) -> None:
+    take(book, DELTA)
+    given = history(3)
+    given.issues["segment"][0], given.issues["price"][0] = "sme", 80.0
+    given.issues["listed"][0] = day_number(DELTA.lists)
+
+    with book.looking() as run:
+        assert len(ipos.with_book(run, given, run.every()).issues) == 3
 
 
 PASS = """
