@@ -9,7 +9,7 @@ import getpass
 import json
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import date, datetime
 from decimal import InvalidOperation
 from pathlib import Path
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 DAY = ["%Y-%m-%d"]
 MONEY = ("low", "high", "listed_at", "closed_at")
+SPREAD_BYTES = 256 << 10
+"""Of tables from which on more than one core is worth its start."""
+
 LAST = 10
 """So many premiums are shown of an issue."""
 
@@ -161,6 +164,33 @@ def digest(
     with told(), _book(config) as book:
         found = digests.digest(book, time.time_ns())
     typer.echo(digests.html(found) if html else digests.text(found))
+
+
+@ipo.command("import")
+def import_history(
+    data: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of tables: ipo_master.csv and its neighbours.")],
+    config: Config = Path("cluster.yaml"),
+    as_json: AsJson = False,
+) -> None:
+    """Take a history into the book, and keep its tables for the models; large ones by tasks of Ray Data."""
+    from cluster.cores import cores
+    from pipelines import histories
+
+    with told(), _book(config) as book:
+        target = settings_of(config).data / "ipo" / "history"
+        spread = sum(path.stat().st_size for path in data.glob("*.csv")) >= SPREAD_BYTES
+        with cores() if spread else nullcontext():
+            done = histories.run(book, data, target, time.time_ns(), spread=spread)
+    if as_json:
+        typer.echo(done.model_dump_json())
+        return
+    screen.print(
+        f"{done.rows:,} rows, {done.issues:,} new issues, {done.premiums:,} premiums, {done.scored:,} outcomes"
+    )
+    for why, count in done.refused.items():
+        screen.print(f"  refused: {count:,}, {why}", markup=False)
+    if done.again:
+        screen.print("these tables were imported before")
 
 
 @ipo.command()
