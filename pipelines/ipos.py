@@ -119,8 +119,24 @@ def take(book: Book, page: Page | Unread, body: bytes, received: int, url: str =
         if trouble or isinstance(page, Unread):
             return Taken(digest=digest, trouble=trouble, alarm=_alarm(page, trouble, received))
         taken = _placed(run, page, digest, received)
-        over = last is not None and bool(last.trouble)
+        over = any(one is not None and one.trouble for one in (before, last))
         return taken.model_copy(update={"alarm": _alarm(page, "", received)}) if over else taken
+
+
+def accept(book: Book, source: Source, kind: PageKind, digest: str, key: str = "") -> Taken:
+    """A person has looked at an alarm and found its page right: it becomes data, and the next is held against it.
+
+    Raises BadValue: there is no such alarm, or its codec cannot read it; LineDown, StoreRefused.
+    """
+    body = book.body(digest)
+    with book.looking() as run:
+        found = run.page(digest, source.name, kind)
+    if found is None or not found.trouble:
+        raise BadValue("page", digest, f"an alarm of {source.name}, a page of kind {kind}")
+    page = read(source, kind, body, found.seen_at, key)
+    if isinstance(page, Unread):
+        raise BadValue("page", digest, f"one that its codec can read: {page.reason}")
+    return take(book, page, body, found.seen_at, looked=True)
 
 
 def validate(book: Book, now: int, sessions: Sessions | None = None, thresholds: Thresholds | None = None) -> Round:

@@ -207,13 +207,23 @@ def test_a_page_that_cannot_be_read_is_kept_and_an_alarm(book: Book) -> None:
 def test_a_page_a_person_found_right_becomes_data(book: Book) -> None:
     take(book, *ISSUES)
     shifted = [changed(one, high=money("46"), low=money("46"), lists=date(2025, 1, 8)) for one in ISSUES]
-    body, at = investorgain_board(shifted), NOW + 60 * MINUTE
-    page = ipos.read(InvestorGain(), PageKind.BOARD, body, at)
-    refused = ipos.take(book, page, body, at)
+    refused = take(book, *shifted, at=NOW + 60 * MINUTE)
 
-    taken = ipos.take(book, page, body, at, looked=True)
+    taken = ipos.accept(book, InvestorGain(), PageKind.BOARD, refused.digest)
+    after = take(book, changed(shifted[0], gmp=money("2")), *shifted[1:], at=NOW + 120 * MINUTE)
 
-    assert refused.trouble and not taken.trouble and not taken.again
+    assert refused.trouble and not taken.trouble and not after.trouble
+    assert taken.alarm is not None and taken.alarm.over
+    with pytest.raises(BadValue, match="an alarm of investorgain"):
+        ipos.accept(book, InvestorGain(), PageKind.BOARD, refused.digest)
+
+
+def test_a_page_that_cannot_be_read_is_not_accepted(book: Book) -> None:
+    body = b"<html><body>maintenance</body></html>"
+    digest = ipos.take(book, ipos.read(InvestorGain(), PageKind.BOARD, body, NOW), body, NOW).digest
+
+    with pytest.raises(BadValue, match="codec can read"):
+        ipos.accept(book, InvestorGain(), PageKind.BOARD, digest)
 
 
 def test_a_premium_does_not_go_with_other_bytes(book: Book) -> None:
