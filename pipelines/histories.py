@@ -122,6 +122,8 @@ def _spread(folder: Path) -> Iterator[Judged]:
 
 def _work(folder: Path) -> Iterator[tuple[pd.DataFrame, Any]]:
     master, daily = (pd.read_csv(folder / name, dtype=str, keep_default_na=False) for name in (MASTER, DAILY))
+    if "company_name" not in master:
+        raise BadValue("file", str(folder / MASTER), "it needs the column company_name")
     for rows in (master, daily):
         rows["row"] = [str(k) for k in range(2, len(rows) + 2)]
     yield master, facts_of

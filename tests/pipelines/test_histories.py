@@ -119,6 +119,16 @@ def test_a_folder_without_tables_is_named(book: Book, tmp_path: Path) -> None:
         histories.run(book, tmp_path / "none", tmp_path / "kept", NOW)
 
 
+def test_a_table_without_names_is_named(book: Book, folder: Path, tmp_path: Path) -> None:
+    path = folder / "ipo_master.csv"
+    path.write_text(path.read_text().replace("company_name", "firm"))
+
+    with pytest.raises(BadValue, match=r"ipo_master\.csv.*company_name"):
+        histories.run(book, folder, tmp_path / "kept", NOW)
+
+    assert everything(book)["ipo_issues"] == []
+
+
 def test_tasks_of_ray_data_come_to_the_same(book: Book, folder: Path, tmp_path: Path) -> None:
     import ray
 
