@@ -244,7 +244,10 @@ class Looking:
         """The issues in some states, and of a segment; the last to open first, those without a day before them."""
         asked = f"{ISSUES} WHERE state = ANY(:states) AND (CAST(:segment AS text) IS NULL OR segment = :segment)"
         words = {"states": [one.value for one in states], "segment": segment}
-        return [Issue(**row) for row in self.all(f"{asked} ORDER BY opens DESC NULLS FIRST, id", **words)]
+        return [
+            Issue(**row)
+            for row in self.all(f"{asked} ORDER BY coalesce(opens, closes, lists) DESC NULLS FIRST, id", **words)
+        ]
 
     def names(self, issue: str) -> list[tuple[str, str]]:
         """What sources call an issue: source and name."""

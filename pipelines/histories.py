@@ -25,7 +25,7 @@ from adapters import ipo_tables
 from adapters.ipos import Book, Premium, Writing, premium
 from market.errors import BadValue, StoreRefused
 from market.ipo import cells, repairs
-from market.ipo.facts import Told
+from market.ipo.facts import Told, amount
 from market.ipo.issues import TRADES_FROM, Origin, learned
 from market.ipo.kinds import Kind, Segment
 from market.ipo.matching import Matched, Matcher, Unsure
@@ -271,7 +271,7 @@ def _money(cell: str) -> Money | None:
 
 
 def _came(price: Money | None, gain: str) -> Money | None:
-    return None if price is None or not gain else Money(round(price * (1 + float(gain) / 100)))
+    return None if price is None or not gain else Money(price + amount(float(gain), price))
 
 
 def _kept(target: Path, bodies: Mapping[str, bytes]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,17 @@ def test_a_folder_that_takes_nothing_is_told(shared_database: PostgresServer, tm
 def test_an_issue_nobody_knows_is_named(book: Book) -> None:
     with book.looking() as run, pytest.raises(BadValue, match="'zinc'"):
         run.issue("zinc")
+
+
+def test_the_last_to_come_stands_first(book: Book) -> None:
+    days = {"old": {"lists": date(2010, 1, 4)}, "new": {"opens": date(2025, 1, 1)}, "dateless": {}}
+    begun = {"first_at": 1, "seen_at": 1}
+    made = [Issue.model_validate({"id": name, "name": name, **begun, **of}) for name, of in days.items()]
+    with book.writing() as run:
+        run.put_issues(made)
+
+    with book.looking() as seen:
+        assert [one.id for one in seen.every() if one.id in days] == ["dateless", "new", "old"]
 
 
 def test_who_writes_waits_for_who_writes_and_a_reader_for_nobody(book: Book) -> None:

@@ -28,7 +28,7 @@ NOW = at(date(2025, 8, 1), time(0))
 AMBER = {
     "ipo_id": "amber-2024", "company_name": "Amber Foundry Limited", "kind": "IPO", "segment": "MB",
     "nse_symbol": "AMBER", "bse_code": "599901", "open_date": "2024-03-01", "close_date": "2024-03-05",
-    "listing_date": "2024-03-08", "issue_price": "200.0", "issue_size_cr": "451.2", "gain_open_pct": "15.0",
+    "listing_date": "2024-03-08", "issue_price": "200.0", "issue_size_cr": "451.2", "gain_open_pct": "15.0118",
     "gain_close_pct": "-2.5",
 }  # fmt: skip
 ZINC = {"ipo_id": "zinc-2024", "company_name": "Zinc Pumps Limited", "segment": "SME", "nse_symbol": "", "bse_code": ""}
@@ -82,9 +82,10 @@ def test_a_history_makes_issues_premiums_and_outcomes(book: Book, folder: Path, 
     assert done.refused == {"listed before bidding closed": 1, "a premium of a day on which it traded": 1}
     assert (amber.segment, amber.kind, amber.symbol, amber.code) == (Segment.MAINBOARD, Kind.IPO, "AMBER", "599901")
     assert (amber.high, amber.lists, amber.state) == (money("200"), date(2024, 3, 8), State.LISTED)
+    assert (amber.listed_at, amber.closed_at) == (money("230.02"), money("195"))
     told = [(one.source, one.gmp) for one in premiums]
     assert told == [("investorgain", money("20")), ("investorgain", money("24.5"))]
-    assert [outcomes[amber.id].open_points, outcomes[amber.id].close_points] == approx([15.0, -2.5])
+    assert [outcomes[amber.id].open_points, outcomes[amber.id].close_points] == approx([15.01, -2.5])
     assert len(outcomes) == 1 and "ZINC" not in {one.symbol for one in issues.values()}
     assert book.body(premiums[0].page) == (folder / "gmp_daily.csv").read_bytes()
 
@@ -94,7 +95,7 @@ def test_sources_are_judged_by_a_history(book: Book, folder: Path, tmp_path: Pat
 
     with book.looking() as run:
         shown = run.validator().reliability.snapshot()["shown"]
-    assert [(source, error) for source, _, _, _, error, _ in shown] == [("investorgain", approx(15 - 12.25))]
+    assert [(source, error) for source, _, _, _, error, _ in shown] == [("investorgain", approx(15.01 - 12.25))]
 
 
 def test_a_history_comes_in_once(book: Book, folder: Path, tmp_path: Path) -> None:
