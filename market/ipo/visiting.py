@@ -2,9 +2,9 @@
 
 A source is asked for one thing at a time, with its gap between two: its robots file first, once a day, where it is to
 be obeyed; then the page that gives the cookies, where there is one; then the page that has waited longest. A page that
-came is due again after `every`, one that failed sooner, but later each time. After `TRIPS` failures in a row the breaker
-is open: the source is left alone, for longer each time, and then tried with one request. What `Retry-After` says holds
-for the whole source. No source waits for another.
+came is due again after `every`, one that failed sooner, but later each time. After `TRIPS` failures in a row the
+breaker is open: the source is left alone, for longer each time, and then tried with one request. What `Retry-After`
+says holds for the whole source. No source waits for another.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ class Errand(NamedTuple):
 
 
 class Visit(Record):
-    """What came of an errand. `status`: of HTTP, None where nothing answered; `digest`: SHA-256 of the `size` bytes, hex,
-    None where there are none; `received`: ns UTC; `cached`: the source said that they are still those we have;
+    """What came of an errand. `status`: of HTTP, None where nothing answered; `digest`: SHA-256 of the `size` bytes,
+    hex, None where there are none; `received`: ns UTC; `cached`: the source said that they are still those we have;
     `trouble`: why there is nothing to read, empty where there is.
     """
 
