@@ -13,9 +13,9 @@ from hashlib import sha256
 
 from aiohttp import web
 
+from market.ipo.asking import NAMES
 from market.ipo.imagined import Imagined
 from market.ipo.imagined_pages import Pages, Written
-from market.ipo.sources import NAMES
 from market.sessions import SECOND
 
 COOKIE = "nsit"

@@ -29,7 +29,7 @@ from market.doors import Doors
 from market.engines import Engine, named
 from market.errors import BadSetting, BadValue, StoreRefused
 from market.instruments import Universe
-from market.ipo.sources import NAMES, Asking
+from market.ipo.asking import NAMES, Asking
 from market.records import Record
 from market.sessions import exchange_of
 from market.signals import Rules

@@ -12,9 +12,9 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from market.ipo import exchange_specimens, specimens
+from market.ipo.asking import NAMES
 from market.ipo.imagined import Imagined
 from market.ipo.readings import Category, Demand, Segment, Status
-from market.ipo.sources import NAMES
 from market.ipo.specimens import Board, Specimen
 from market.sessions import DAY, IST, SECOND
 

@@ -12,9 +12,10 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from market.errors import BadValue
+from market.ipo.asking import NAMES, Asking
 from market.ipo.pages import Page
 from market.ipo.readings import Status
-from market.ipo.sources import NAMES, Address, Asking, Policy, Source
+from market.ipo.sources import Address, Policy, Source
 from market.ipo.visiting import Errand
 from market.vendors.bse_ipo import BseIssues
 from market.vendors.chittorgarh import Chittorgarh

@@ -24,9 +24,6 @@ AGENT = "Mozilla/5.0 (compatible; bourse)"
 ROBOT = "bourse"
 """The name we look for in a robots file."""
 
-NAMES = ("investorgain", "ipowatch", "chittorgarh", "nse", "bse")
-"""The sources that `market.ipo.registry` holds; here, for it loads all their codecs."""
-
 
 class Policy(Record):
     """How politely a source is asked. `gap`: seconds between two requests; `every`: seconds between two of one page;
@@ -37,23 +34,6 @@ class Policy(Record):
     every: float = Field(gt=0)
     largest: int = Field(gt=0)
     visit: str | None = None
-
-
-class Asking(Record):
-    """How a deployment has one source read. `url` stands before the path of its pages, for a mirror; `robots`: its
-    robots file is obeyed; `every_minutes` between two visits of a page, the source's own where it is null.
-    """
-
-    url: str | None = Field(
-        default=None,
-        pattern=r"^https?://[^\s@?#]+$",
-        description="an address like http://127.0.0.1:9000/mirror, or null for the source's own",
-    )
-    enabled: bool = Field(default=True, description="true or false")
-    robots: bool = Field(default=True, description="true or false")
-    every_minutes: float | None = Field(
-        default=None, ge=5, le=10_080, description="minutes, 5 to 10080, or null for the source's own"
-    )
 
 
 class Address(NamedTuple):
