@@ -443,7 +443,7 @@ def test_a_source_that_knows_nobody_is_visited_for_its_cookies_first_and_again_w
     seen, server = guarded(tmp_path, rounds)
 
     assert [page.split()[0] for page, _ in seen] == [
-        "robots", "cookies", "upcoming", "list", "past", "upcoming", "cookies", "upcoming", "list",
+        "robots", "cookies", "upcoming", "list", "past", "upcoming", "cookies", "list", "past",
     ]  # fmt: skip
     assert [trouble for _, trouble in seen if trouble] == ["a page of HTML where JSON is due"]
     assert server.asked["/market-data/all-upcoming-issues-ipo"] == 2
