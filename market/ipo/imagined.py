@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from market.errors import BadValue
+from market.ipo.facts import Segment as Market
 from market.ipo.life import expected, opening_cap
 from market.ipo.readings import Category, Demand, Segment, Status
 from market.ipo.specimens import Specimen
@@ -115,9 +116,9 @@ class Imagined:
         crore = float(np.round(np.exp(chance.normal(6.9 if main else 3.8, 0.6)), 2))
         shares = int(crore * 10_000_000 / high)
         exchange = "NSE" if main or chance.random() < 0.5 else "BSE"
-        final = float(np.clip(chance.normal(14, 18) if main else chance.normal(20, 26), -12, 85))
+        final = float(np.clip(chance.normal(14, 18), -12, 85) if main else np.clip(chance.normal(24, 36), -12, 140))
         gain = 0.85 * final + float(chance.normal(0, 8))
-        cap = opening_cap(segment, dates.listing)
+        cap = opening_cap(Market(segment), dates.listing)
         listed = _ticked(high * (1 + max(gain if cap is None else min(gain, cap), -40) / 100))
         day = float(np.clip(chance.normal(0, 0.04), -0.05, 0.05))
         times = {c: float(np.exp(chance.normal(1.0 + final / 25, 0.5))) for c, _ in _SHARES}

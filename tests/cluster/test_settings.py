@@ -259,7 +259,7 @@ TIERED = f"tiers: {{anonymous: {{{SLOW}}}, standard: {{{SLOW % 1}}}, premium: {{
             "ipo.sources.nse.url",
             "'ftp://a' is not allowed; an address like http",
         ),
-        ("ipo: {sources: {nse: {url: 'http://me:hush@a'}}}", "ipo.sources.nse.url", "is not allowed; an address like"),
+        ("ipo: {sources: {nse: {url: 'http://me:pw@a'}}}", "ipo.sources.nse.url", "is not allowed; an address like"),
         ("ipo: {sources: {nse: {every_minutes: 1}}}", "ipo.sources.nse.every_minutes", "minutes, 5 to 10080"),
         ("ipo: {sources: {nse: {robot: false}}}", "ipo.sources.nse.robot", "did you mean robots?"),
         ("ipo: {sources: [nse]}", "ipo.sources", "any of investorgain, ipowatch"),
