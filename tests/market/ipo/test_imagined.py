@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from datetime import date, time, timedelta
+from datetime import date, time
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
@@ -17,7 +17,7 @@ from market.ipo.imagined_pages import Pages
 from market.ipo.pages import Page, PageKind
 from market.ipo.readings import Category, Segment, Status
 from market.ipo.specimens import Specimen
-from market.sessions import MINUTE, at
+from market.sessions import DAY, IST, MINUTE, at, instant
 
 SESSIONS = nse_sessions(date(2025, 1, 1), date(2025, 12, 31))
 HOUR = 60 * MINUTE
@@ -161,7 +161,7 @@ def test_where_the_calendar_ends_no_issue_is_told_that_would_list_behind_it() ->
 def pages(pages: Pages, name: str, now: int) -> Iterator[tuple[str, Page]]:
     """Every page of a source at an instant, read by its codec."""
     (reader,) = (one for one in registry.readers(registry.demo("http://demo")) if one.name == name)
-    errands = reader.errands(date.fromtimestamp(now // 1_000_000_000))
+    errands = reader.errands(instant(now).astimezone(IST).date())
     for errand in errands:
         url = urlsplit(errand.call.url)
         found = pages.find(url.path, dict(parse_qsl(url.query)), now)
@@ -176,7 +176,7 @@ def pages(pages: Pages, name: str, now: int) -> Iterator[tuple[str, Page]]:
 def test_every_page_of_every_week_is_read_without_a_refusal(imagined: Imagined, name: str) -> None:
     written, kinds = Pages(imagined), set()
     for week in range(6):
-        for _, page in pages(written, name, NOON + timedelta(days=7 * week) // timedelta(microseconds=1) * 1000):
+        for _, page in pages(written, name, NOON + week * 7 * DAY):
             assert (page.refused, page.unknown) == ((), ())
             kinds.add(page.kind)
 
