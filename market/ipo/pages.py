@@ -108,6 +108,14 @@ class Page(Record):
         )
 
 
+class Unread(Record):
+    """A body that its codec could not read, and why: an alarm, and not data."""
+
+    source: str
+    kind: PageKind
+    reason: str
+
+
 class Part(Record):
     """The tables of one layout. `numbers`: of each name its fields (`gmp` and `price` in rupees, `times`, `size` in
     crore rupees, `at` in ns UTC); `filled`: the part of the names that has a field, 0 to 1; `medians` over the names.

@@ -14,7 +14,8 @@ from html import escape
 from typing import NamedTuple
 
 from market.ipo import written
-from market.ipo.readings import Category, Demand, Segment, Status
+from market.ipo.kinds import Segment
+from market.ipo.readings import Category, Demand, Status
 from market.money import Money
 from market.records import Record
 

@@ -19,18 +19,9 @@ from typing import Any
 from market.codecs import Call
 from market.errors import BadPayload, BadValue, LayoutChanged
 from market.ipo import cells
+from market.ipo.kinds import Kind, Segment
 from market.ipo.pages import Layout, Page, PageKind, Row, Sheet
-from market.ipo.readings import (
-    Book,
-    Category,
-    Demand,
-    GmpReading,
-    IssueFacts,
-    Kind,
-    Segment,
-    Status,
-    SubscriptionReading,
-)
+from market.ipo.readings import Book, Category, Demand, GmpReading, IssueFacts, Status, SubscriptionReading
 from market.ipo.sources import Address, Policy, headers
 from market.ipo.tables import Grid, document, grid, parsed, shape
 from market.money import Money
@@ -106,6 +97,7 @@ _NAME = re.compile(
     r"(?:\s*\((?P<codes>[^()]*)\))?"
 )
 
+_TRUSTS = {"REIT": Kind.REIT, "INVIT": Kind.INVIT}
 _TAGGED = re.compile(r"\s(?:IPO|SME|FPO)\b")
 
 
@@ -257,12 +249,12 @@ class _Name:
         self.name = re.sub(r"\s+(?:IPO|FPO)$", "", row.text("plain")) or (found["name"] if found else written)
         tag = " ".join((found["tag"] if found else "").split())
         category = row.text("category").upper()
-        self.segment = Segment.SME if "SME" in f"{tag} {category}" else Segment.UNKNOWN
-        if self.segment is Segment.UNKNOWN and (tag in ("IPO", "FPO") or category == "IPO"):
+        self.segment = Segment.SME if "SME" in f"{tag} {category}" else None
+        if self.segment is None and (tag in ("IPO", "FPO") or category == "IPO"):
             self.segment = Segment.MAINBOARD
         self.exchange = tag.replace("IPO", "").split()[0] if tag.endswith(("BSE SME", "NSE SME")) else None
         trust = (found["kind"] or "").strip().upper() if found else ""
-        self.kind = {"REIT": Kind.REIT, "INVIT": Kind.INVIT}.get(trust, Kind.FPO if tag == "FPO" else Kind.IPO)
+        self.kind = _TRUSTS.get(trust) or (Kind.FPO if tag == "FPO" else Kind.IPO if self.segment else None)
         mark = (found["status"] or "") if found else ""
         listed = mark.startswith("L@") or bool(row.text("rated"))
         allotted = Status.ALLOTTED if mark == "C Allotted" else Status.UNKNOWN
