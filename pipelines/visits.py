@@ -16,8 +16,8 @@ import structlog
 from adapters.fetching import Door
 from adapters.visit_cache import VisitCache
 from adapters.visits import Visits
-from market.errors import BadPayload
-from market.ipo.pages import Page
+from market.errors import MOST_REASON, BadPayload
+from market.ipo.pages import Page, Unread
 from market.ipo.registry import Reader
 from market.ipo.visiting import Errand, Purpose, Standings, Visit
 from market.sessions import MINUTE, SECOND
@@ -27,11 +27,13 @@ SPAN = 10 * MINUTE
 
 
 class Came(NamedTuple):
-    """A visit to a page, its bytes, and what they tell; `page` is None where `visit.trouble` says why there is none."""
+    """A visit, its bytes, and what they tell; `visit.trouble` says why they tell nothing: `page` is then `Unread` where
+    there are bytes, and None where there are none.
+    """
 
     visit: Visit
     body: bytes
-    page: Page | None
+    page: Page | Unread | None
 
 
 def run(readers: Sequence[Reader], folder: Path, take: Callable[[Came], None]) -> int:
@@ -46,7 +48,7 @@ def run(readers: Sequence[Reader], folder: Path, take: Callable[[Came], None]) -
         try:
             async for came in refresh(visits, time.time_ns, asyncio.sleep):
                 take(came)
-                read += came.page is not None
+                read += isinstance(came.page, Page)
         finally:
             cache.remember(Standings(sources=visits.standings))
             await door.close()
@@ -85,10 +87,13 @@ async def _one(visits: Visits, errand: Errand, now: int) -> Came:
     try:
         page = visits.reader(errand.source).source.read(body, errand.kind, now, errand.key)
     except BadPayload as e:
-        visits.doubt(errand)
-        return Came(visit.model_copy(update={"trouble": f"{type(e).__name__}: {e.reason}"}), body, None)
+        reason = f"{type(e).__name__}: {e.reason}"
     except Exception as e:  # what one page does to its codec must not end the visits to all others
         structlog.get_logger().exception("page_unread", source=errand.source, page=errand.page, digest=visit.digest)
-        return Came(visit.model_copy(update={"trouble": f"{type(e).__name__}: {e}"[:200]}), body, None)
-    visits.follow(errand, page)
-    return Came(visit, body, page)
+        reason = f"{type(e).__name__}: {e}"[:MOST_REASON]
+    else:
+        visits.follow(errand, page)
+        return Came(visit, body, page)
+    visits.doubt(errand)
+    unread = Unread(source=errand.source, kind=errand.kind, reason=reason)
+    return Came(visit.model_copy(update={"trouble": reason}), body, unread)

@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from market.errors import BadValue
-from market.ipo.facts import Segment as Market
+from market.ipo.kinds import Segment
 from market.ipo.life import expected, opening_cap
-from market.ipo.readings import Category, Demand, Segment, Status
+from market.ipo.readings import Category, Demand, Status
 from market.ipo.specimens import Specimen
 from market.money import SCALE, Money
 from market.sessions import DAY, IST, MINUTE, SECOND, Kind, Sessions, at
@@ -118,7 +118,7 @@ class Imagined:
         exchange = "NSE" if main or chance.random() < 0.5 else "BSE"
         final = float(np.clip(chance.normal(14, 18), -12, 85) if main else np.clip(chance.normal(24, 36), -12, 140))
         gain = 0.85 * final + float(chance.normal(0, 8))
-        cap = opening_cap(Market(segment), dates.listing)
+        cap = opening_cap(segment, dates.listing)
         listed = _ticked(high * (1 + max(gain if cap is None else min(gain, cap), -40) / 100))
         day = float(np.clip(chance.normal(0, 0.04), -0.05, 0.05))
         times = {c: float(np.exp(chance.normal(1.0 + final / 25, 0.5))) for c, _ in _SHARES}

@@ -14,7 +14,8 @@ from typing import NamedTuple
 from market.ipo import exchange_specimens, specimens
 from market.ipo.asking import NAMES
 from market.ipo.imagined import Imagined
-from market.ipo.readings import Category, Demand, Segment, Status
+from market.ipo.kinds import Segment
+from market.ipo.readings import Category, Demand, Status
 from market.ipo.specimens import Board, Specimen
 from market.sessions import DAY, IST, SECOND
 

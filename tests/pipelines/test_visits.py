@@ -21,7 +21,7 @@ from market.holidays import nse_sessions
 from market.ipo import registry, specimens
 from market.ipo.asking import NAMES, Asking
 from market.ipo.imagined import Imagined
-from market.ipo.pages import Page, PageKind
+from market.ipo.pages import Page, PageKind, Unread
 from market.ipo.readings import Status
 from market.sessions import DAY, MINUTE, SECOND, at
 from pipelines import visits as pipeline
@@ -70,7 +70,7 @@ class Month:
 
     def pages(self, name: str, kind: PageKind | None = None) -> list[Page]:
         """Those that came of a source."""
-        found = [came.page for came in self.came if came.page is not None and came.visit.source == name]
+        found = [came.page for came in self.came if isinstance(came.page, Page) and came.visit.source == name]
         return [page for page in found if kind is None or page.kind is kind]
 
 
@@ -199,7 +199,10 @@ def test_a_page_that_cannot_be_read_is_kept_named_and_asked_for_anew(tmp_path: P
     found = visited(broken, twice)
 
     assert [came.visit.trouble.startswith(trouble) for came in found] == [True, True]
-    assert [(came.page, came.body) for came in found] == [(None, body)] * 2
+    assert [came.page for came in found] == [
+        Unread(source="ipowatch", kind=PageKind.BOARD, reason=found[0].visit.trouble)
+    ] * 2
+    assert [came.body for came in found] == [body, body]
     assert seen == [False, False]
 
 

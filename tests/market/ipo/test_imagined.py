@@ -14,8 +14,9 @@ from market.ipo import registry
 from market.ipo.asking import NAMES
 from market.ipo.imagined import Imagined
 from market.ipo.imagined_pages import Pages
+from market.ipo.kinds import Segment
 from market.ipo.pages import Page, PageKind
-from market.ipo.readings import Category, Segment, Status
+from market.ipo.readings import Category, Status
 from market.ipo.specimens import Specimen
 from market.sessions import DAY, IST, MINUTE, at, instant
 
