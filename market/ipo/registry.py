@@ -51,12 +51,8 @@ class Reader(NamedTuple):
         return self.source.name
 
     def errands(self, day: date) -> list[Errand]:
-        """The pages that tell of the issues around a day, each kind numbered from its second on."""
-        found: list[Errand] = []
-        for one in self.source.addresses(day):
-            before = sum(errand.kind is one.kind for errand in found)
-            found.append(self._errand(one, f"{one.kind}-{before + 1}" if before else str(one.kind)))
-        return found
+        """The pages that tell of the issues around a day, each named by its kind."""
+        return [self._errand(one, str(one.kind)) for one in self.source.addresses(day)]
 
     def following(self, page: Page) -> list[Errand]:
         """The pages of the issues that a page tells to be open: the bids by category, where the source has them."""

@@ -82,7 +82,7 @@ def month(tmp_path_factory: pytest.TempPathFactory) -> Month:
 def test_every_source_is_read_by_its_codec_and_no_page_or_cell_is_refused(month: Month) -> None:
     kinds = {name: {page.kind for page in month.pages(name)} for name in NAMES}
 
-    assert kinds["investorgain"] == {PageKind.BOARD, PageKind.PERFORMANCE}
+    assert kinds["investorgain"] == {PageKind.BOARD, PageKind.PERFORMANCE, PageKind.SME_PERFORMANCE}
     assert kinds["nse"] == {PageKind.UPCOMING, PageKind.LIST, PageKind.PAST, PageKind.SUBSCRIPTION}
     assert all(kinds.values())
     assert {(page.refused, page.unknown) for name in NAMES for page in month.pages(name)} == {((), ())}

@@ -184,7 +184,7 @@ def test_every_page_of_every_week_is_read_without_a_refusal(imagined: Imagined, 
     assert (
         kinds
         == {
-            "investorgain": {PageKind.BOARD, PageKind.PERFORMANCE},
+            "investorgain": {PageKind.BOARD, PageKind.PERFORMANCE, PageKind.SME_PERFORMANCE},
             "ipowatch": {PageKind.BOARD},
             "chittorgarh": {PageKind.LIST, PageKind.TIMETABLE, PageKind.PERFORMANCE, PageKind.SUBSCRIPTION},
             "nse": {PageKind.UPCOMING, PageKind.LIST, PageKind.PAST, PageKind.SUBSCRIPTION},

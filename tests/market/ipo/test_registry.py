@@ -52,6 +52,13 @@ def test_a_mirror_stands_before_every_path_and_every_address_of_a_source() -> No
     assert ("nse", "http://127.0.0.1:9/nse/api/all-upcoming-issues?category=ipo") in [(n, c.url) for n, c in calls]
 
 
+def test_no_two_pages_of_a_source_are_of_one_kind_for_each_is_held_against_the_one_before() -> None:
+    for reader in registry.readers(registry.demo("http://127.0.0.1:9")):
+        kinds = [errand.kind for errand in reader.errands(DAY)]
+
+        assert len(set(kinds)) == len(kinds)
+
+
 def test_a_page_keeps_its_name_from_day_to_day_and_no_two_share_one() -> None:
     for reader in registry.readers(registry.demo("http://127.0.0.1:9")):
         names = [errand.page for errand in reader.errands(DAY)]
