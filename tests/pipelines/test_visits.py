@@ -13,8 +13,11 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from adapters.database import Database
 from adapters.fetching import Door
 from adapters.ipo_site import IpoSite
+from adapters.ipos import Book
+from adapters.postgres_server import PostgresServer
 from adapters.visit_cache import VisitCache
 from adapters.visits import Visits
 from market.holidays import nse_sessions
@@ -24,6 +27,7 @@ from market.ipo.imagined import Imagined
 from market.ipo.pages import Page, PageKind, Unread
 from market.ipo.readings import Status
 from market.sessions import DAY, MINUTE, SECOND, at
+from pipelines import ipos
 from pipelines import visits as pipeline
 from pipelines.visits import Came, refresh, rounds
 from tests.market.ipo.issues import ISSUES, NOW
@@ -243,3 +247,26 @@ def test_a_run_begins_where_the_one_before_ended(tmp_path: Path) -> None:
 
     assert visited(answer, story) == [1, 0]
     assert len(asked) == 1
+
+
+def test_a_week_of_pages_makes_one_issue_of_each_that_was_imagined(
+    month: Month, shared_database: PostgresServer, tmp_path: Path
+) -> None:
+    line = Database(shared_database.url, "visited")
+    line.migrate()
+    line.close()
+    book = Book(shared_database.url, tmp_path, "visited")
+    week = [came for came in month.came if came.page is not None and came.visit.received < BEGIN + 7 * DAY]
+    begin, end = week[0].visit.received, week[-1].visit.received
+
+    taken = [ipos.take(book, came.page, came.body, came.visit.received, came.visit.url) for came in week if came.page]
+    with book.looking() as run:
+        issues = run.every()
+    book.close()
+
+    known = {one.name for now in (begin, end) for one in month.imagined.issues(now)}
+    assert [one.trouble for one in taken if one.trouble] == []
+    assert [one.unsure for one in taken if one.unsure] == []
+    assert {one.name.removesuffix(" Limited").removesuffix(" Ltd.") for one in issues} == known
+    assert len(issues) == len(known)
+    assert sum(one.again for one in taken) >= sum(came.visit.cached for came in week)
