@@ -12,17 +12,17 @@ from functools import lru_cache
 from hashlib import sha256
 from typing import NamedTuple
 from urllib.parse import urljoin, urlsplit
-from urllib.robotparser import RobotFileParser
 
 from adapters.fetching import Door, seconds_away
 from adapters.fetching import Page as Answer
+from adapters.robots import RobotRules
 from adapters.visit_cache import Cached, VisitCache
 from market.codecs import Call
 from market.errors import LineDown
 from market.ipo import visiting
 from market.ipo.pages import Page
 from market.ipo.registry import Reader
-from market.ipo.sources import ROBOT, headers
+from market.ipo.sources import headers
 from market.ipo.visiting import ROBOTS_EVERY, Errand, Purpose, Robots, Standing, Visit
 from market.sessions import IST, SECOND
 
@@ -109,7 +109,7 @@ class Visits:
         self._cache.forget(errand.source, errand.page)
 
     def _errand(self, reader: Reader, now: int) -> Errand | None:
-        standing = self._standings[reader.name]
+        standing = self._standings[reader.name] = visiting.current(self._standings[reader.name], now)
         followed = [one for (name, _), found in self._followed.items() if name == reader.name for one in found]
         pages = {one.page: one for one in [*reader.errands(_day(now)), *followed]}
         if not pages:
@@ -132,7 +132,7 @@ class Visits:
 
     def _allowed(self, reader: Reader, url: str) -> bool:
         known = self._standings[reader.name].robots.get(urlsplit(url).netloc)
-        return not reader.robots or known is None or _parser(known.text).can_fetch(ROBOT, url)
+        return not reader.robots or known is None or _rules(known.text).allow(url)
 
     async def _answer(self, reader: Reader, errand: Errand, cached: Cached | None) -> Answer:
         url, host = errand.call.url, urlsplit(errand.call.url).netloc
@@ -220,19 +220,14 @@ def _robots(reader: Reader, url: str) -> Errand:
 
 
 def _with_robots(standing: Standing, host: str, body: bytes, now: int) -> Standing:
-    text = body.decode("utf-8", "replace")
-    wanted = _parser(text).crawl_delay(ROBOT) or 0
-    known = {**standing.robots, host: Robots(text=text, at=now)}
-    return standing.model_copy(
-        update={"robots": known, "gap": max(standing.gap, visiting.in_nanoseconds(float(wanted)))}
-    )
+    known = {**standing.robots, host: Robots(text=body.decode("utf-8", "replace"), at=now)}
+    wanted = max(_rules(one.text).delay for one in known.values())
+    return standing.model_copy(update={"robots": known, "gap": visiting.in_nanoseconds(wanted)})
 
 
 @lru_cache(maxsize=64)
-def _parser(text: str) -> RobotFileParser:
-    parser = RobotFileParser()
-    parser.parse(text.splitlines())
-    return parser
+def _rules(text: str) -> RobotRules:
+    return RobotRules(text)
 
 
 def _target(url: str, location: str) -> str:

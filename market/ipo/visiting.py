@@ -29,6 +29,9 @@ AGAIN = MINUTE
 ROBOTS_EVERY = DAY
 """Source: RFC 9309, section 2.4: a robots file is not used for longer."""
 
+FORGOTTEN = 30 * DAY
+"""A page that nobody asked for since then is forgotten: of an issue that is over."""
+
 LONGEST_AWAY = DAY
 """Longer than that nobody sends us away, whatever is said."""
 
@@ -122,9 +125,14 @@ class Standings(Record):
     sources: Mapping[str, Standing] = {}
 
 
+def current(standing: Standing, now: int) -> Standing:
+    """As it counts now: one of a time to come is of another clock, which was set back, and tells nothing."""
+    return standing if standing.asked is None or standing.asked <= now + MINUTE else Standing()
+
+
 def came(standing: Standing, page: str, now: int, every: int) -> Standing:
     """After a good answer: all is forgiven, and the page has its next turn after `every` ns."""
-    pages = {**standing.pages, page: Turn(due=now + every)}
+    pages = _turned(standing, page, Turn(due=now + every), now)
     return standing.model_copy(update={"asked": now, "away": 0, "fails": 0, "pages": pages})
 
 
@@ -135,16 +143,20 @@ def failed(standing: Standing, page: str, now: int, every: int, away: int = 0) -
     before = standing.pages.get(page, Turn(due=0)).fails
     turn = Turn(due=now + min(AGAIN << min(before, 16), every), fails=before + 1)
     until = now + max(alone, min(away, LONGEST_AWAY))
-    pages = {**standing.pages, page: turn}
+    pages = _turned(standing, page, turn, now)
     return standing.model_copy(update={"asked": now, "away": until, "fails": fails, "pages": pages})
 
 
 def passed(standing: Standing, page: str, now: int, every: int) -> Standing:
     """After a page that may not be asked for: nothing was sent, and it has its next turn all the same."""
-    pages = {**standing.pages, page: Turn(due=now + every)}
-    return standing.model_copy(update={"pages": pages})
+    return standing.model_copy(update={"pages": _turned(standing, page, Turn(due=now + every), now)})
 
 
 def in_nanoseconds(seconds: float) -> int:
     """Of the seconds of a `Policy`, or of what a site says: never below 0, never above `LONGEST_AWAY`."""
     return round(min(max(seconds, 0.0), LONGEST_AWAY / SECOND) * SECOND)
+
+
+def _turned(standing: Standing, page: str, turn: Turn, now: int) -> dict[str, Turn]:
+    kept = {name: one for name, one in standing.pages.items() if one.due > now - FORGOTTEN}
+    return {**kept, page: turn}

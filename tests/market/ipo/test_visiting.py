@@ -87,3 +87,17 @@ def test_whatever_happens_a_source_is_asked_again_within_a_day(story: list[tuple
         assert standing.free(0) <= now + LONGEST_AWAY
         assert now < standing.due("board") <= now + EVERY
         assert (standing.breaker(now) is Breaker.CLOSED) == (standing.fails < visiting.TRIPS)
+
+
+def test_a_page_that_nobody_asks_for_any_more_is_forgotten() -> None:
+    standing = came(Standing(), "subscription AMBER", NOW, EVERY)
+
+    assert set(came(standing, "board", NOW + 29 * DAY, EVERY).pages) == {"subscription AMBER", "board"}
+    assert set(failed(standing, "board", NOW + 31 * DAY, EVERY).pages) == {"board"}
+
+
+def test_a_clock_that_was_set_back_locks_no_source_out() -> None:
+    standing = failed(Standing(), "board", NOW, EVERY, DAY)
+
+    assert visiting.current(standing, NOW) == standing
+    assert visiting.current(standing, NOW - DAY) == Standing()
