@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from functools import cache
+from http.cookiejar import CookieJar
 from typing import NamedTuple
 
 import httpx
@@ -105,6 +106,8 @@ class Door:
             raise LineDown(host, f"no whole answer within {seconds:g} s") from e
         except (httpx.HTTPError, httpx.InvalidURL) as e:
             raise LineDown(host, f"{type(e).__name__}: {e}") from e
+        finally:
+            _unsent(client.cookies.jar)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -167,6 +170,12 @@ def seconds_away(said: str) -> float:
 def _context() -> ssl.SSLContext:
     """Reads the authorities' certificates, which takes its time."""
     return httpx.create_ssl_context()
+
+
+def _unsent(jar: CookieJar) -> None:
+    """Let go of cookies that no header can hold: with one of them no further request could be written."""
+    for cookie in [one for one in jar if not f"{one.name}{one.value}".isascii()]:
+        jar.clear(cookie.domain, cookie.path, cookie.name)
 
 
 async def _unpacked(answer: httpx.Response, largest: int) -> bytes:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 from hashlib import blake2b, sha256
 from pathlib import Path
@@ -20,6 +21,7 @@ from pydantic import ValidationError
 from market.ipo.visiting import Standings
 
 STANDINGS = "standings.json"
+_VALIDATOR = re.compile(r"[!-~](?:[ -~]{0,254}[!-~])?")
 
 
 class Cached(NamedTuple):
@@ -31,9 +33,9 @@ class Cached(NamedTuple):
     modified: str = ""
 
     def asking(self) -> dict[str, str]:
-        """The headers that ask for the page only if it has changed."""
+        """The headers that ask for the page only if it has changed; a validator that no header can hold is none."""
         asked = {"If-None-Match": self.etag, "If-Modified-Since": self.modified}
-        return {name: value for name, value in asked.items() if value}
+        return {name: value for name, value in asked.items() if _VALIDATOR.fullmatch(value)}
 
 
 class VisitCache:

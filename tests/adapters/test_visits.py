@@ -125,6 +125,24 @@ def test_a_page_that_has_not_changed_is_the_bytes_we_have(tmp_path: Path, name: 
     assert (second.body, second.visit.digest) == (PAGE, first.visit.digest)
 
 
+@pytest.mark.parametrize("etag", ['"caf\u00e9"', '"' + "a" * 4000 + '"', ""])
+@pytest.mark.parametrize("cookie", ["", "a=caf\u00e9; path=/", "a=" + "b" * 4000, "=; =;;"])
+def test_a_validator_or_a_cookie_that_no_header_can_hold_is_not_sent_back(
+    tmp_path: Path, etag: str, cookie: str
+) -> None:
+    async def odd(request: web.Request) -> web.StreamResponse:
+        return web.Response(body=PAGE, headers=HTML | {"ETag": etag, "Set-Cookie": cookie})
+
+    async def twice(visits: Visits, root: str) -> list[Fetched]:
+        return [await visited(visits, NOW), await visited(visits, NOW + DAY // 2)]
+
+    server = Server(odd)
+    found = told(tmp_path, server, twice)
+
+    assert [(one.visit.trouble, one.visit.cached) for one in found] == [("", False)] * 2
+    assert "If-None-Match" not in server.headers[1]
+
+
 def test_a_page_that_was_doubted_is_asked_for_as_a_whole(tmp_path: Path) -> None:
     async def tagged(request: web.Request) -> web.StreamResponse:
         return web.Response(body=PAGE, headers=HTML | {"ETag": '"a"'})
