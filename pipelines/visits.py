@@ -36,8 +36,11 @@ class Came(NamedTuple):
     page: Page | Unread | None
 
 
-def run(readers: Sequence[Reader], folder: Path, take: Callable[[Came], None]) -> int:
-    """One refresh: `take` is given every visit to a page, as it comes. `folder`: of the visits before, and after.
+def run(
+    readers: Sequence[Reader], folder: Path, take: Callable[[Came], None], clock: Callable[[], int] = time.time_ns
+) -> int:
+    """One refresh: `take` is given every visit to a page, as it comes. `folder`: of the visits before, and after;
+    `clock`: ns UTC, the market's where the demo's site goes by it; it must not stand still.
 
     Returns how many pages could be read.
     """
@@ -46,7 +49,7 @@ def run(readers: Sequence[Reader], folder: Path, take: Callable[[Came], None]) -
         cache, door, read = VisitCache(folder), Door(), 0
         visits = Visits(readers, door, cache, cache.recall().sources)
         try:
-            async for came in refresh(visits, time.time_ns, asyncio.sleep):
+            async for came in refresh(visits, clock, asyncio.sleep):
                 take(came)
                 read += isinstance(came.page, Page)
         finally:
