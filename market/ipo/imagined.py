@@ -68,6 +68,7 @@ class Imagined:
         self._seed, self._sessions = seed, sessions
         self._days = [s.date for s in sessions if s.date.weekday() < 5 and s.kind is not Kind.MUHURAT]
         self._weeks: dict[int, list[_Plan]] = {}
+        self._over: dict[tuple[int, str], Specimen] = {}
 
     def issues(self, now: int, source: str = SOURCES[0]) -> list[Specimen]:
         """All that is known at an instant, ns UTC, as a source tells it; the first to open first."""
@@ -151,6 +152,14 @@ class Imagined:
         return _Plan(issue, (opens, between, closes), announced, _walk(chance, slots, final), times)
 
     def _told(self, plan: _Plan, now: int, source: str) -> Specimen:
+        if now < at(plan.issue.lists, CLOSED):
+            return self._running(plan, now, source)
+        key = plan.issue.number, source
+        if key not in self._over:
+            self._over[key] = self._running(plan, now, source)
+        return self._over[key]
+
+    def _running(self, plan: _Plan, now: int, source: str) -> Specimen:
         issue, status = plan.issue, _status(plan.issue, now)
         slot, stamp = _slot(plan, now)
         gmp = self._quoted(plan, slot, source)
