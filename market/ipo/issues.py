@@ -129,6 +129,8 @@ def learned(before: Issue | None, name: str, readings: Iterable[Reading], origin
     for reading in told:
         for field in FACTS:
             value = getattr(reading, field, None)
+            if field == "name" and value == reading.symbol:
+                continue  # NSE's table of bids has no name, only the symbol it was asked by
             if value is not None and _counts(origins.get(field), origin):
                 words[field], origins[field] = value, origin
     if origin.received >= words["seen_at"]:

@@ -34,10 +34,13 @@ FEW = 4
 
 
 class PageKind(StrEnum):
-    """What a page is asked for."""
+    """What a page is asked for. Two pages of a source that tell of different issues are of different kinds: each is
+    held against the one before it.
+    """
 
     BOARD = "board"
     PERFORMANCE = "performance"
+    SME_PERFORMANCE = "sme performance"
     HISTORY = "history"
     LIST = "list"
     UPCOMING = "upcoming"

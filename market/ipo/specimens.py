@@ -221,6 +221,29 @@ def chittorgarh_report(issues: Sequence[Specimen]) -> bytes:
     return written.body({"msg": 1, "reportTableData": rows, "totalRecords": len(rows), "totalPages": 1})
 
 
+def chittorgarh_live(issues: Sequence[Specimen]) -> bytes:
+    """The report of the subscription as it stands, issue by issue."""
+    named = {
+        "QIB (x)": Category.QIB,
+        "NII (x)": Category.NII,
+        "Retail (x)": Category.RETAIL,
+        "Total (x)": Category.TOTAL,
+    }
+    rows = [
+        {
+            "~id": one.number,
+            "Company": one.name,
+            "Issue Category": "Mainboard" if _main(one) else "SME",
+            "Open Date": f"{one.opens:%d-%b-%Y}",
+            "Close Date": f"{one.closes:%d-%b-%Y}",
+            "Size (Rs.cr.)": f"{one.size_crore:,.2f}",
+            **{name: written.times(one.times(category), "-").rstrip("x") for name, category in named.items()},
+        }
+        for one in issues
+    ]
+    return written.body({"msg": 1, "reportTableData": rows, "totalRecords": len(rows), "totalPages": 1})
+
+
 def chittorgarh_issue(one: Specimen) -> bytes:
     """An issue's page: its facts, and its bids by category."""
     first, last = one.opens, one.closes

@@ -77,6 +77,7 @@ BIDS = Layout(
 _LAYOUTS = {
     PageKind.BOARD: (BOARD, PERFORMANCE, BIDS),
     PageKind.PERFORMANCE: (PERFORMANCE,),
+    PageKind.SME_PERFORMANCE: (PERFORMANCE,),
     PageKind.HISTORY: (DAYS,),
     PageKind.SUBSCRIPTION: (BIDS,),
 }
@@ -116,7 +117,8 @@ class InvestorGain:
         when = f"{day.month}/{day.year}/{begun}-{(begun + 1) % 100:02}"
         board = f"{self.root}/331/1/{when}/0/all?search=&v="
         tracker = f"{ROOT}/report/ipo-gmp-performance-tracker/377"
-        pages = [(PageKind.PERFORMANCE, f"{tracker}/{segment}/?year={day.year}") for segment in ("ipo", "sme")]
+        parts = {PageKind.PERFORMANCE: "ipo", PageKind.SME_PERFORMANCE: "sme"}
+        pages = [(kind, f"{tracker}/{part}/?year={day.year}") for kind, part in parts.items()]
         return [
             Address(PageKind.BOARD, Call(board, headers(f"{ROOT}/", "application/json"))),
             *(Address(kind, Call(url, headers(f"{ROOT}/", "text/html"))) for kind, url in pages),

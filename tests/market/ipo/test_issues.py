@@ -87,3 +87,12 @@ def test_a_close_that_cannot_be_is_not_known(opened: str | None, closed: str) ->
     first = None if opened is None else money(opened)
 
     assert issue(high=money("200"), listed_at=first, closed_at=money(closed)).close_points is None
+
+
+def test_a_symbol_in_the_place_of_a_name_renames_nothing() -> None:
+    found = after(
+        (facts("nse", name="Amber Foundry Limited", symbol="AMBER"), AT),
+        (facts("nse", name="AMBER", symbol="AMBER"), AT + 1),
+    )
+
+    assert (found.name, found.symbol) == ("Amber Foundry Limited", "AMBER")
