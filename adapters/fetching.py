@@ -7,9 +7,11 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
+import zlib
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from functools import cache
+from http.cookiejar import CookieJar
 from typing import NamedTuple
 
 import httpx
@@ -24,6 +26,9 @@ RETRIES = 2
 LARGEST = 256 << 20
 BUSY = (429, 502, 503, 504)
 """Codes of a server, or of a gateway before it, that cannot answer now, whatever the body says."""
+
+PACKED = {"": 0, "identity": 0, "gzip": 31, "x-gzip": 31}
+"""How a page may be packed, and the window zlib unpacks it with."""
 
 
 class Answer(NamedTuple):
@@ -81,6 +86,29 @@ class Door:
         except httpx.HTTPError as e:
             raise OutcomeUnknown(httpx.URL(url).host, f"{type(e).__name__}: {e}") from e
 
+    async def get(self, url: str, headers: Mapping[str, str], largest: int, seconds: float = READ_SECONDS) -> Page:
+        """One request, answered as a whole within so many seconds and bytes, packed and unpacked; cookies are kept for
+        the next. An address that sends us elsewhere is not followed: the answer says where to.
+
+        Raises LineDown. No error holds the address's query, a header or a body.
+        """
+        await self.open()
+        client = self._client
+        if client is None:
+            raise LineDown(httpx.URL(url).host, "the door was closed meanwhile")
+        asked = {**headers, "Accept-Encoding": "gzip"}
+        host = "the address"
+        try:
+            host = httpx.URL(url).host
+            async with asyncio.timeout(seconds), client.stream("GET", url, headers=asked) as answer:
+                return Page(answer.status_code, dict(answer.headers), await _unpacked(answer, largest))
+        except TimeoutError as e:
+            raise LineDown(host, f"no whole answer within {seconds:g} s") from e
+        except (httpx.HTTPError, httpx.InvalidURL) as e:
+            raise LineDown(host, f"{type(e).__name__}: {e}") from e
+        finally:
+            _unsent(client.cookies.jar)
+
     async def close(self) -> None:
         """Close the connections."""
         if self._client is not None:
@@ -116,7 +144,7 @@ def ask(
             client.stream(method, url, headers=dict(headers), json=json, data=form, content=content) as answer,
         ):
             if answer.status_code in BUSY:
-                after = _seconds(answer.headers.get("retry-after", ""))
+                after = seconds_away(answer.headers.get("retry-after", ""))
                 raise LineDown(answer.url.host, f"{answer.status_code} {answer.reason_phrase}", after)
             body = bytearray()
             for part in answer.iter_bytes():
@@ -128,13 +156,7 @@ def ask(
         raise LineDown(httpx.URL(url).host, f"{type(e).__name__}: {e}") from e
 
 
-@cache
-def _context() -> ssl.SSLContext:
-    """Reads the authorities' certificates, which takes its time."""
-    return httpx.create_ssl_context()
-
-
-def _seconds(said: str) -> float:
+def seconds_away(said: str) -> float:
     """How long `Retry-After` asks us to stay away: it names seconds, or a date."""
     if said.isdecimal():
         return float(said)
@@ -142,3 +164,35 @@ def _seconds(said: str) -> float:
         return max(parsedate_to_datetime(said).timestamp() - time.time(), 0.0)
     except ValueError:
         return 0.0
+
+
+@cache
+def _context() -> ssl.SSLContext:
+    """Reads the authorities' certificates, which takes its time."""
+    return httpx.create_ssl_context()
+
+
+def _unsent(jar: CookieJar) -> None:
+    """Let go of cookies that no header can hold: with one of them no further request could be written."""
+    for cookie in [one for one in jar if not f"{one.name}{one.value}".isascii()]:
+        jar.clear(cookie.domain, cookie.path, cookie.name)
+
+
+async def _unpacked(answer: httpx.Response, largest: int) -> bytes:
+    """Byte for byte, for a few packed ones may hold millions, and httpx unpacks them before anybody could look."""
+    host, packed = answer.url.host, answer.headers.get("content-encoding", "").strip().lower()
+    if packed not in PACKED:
+        raise LineDown(host, f"an answer packed as {packed[:20]!r}, and gzip was asked for")
+    unpack = zlib.decompressobj(PACKED[packed]) if PACKED[packed] else None
+    body, read = bytearray(), 0
+    async for part in answer.aiter_raw():
+        read += len(part)
+        try:
+            body += unpack.decompress(part, largest - len(body) + 1) if unpack else part
+        except zlib.error as e:
+            raise LineDown(host, f"an answer that cannot be unpacked: {e}") from e
+        if max(len(body), read) > largest:
+            raise LineDown(host, f"the answer is larger than {largest >> 10} KiB")
+    if unpack and read and not unpack.eof:
+        raise LineDown(host, "a packed answer that ends before its end")
+    return bytes(body)

@@ -6,6 +6,7 @@ their name, and others are left alone. A cell that is empty is not known; one th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import pandas as pd
 
 from market.errors import BadValue
 from market.ipo.examples import FLOW, ISSUE, MARKET, NO_DAY, QUOTE, Tables
+from market.ipo.kinds import Kind, Segment
 
 ISSUES = {
     "issue": "ipo_id",
@@ -31,6 +33,12 @@ ISSUES = {
     "open_points": "gain_open_pct",
     "close_points": "gain_close_pct",
 }
+WORDS: Mapping[str, Mapping[str, str]] = {
+    "segment": {"MB": Segment.MAINBOARD, "SME": Segment.SME},
+    "kind": {"IPO": Kind.IPO, "FPO": Kind.FPO, "REIT": Kind.REIT, "InvIT": Kind.INVIT, "REIT/InvIT": Kind.OTHER},
+}
+"""What the files call segments and kinds."""
+
 QUOTES = {"issue": "ipo_id", "day": "date", "gmp": "gmp_rs"}
 DAYS = {"day": "date", "nifty": "nifty50_close", "vix": "vix"}
 FLOWS = {"ended": "month", "net": "fpi_equity_net_inr_cr"}
@@ -62,7 +70,9 @@ def _table(path: Path, rows: np.dtype[np.void], columns: dict[str, str]) -> npt.
         kind = rows[name].kind
         cells = found[column]
         try:
-            if kind == "U":
+            if column in WORDS:
+                out[name] = _named(path, cells, column)
+            elif kind == "U":
                 out[name] = cells.to_numpy(str)
             elif kind == "i":
                 out[name] = _days(cells, month_end=column == "month")
@@ -73,6 +83,13 @@ def _table(path: Path, rows: np.dtype[np.void], columns: dict[str, str]) -> npt.
     if rows is ISSUE and len(np.unique(out["issue"])) < len(out):
         raise BadValue("file", str(path), "each ipo_id once")
     return out
+
+
+def _named(path: Path, cells: pd.Series, column: str) -> npt.NDArray[np.str_]:
+    words = WORDS[column]
+    if strange := sorted(set(cells.astype(str)) - words.keys()):
+        raise BadValue("file", str(path), f"column {column} has {strange[0]!r}, none of {', '.join(words)}")
+    return np.array([words[cell] for cell in cells], np.str_)
 
 
 def _days(cells: pd.Series, month_end: bool) -> npt.NDArray[np.int64]:

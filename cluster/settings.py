@@ -29,6 +29,7 @@ from market.doors import Doors
 from market.engines import Engine, named
 from market.errors import BadSetting, BadValue, StoreRefused
 from market.instruments import Universe
+from market.ipo.asking import NAMES, Asking
 from market.records import Record
 from market.sessions import exchange_of
 from market.signals import Rules
@@ -235,6 +236,18 @@ class Traces(Record):
     sample: int = Field(default=1000, ge=1, description="a whole number, 1 or more: one entry of so many")
 
 
+class Ipo(Record):
+    """The IPO desk. `sources` are read as each says, and none that is not named; in the `demo`, all are, from a site of
+    our own that imagines issues from `seed`.
+    """
+
+    demo: bool | None = Field(
+        default=None, description="true, false, or null: where all feeds are simulated, no source named"
+    )
+    seed: int = Field(default=7, ge=0, le=2**63 - 1, description="a whole number, 0 or more")
+    sources: Mapping[str, Asking] = Field(default_factory=dict, description=f"any of {', '.join(NAMES)}")
+
+
 LOCAL = Doors(hosts=("localhost", "127.0.0.1", "::1"))
 """Who calls us by another name has been sent by somebody else's."""
 
@@ -296,6 +309,7 @@ class Settings(Record):
     snapshots: Snapshots = Snapshots()
     signals: Rules = Rules()
     timetable: Mapping[str, Job] = Field(default_factory=lambda: dict(TIMETABLE), description="jobs by name")
+    ipo: Ipo = Ipo()
     engines: Mapping[str, Engine] = Field(default_factory=dict, description="language models by name")
     object_store: Bytes = Field(
         default=256 << 20, ge=80 << 20, description="at least 80 MiB, written like 256 MiB or as bytes"
@@ -336,10 +350,19 @@ class Settings(Record):
         return None if self.secrets.database_url else self.data / "database"
 
     @property
+    def simulated(self) -> bool:
+        """Whether every feed is."""
+        return all(source.kind == "simulated" for source in self.feeds.sources.values())
+
+    @property
     def demo(self) -> bool:
         """Whether anybody may read."""
-        simulated = all(source.kind == "simulated" for source in self.feeds.sources.values())
-        return simulated if self.access.demo is None else self.access.demo
+        return self.simulated if self.access.demo is None else self.access.demo
+
+    @property
+    def ipo_demo(self) -> bool:
+        """Whether the issues are imagined: a deployment that names sources wants to have them read."""
+        return self.simulated and not self.ipo.sources if self.ipo.demo is None else self.ipo.demo
 
     @property
     def models(self) -> Path:
@@ -376,6 +399,7 @@ class Settings(Record):
         _check_vendors(self.feeds.sources, self.instruments())
         _check_timetable(self.timetable)
         _check_tiers(self.tiers)
+        _check_ipo(self.ipo)
         named(self.engines)
         for name, shards in (("candles", self.actors.candles), ("analysis", self.actors.analysis)):
             if shards.count > self.partitions:
@@ -492,6 +516,14 @@ def _check_timetable(timetable: Mapping[str, Job]) -> None:
             raise BadValue(f"timetable.{name}", name, "a name of small letters, digits and -, at most 31")
         if job.do not in COMMANDS:
             raise BadValue(f"timetable.{name}.do", job.do, f"one of {', '.join(COMMANDS)}")
+
+
+def _check_ipo(desk: Ipo) -> None:
+    for name in desk.sources:
+        if name not in NAMES:
+            raise BadValue(f"ipo.sources.{name}", name, f"one of {', '.join(NAMES)}")
+    if desk.demo and desk.sources:
+        raise BadValue("ipo.demo", "true", "false or null where sources are named: imagined issues among real ones")
 
 
 def _check_tiers(tiers: Mapping[str, Tier]) -> None:

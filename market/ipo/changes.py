@@ -37,7 +37,7 @@ JUMP_POINTS = 30.0
 JUMPED = 0.5
 """The part of the issues whose premium may have moved by `JUMP_POINTS` of the issue price at once."""
 
-STEADY = frozenset({PageKind.BOARD, PageKind.PERFORMANCE, PageKind.HISTORY, PageKind.LIST})
+STEADY = frozenset({PageKind.BOARD, PageKind.PERFORMANCE, PageKind.SME_PERFORMANCE, PageKind.HISTORY, PageKind.LIST})
 """The kinds of page whose rows leave one by one: an exchange's list of open issues may well be empty tomorrow."""
 
 HEAVY = frozenset({"gmp", "price", "times"})

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from market.errors import BadValue
+from market.ipo.kinds import Kind, Segment
 
 NO_DAY = np.iinfo(np.int64).min
 """Of a day that is not known."""
@@ -24,7 +25,7 @@ ISSUE = np.dtype(
     [
         ("issue", "U96"),
         ("kind", "U16"),
-        ("segment", "U8"),
+        ("segment", "U16"),
         ("opened", "<i8"),
         ("closed", "<i8"),
         ("listed", "<i8"),
@@ -92,8 +93,8 @@ STALE = 10
 
 STALE_FLOW = 62
 YEAR = 252
-MAINBOARD = "MB"
-SEGMENTS = (MAINBOARD, "SME")
+MAINBOARD = Segment.MAINBOARD.value
+SEGMENTS = (MAINBOARD, Segment.SME.value)
 
 Issues = npt.NDArray[np.void]
 Quotes = npt.NDArray[np.void]
@@ -122,7 +123,7 @@ def examples(tables: Tables, decision: Decision) -> Examples:
     a closing day before it. Raises BadValue: a segment nobody knows.
     """
     issues = tables.issues
-    known = (issues["kind"] == "IPO") & (issues["price"] > 0) & (issues["listed"] != NO_DAY)
+    known = (issues["kind"] == Kind.IPO.value) & (issues["price"] > 0) & (issues["listed"] != NO_DAY)
     if decision is Decision.CLOSING:
         known &= (issues["closed"] != NO_DAY) & (issues["closed"] < issues["listed"])
     for segment in np.unique(issues["segment"][known]):
@@ -215,7 +216,7 @@ def _recent(out: Examples, issues: Issues) -> None:
     main = issues["segment"] == MAINBOARD
     gain = np.where(main, issues["open_points"], issues["close_points"])
     surprise = gain - issues["gmp_eve"] / issues["price"] * 100
-    came = np.flatnonzero(np.isfinite(gain) & (issues["listed"] != NO_DAY) & (issues["kind"] == "IPO"))
+    came = np.flatnonzero(np.isfinite(gain) & (issues["listed"] != NO_DAY) & (issues["kind"] == Kind.IPO.value))
     came = came[np.lexsort((issues["issue"][came], issues["listed"][came]))]
     for sme in (False, True):
         mine = came[main[came] != sme]

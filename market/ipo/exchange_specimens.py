@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from html import escape
 
 from market.ipo import written
-from market.ipo.readings import Category, Segment, Status
+from market.ipo.kinds import Segment
+from market.ipo.readings import Category, Status
 from market.ipo.specimens import Specimen
 
 _NSE = {Status.OPEN: "Active", Status.UPCOMING: "Forthcoming", Status.CLOSED: "Closed"}

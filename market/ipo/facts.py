@@ -8,31 +8,15 @@ stays on a board for weeks under an old stamp.
 from __future__ import annotations
 
 from datetime import date
-from enum import StrEnum
 
 from pydantic import Field
 
+from market.ipo.kinds import Kind, Segment
 from market.money import SCALE, Money
 from market.records import Record
 
 POINTS = 100.0
 """Percentage points in the whole issue price."""
-
-
-class Segment(StrEnum):
-    """Where an issue is listed: two markets with lots, rules and habits of their own."""
-
-    MAINBOARD = "mainboard"
-    SME = "sme"
-
-
-class Sort(StrEnum):
-    """What is issued. Only an IPO is of interest to models and alerts; the others stand in the same lists."""
-
-    IPO = "ipo"
-    FPO = "fpo"
-    REIT = "reit"
-    INVIT = "invit"
 
 
 class Told(Record):
@@ -49,7 +33,7 @@ class Told(Record):
     code: str | None = None
     isin: str | None = None
     segment: Segment | None = None
-    sort: Sort | None = None
+    kind: Kind | None = None
     open: date | None = None
     close: date | None = None
     listing: date | None = None

@@ -123,7 +123,7 @@ class Known:
         return "", apart
 
     def _denied(self, told: Told) -> bool:
-        for name in ("segment", "sort"):
+        for name in ("segment", "kind"):
             mine, theirs = getattr(told, name), {getattr(t, name) for t in self.told} - {None}
             if mine is not None and theirs and mine not in theirs:
                 return True

@@ -14,7 +14,7 @@ from datetime import date
 from enum import StrEnum
 
 from market.errors import BadValue
-from market.ipo.facts import Segment
+from market.ipo.kinds import Segment
 from market.records import Record
 from market.sessions import Kind, Sessions
 

@@ -1,7 +1,7 @@
 """Matching: which issue a source speaks of, when every source calls it something else.
 
 Codes come first: ISIN, then the exchanges' symbols, which count only near the dates they belong to, for an issue filed
-anew keeps its symbol. Then the name, unless price, segment or sort speak against it; then price and day with a name
+anew keeps its symbol. Then the name, unless price, segment or kind speak against it; then price and day with a name
 that is akin. A price and a day alone are never enough when a row is read: different issues share both. Such a row waits
 in `queue`, and `settle` ends the wait when the lists are whole: a source that tells two rows tells two issues, so what
 is left over on both sides, one of each, belongs together. What is still not certain stays for a person. Nothing is ever

@@ -34,10 +34,13 @@ FEW = 4
 
 
 class PageKind(StrEnum):
-    """What a page is asked for."""
+    """What a page is asked for. Two pages of a source that tell of different issues are of different kinds: each is
+    held against the one before it.
+    """
 
     BOARD = "board"
     PERFORMANCE = "performance"
+    SME_PERFORMANCE = "sme performance"
     HISTORY = "history"
     LIST = "list"
     UPCOMING = "upcoming"
@@ -106,6 +109,14 @@ class Page(Record):
             headings=self.headings,
             parts={layout: _part(numbers) for layout, numbers in parts.items()},
         )
+
+
+class Unread(Record):
+    """A body that its codec could not read, and why: an alarm, and not data."""
+
+    source: str
+    kind: PageKind
+    reason: str
 
 
 class Part(Record):

@@ -11,29 +11,12 @@ from enum import StrEnum
 
 from pydantic import Field
 
+from market.ipo.kinds import Kind, Segment
 from market.money import Money
 from market.records import Record
 
 Cells = tuple[tuple[str, str], ...]
 """A row's headings and texts, as they stood."""
-
-
-class Segment(StrEnum):
-    """The part of the exchange an issue comes to. Their rules, sizes and gains differ: they are never mixed."""
-
-    MAINBOARD = "mainboard"
-    SME = "sme"
-    UNKNOWN = "unknown"
-
-
-class Kind(StrEnum):
-    """What is issued. Only `IPO` is for models and alerts: a unit of a trust may cost ten lakh rupees."""
-
-    IPO = "ipo"
-    FPO = "fpo"
-    REIT = "reit"
-    INVIT = "invit"
-    OTHER = "other"
 
 
 class Status(StrEnum):
@@ -87,8 +70,8 @@ class Reading(Record):
     symbol: str | None = None
     code: str | None = None
     isin: str | None = None
-    segment: Segment = Segment.UNKNOWN
-    kind: Kind = Kind.IPO
+    segment: Segment | None = None
+    kind: Kind | None = None
     exchange: str | None = None
     status: Status = Status.UNKNOWN
     place: str = ""

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from market.errors import BadValue
-from market.ipo.facts import Segment
+from market.ipo.kinds import Segment
 from market.records import Record
 from market.sessions import DAY
 

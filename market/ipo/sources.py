@@ -21,6 +21,10 @@ AGENT = "Mozilla/5.0 (compatible; bourse)"
 """What we call ourselves; a site that wants more is not asked."""
 
 
+ROBOT = "bourse"
+"""The name we look for in a robots file."""
+
+
 class Policy(Record):
     """How politely a source is asked. `gap`: seconds between two requests; `every`: seconds between two of one page;
     `largest`: bytes of an answer; `visit`: a page that gives the cookies without which nothing is answered, or None.

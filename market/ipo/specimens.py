@@ -14,7 +14,8 @@ from html import escape
 from typing import NamedTuple
 
 from market.ipo import written
-from market.ipo.readings import Category, Demand, Segment, Status
+from market.ipo.kinds import Segment
+from market.ipo.readings import Category, Demand, Status
 from market.money import Money
 from market.records import Record
 
@@ -217,6 +218,29 @@ def chittorgarh_report(issues: Sequence[Specimen]) -> bytes:
                 **{key: f"{day}T00:00:00.000Z" for key, day in dates.items()},
             }
         )
+    return written.body({"msg": 1, "reportTableData": rows, "totalRecords": len(rows), "totalPages": 1})
+
+
+def chittorgarh_live(issues: Sequence[Specimen]) -> bytes:
+    """The report of the subscription as it stands, issue by issue."""
+    named = {
+        "QIB (x)": Category.QIB,
+        "NII (x)": Category.NII,
+        "Retail (x)": Category.RETAIL,
+        "Total (x)": Category.TOTAL,
+    }
+    rows = [
+        {
+            "~id": one.number,
+            "Company": one.name,
+            "Issue Category": "Mainboard" if _main(one) else "SME",
+            "Open Date": f"{one.opens:%d-%b-%Y}",
+            "Close Date": f"{one.closes:%d-%b-%Y}",
+            "Size (Rs.cr.)": f"{one.size_crore:,.2f}",
+            **{name: written.times(one.times(category), "-").rstrip("x") for name, category in named.items()},
+        }
+        for one in issues
+    ]
     return written.body({"msg": 1, "reportTableData": rows, "totalRecords": len(rows), "totalPages": 1})
 
 

@@ -17,7 +17,8 @@ import numpy as np
 
 from market.errors import BadValue
 from market.ipo.confidence import Confidence, Doubts
-from market.ipo.facts import Segment, Told, amount, points
+from market.ipo.facts import Told, amount, points
+from market.ipo.kinds import Segment
 from market.ipo.reliability import Reliability
 from market.money import Money
 from market.records import Record
@@ -129,6 +130,10 @@ class Validator:
         self.confidence = confidence or Confidence()
         self._limits = limits or Limits()
         self._issues: dict[str, _Issue] = {}
+
+    def __contains__(self, issue: str) -> bool:
+        """Whether anything was read of an issue that is not scored yet."""
+        return issue in self._issues
 
     def read(self, issue: str, told: Told, price: Money, segment: Segment) -> str | None:
         """Take in what a source says of an issue, oldest first. Returns why it is not taken at its word, or None.

@@ -15,8 +15,9 @@ from urllib.parse import urlencode
 from market.codecs import Call
 from market.errors import BadPayload
 from market.ipo import cells
+from market.ipo.kinds import Kind, Segment
 from market.ipo.pages import Layout, Page, PageKind, Row, Sheet
-from market.ipo.readings import IssueFacts, Kind, Segment, Status
+from market.ipo.readings import IssueFacts, Status
 from market.ipo.sources import Address, Policy, headers
 from market.ipo.tables import Document, Grid, document
 
@@ -95,7 +96,7 @@ class BseIssues:
     def _row(self, sheet: Sheet, row: Row) -> None:
         facts = {
             "source": self.name, "name": row.text("name"), "code": row.read("code", cells.code), "exchange": "BSE",
-            "segment": row.read("platform", _platform) or Segment.UNKNOWN, "kind": _type(row.text("type")),
+            "segment": row.read("platform", _platform), "kind": _type(row.text("type")),
             "status": row.read("status", _status) or Status.UNKNOWN, "place": row.place, "cells": row.cells,
             "opens": row.read("opens", lambda cell: cells.day(cell, sheet.near)),
             "closes": row.read("closes", lambda cell: cells.day(cell, sheet.near)),
@@ -110,7 +111,7 @@ class BseIssues:
         facts = {
             "source": self.name, "name": row.text("name") or name or symbol or "", "symbol": symbol,
             "code": row.read("code", cells.code), "isin": row.read("isin", cells.isin), "exchange": "BSE",
-            "segment": row.read("platform", _platform) or Segment.UNKNOWN, "place": row.place, "cells": row.cells,
+            "segment": row.read("platform", _platform), "place": row.place, "cells": row.cells,
             "low": low, "high": high, "lot": row.read("lot", cells.count), "shares": row.read("shares", cells.shares),
             "opens": opens, "closes": closes,
         }  # fmt: skip

@@ -19,8 +19,9 @@ from typing import Any
 from market.codecs import Call
 from market.errors import BadPayload, LayoutChanged
 from market.ipo import cells
+from market.ipo.kinds import Kind, Segment
 from market.ipo.pages import Layout, Page, PageKind, Row, Sheet
-from market.ipo.readings import Book, Category, Demand, IssueFacts, Kind, Segment, SubscriptionReading
+from market.ipo.readings import Book, Category, Demand, IssueFacts, SubscriptionReading
 from market.ipo.sources import Address, Policy, headers
 from market.ipo.tables import Document, Grid, Table, barred, document, grid, parsed, shape
 from market.money import Money
@@ -89,15 +90,15 @@ _WORDS = {
     "market maker": Category.MARKET_MAKER, "anchor investors": Category.ANCHOR, "others": Category.OTHER,
     "total": Category.TOTAL,
 }  # fmt: skip
-SEGMENTS = {
+SEGMENTS: Mapping[str, tuple[Segment | None, Kind]] = {
     "mainboard": (Segment.MAINBOARD, Kind.IPO),
     "mainboard ipo": (Segment.MAINBOARD, Kind.IPO),
     "mainboard fpo": (Segment.MAINBOARD, Kind.FPO),
     "sme": (Segment.SME, Kind.IPO),
     "sme ipo": (Segment.SME, Kind.IPO),
     "sme fpo": (Segment.SME, Kind.FPO),
-    "reit": (Segment.UNKNOWN, Kind.REIT),
-    "invit": (Segment.UNKNOWN, Kind.INVIT),
+    "reit": (None, Kind.REIT),
+    "invit": (None, Kind.INVIT),
 }
 _NUMBERED = re.compile(r"Day\s+([0-9]{1,2})\s+(.+)")
 _BY_DAY = re.compile(r"\bby ([A-Z][a-z]+ [0-9]{1,2}, 20[0-9]{2}) \(Day ([0-9]{1,2})\)")
@@ -167,7 +168,7 @@ class Chittorgarh:
         return not found.rows
 
     def _row(self, sheet: Sheet, row: Row) -> None:
-        segment, kind = row.read("segment", _segment) or (_by_exchange(row.text("listing at")), Kind.IPO)
+        segment, kind = row.read("segment", _segment) or (_by_exchange(row.text("listing at")), None)
         low, high = row.read("band", cells.band) or (None, None)
         closed = row.read("closed at", cells.price)
         if closed == high and not row.read("gain", cells.points):
@@ -182,7 +183,7 @@ class Chittorgarh:
         sheet.add(row, lambda: IssueFacts.model_validate(facts))
 
     def _live(self, sheet: Sheet, row: Row) -> None:
-        segment, kind = row.read("segment", _segment) or (Segment.UNKNOWN, Kind.IPO)
+        segment, kind = row.read("segment", _segment) or (None, None)
         told = {
             "source": self.name, "name": row.text("name"), "segment": segment, "kind": kind, "place": row.place,
             "cells": row.cells, "demand": _demands(row), **_dates(sheet, row, "opens"),
@@ -298,7 +299,7 @@ def _dates(sheet: Sheet, row: Row, *names: str) -> dict[str, date | None]:
     }
 
 
-def _segment(cell: str) -> tuple[Segment, Kind] | None:
+def _segment(cell: str) -> tuple[Segment | None, Kind] | None:
     words = " ".join(cell.lower().replace("-", " ").split())
     if cells.missing(cell):
         return None
@@ -307,10 +308,10 @@ def _segment(cell: str) -> tuple[Segment, Kind] | None:
     return SEGMENTS[words]
 
 
-def _by_exchange(where: str) -> Segment:
+def _by_exchange(where: str) -> Segment | None:
     if "SME" in where.upper():
         return Segment.SME
-    return Segment.MAINBOARD if _exchange(where) else Segment.UNKNOWN
+    return Segment.MAINBOARD if _exchange(where) else None
 
 
 def _exchange(where: str) -> str | None:

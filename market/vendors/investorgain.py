@@ -19,18 +19,9 @@ from typing import Any
 from market.codecs import Call
 from market.errors import BadPayload, BadValue, LayoutChanged
 from market.ipo import cells
+from market.ipo.kinds import Kind, Segment
 from market.ipo.pages import Layout, Page, PageKind, Row, Sheet
-from market.ipo.readings import (
-    Book,
-    Category,
-    Demand,
-    GmpReading,
-    IssueFacts,
-    Kind,
-    Segment,
-    Status,
-    SubscriptionReading,
-)
+from market.ipo.readings import Book, Category, Demand, GmpReading, IssueFacts, Status, SubscriptionReading
 from market.ipo.sources import Address, Policy, headers
 from market.ipo.tables import Grid, document, grid, parsed, shape
 from market.money import Money
@@ -86,6 +77,7 @@ BIDS = Layout(
 _LAYOUTS = {
     PageKind.BOARD: (BOARD, PERFORMANCE, BIDS),
     PageKind.PERFORMANCE: (PERFORMANCE,),
+    PageKind.SME_PERFORMANCE: (PERFORMANCE,),
     PageKind.HISTORY: (DAYS,),
     PageKind.SUBSCRIPTION: (BIDS,),
 }
@@ -106,6 +98,7 @@ _NAME = re.compile(
     r"(?:\s*\((?P<codes>[^()]*)\))?"
 )
 
+_TRUSTS = {"REIT": Kind.REIT, "INVIT": Kind.INVIT}
 _TAGGED = re.compile(r"\s(?:IPO|SME|FPO)\b")
 
 
@@ -124,7 +117,8 @@ class InvestorGain:
         when = f"{day.month}/{day.year}/{begun}-{(begun + 1) % 100:02}"
         board = f"{self.root}/331/1/{when}/0/all?search=&v="
         tracker = f"{ROOT}/report/ipo-gmp-performance-tracker/377"
-        pages = [(PageKind.PERFORMANCE, f"{tracker}/{segment}/?year={day.year}") for segment in ("ipo", "sme")]
+        parts = {PageKind.PERFORMANCE: "ipo", PageKind.SME_PERFORMANCE: "sme"}
+        pages = [(kind, f"{tracker}/{part}/?year={day.year}") for kind, part in parts.items()]
         return [
             Address(PageKind.BOARD, Call(board, headers(f"{ROOT}/", "application/json"))),
             *(Address(kind, Call(url, headers(f"{ROOT}/", "text/html"))) for kind, url in pages),
@@ -257,12 +251,12 @@ class _Name:
         self.name = re.sub(r"\s+(?:IPO|FPO)$", "", row.text("plain")) or (found["name"] if found else written)
         tag = " ".join((found["tag"] if found else "").split())
         category = row.text("category").upper()
-        self.segment = Segment.SME if "SME" in f"{tag} {category}" else Segment.UNKNOWN
-        if self.segment is Segment.UNKNOWN and (tag in ("IPO", "FPO") or category == "IPO"):
+        self.segment = Segment.SME if "SME" in f"{tag} {category}" else None
+        if self.segment is None and (tag in ("IPO", "FPO") or category == "IPO"):
             self.segment = Segment.MAINBOARD
         self.exchange = tag.replace("IPO", "").split()[0] if tag.endswith(("BSE SME", "NSE SME")) else None
         trust = (found["kind"] or "").strip().upper() if found else ""
-        self.kind = {"REIT": Kind.REIT, "INVIT": Kind.INVIT}.get(trust, Kind.FPO if tag == "FPO" else Kind.IPO)
+        self.kind = _TRUSTS.get(trust) or (Kind.FPO if tag == "FPO" else Kind.IPO if self.segment else None)
         mark = (found["status"] or "") if found else ""
         listed = mark.startswith("L@") or bool(row.text("rated"))
         allotted = Status.ALLOTTED if mark == "C Allotted" else Status.UNKNOWN

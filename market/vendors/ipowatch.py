@@ -17,8 +17,9 @@ from functools import partial
 from market.codecs import Call
 from market.errors import BadPayload
 from market.ipo import cells
+from market.ipo.kinds import Segment
 from market.ipo.pages import Layout, Page, PageKind, Row, Sheet
-from market.ipo.readings import GmpReading, IssueFacts, Segment, Status
+from market.ipo.readings import GmpReading, IssueFacts, Status
 from market.ipo.sources import Address, Policy, headers
 from market.ipo.tables import Grid, Table, barred, document, heading, shape
 
@@ -85,7 +86,7 @@ class IpoWatch:
         return sheet.page()
 
     def _row(self, sheet: Sheet, at: int | None, row: Row) -> None:
-        segment, exchange = row.read("type", _type) or (Segment.UNKNOWN, None)
+        segment, exchange = row.read("type", _type) or (None, None)
         low, high = row.read("band", cells.band) or (None, None)
         opens, closes = row.read("dates", lambda cell: cells.span(cell, sheet.near)) or (None, None)
         upcoming = row.text("dates").lower() == "coming soon"

@@ -19,8 +19,9 @@ from urllib.parse import quote
 from market.codecs import Call
 from market.errors import BadPayload, BadValue, LayoutChanged
 from market.ipo import cells
+from market.ipo.kinds import Kind, Segment
 from market.ipo.pages import Layout, Page, PageKind, Row, Sheet
-from market.ipo.readings import Book, Category, Demand, IssueFacts, Kind, Segment, Status, SubscriptionReading
+from market.ipo.readings import Book, Category, Demand, IssueFacts, Status, SubscriptionReading
 from market.ipo.sources import Address, Policy, headers
 from market.ipo.tables import grid, heading, parsed
 
@@ -62,15 +63,15 @@ ISSUE = Layout(
     },
     frozenset({"symbol", "period"}),
 )  # fmt: skip
-SERIES = {
+SERIES: Mapping[str, tuple[Segment | None, Kind]] = {
     "EQ": (Segment.MAINBOARD, Kind.IPO),
     "BE": (Segment.MAINBOARD, Kind.IPO),
     "SME": (Segment.SME, Kind.IPO),
     "SM": (Segment.SME, Kind.IPO),
     "ST": (Segment.SME, Kind.IPO),
-    "IV": (Segment.UNKNOWN, Kind.INVIT),
-    "RR": (Segment.UNKNOWN, Kind.REIT),
-    "DEBT": (Segment.UNKNOWN, Kind.OTHER),
+    "IV": (None, Kind.INVIT),
+    "RR": (None, Kind.REIT),
+    "DEBT": (None, Kind.OTHER),
 }
 STATUS = {"active": Status.OPEN, "forthcoming": Status.UPCOMING, "closed": Status.CLOSED}
 _NUMBERS = {
@@ -144,7 +145,7 @@ class NseIssues:
         sheet.read(found, layout, partial(self._row, sheet))
 
     def _row(self, sheet: Sheet, row: Row) -> None:
-        segment, kind = row.read("series", _series) or (Segment.UNKNOWN, Kind.OTHER)
+        segment, kind = row.read("series", _series) or (None, None)
         other = row.text("bse") == "1"
         symbol = row.read("symbol", cells.symbol)
         issue = {
@@ -232,14 +233,14 @@ class NseIssues:
         symbol = row.read("symbol", cells.symbol)
         facts = {
             "source": self.name, "name": name or symbol or "", "symbol": symbol, "exchange": "NSE", "place": row.place,
-            "cells": row.cells, "segment": Segment.SME if sme else Segment.UNKNOWN, "low": low, "high": high,
+            "cells": row.cells, "segment": Segment.SME if sme else None, "low": low, "high": high,
             "lot": row.read("lot", cells.count), "shares": row.read("size", cells.shares), "opens": opens,
             "closes": closes,
         }  # fmt: skip
         sheet.add(row, lambda: IssueFacts.model_validate(facts))
 
 
-def _series(cell: str) -> tuple[Segment, Kind] | None:
+def _series(cell: str) -> tuple[Segment | None, Kind] | None:
     if cells.missing(cell):
         return None
     if cell.upper() not in SERIES:

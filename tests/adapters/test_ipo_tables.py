@@ -32,6 +32,7 @@ def test_an_empty_cell_is_not_known_and_zero_is_zero(folder: Path) -> None:
     issues, quotes, market, flows = read(folder)
 
     assert (issues["issue"][0], issues["price"][0], issues["gmp_eve"][0]) == ("a-2024", 120.5, -3.0)
+    assert (issues["kind"][0], issues["segment"][0]) == ("ipo", "sme")
     assert (issues["listed"][0], issues["closed"][0]) == (day_number(date(2024, 3, 4)), NO_DAY)
     assert issues["close_points"][0] == 0.0 and np.isnan(issues["open_points"][0])
     assert quotes[["day", "gmp"]].tolist() == [(day_number(date(2024, 2, 29)), 12.0)]
@@ -70,6 +71,14 @@ def test_an_issue_stands_there_once(folder: Path) -> None:
     path.write_text(f"{header}\n{row}\n{row}\n")
 
     with pytest.raises(BadValue, match="ipo_id once"):
+        read(folder)
+
+
+def test_a_segment_nobody_knows_is_named(folder: Path) -> None:
+    path = folder / "ipo_master.csv"
+    path.write_text(path.read_text().replace(",SME", ",EMERGE"))
+
+    with pytest.raises(BadValue, match=r"segment has 'EMERGE'"):
         read(folder)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from adapters.ipo_tables import DAYS, FLOWS, ISSUES, QUOTES
+from adapters.ipo_tables import DAYS, FLOWS, ISSUES, QUOTES, WORDS
 from cluster.main import app
 from market.ipo.examples import NO_DAY, Tables
 from tests.market.ipo.made import tables
@@ -33,6 +33,8 @@ def cell(value: object, column: str) -> str:
     if isinstance(value, np.integer):
         day = EPOCH + timedelta(days=int(value)) if value != NO_DAY else ""
         return str(day)[: 7 if column == "month" else 10]
+    if column in WORDS:
+        return next(word for word, meant in WORDS[column].items() if meant == value)
     return "" if isinstance(value, float) and np.isnan(value) else str(value)
 
 

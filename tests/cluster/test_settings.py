@@ -139,6 +139,25 @@ def test_a_file_that_says_nothing_of_us_is_a_file_of_defaults(tmp_path: Path, ou
     assert found.feeds.primary == "sim"
 
 
+KITE_ALONE = "feeds: {primary: k, sources: {k: {kind: kite}}}\n"
+
+
+@pytest.mark.parametrize(
+    ("ours", "imagined"),
+    [
+        ("", True),
+        ("ipo: {sources: {nse: {}}}", False),
+        ("ipo: {demo: false}", False),
+        (KITE_ALONE, False),
+        (f"{KITE_ALONE}ipo: {{demo: true}}", True),
+    ],
+)
+def test_issues_are_imagined_where_everything_is_and_no_source_is_named(
+    tmp_path: Path, ours: str, imagined: bool
+) -> None:
+    assert settings(tmp_path, ours).ipo_demo is imagined
+
+
 SIM = "feeds: {sources: {sim: {kind: simulated, %s}}}"
 JOB = "timetable: {a: {%s}}"
 TWO = "feeds: {primary: a, sources: {a: {%s}, b: {%s}}}"
@@ -234,6 +253,18 @@ TIERED = f"tiers: {{anonymous: {{{SLOW}}}, standard: {{{SLOW % 1}}}, premium: {{
         ("file: /etc/passwd", "file", "known keys here: universe"),
         ("secrets: {kite_api_key: abc}", "secrets", "known keys here: universe"),
         ("kite_api_secret: hush", "kite_api_secret", "known keys here"),
+        ("ipo: {sources: {moneycontrol: {}}}", "ipo.sources.moneycontrol", "one of investorgain, ipowatch"),
+        (
+            "ipo: {sources: {nse: {url: ftp://a}}}",
+            "ipo.sources.nse.url",
+            "'ftp://a' is not allowed; an address like http",
+        ),
+        ("ipo: {sources: {nse: {url: 'http://me:pw@a'}}}", "ipo.sources.nse.url", "is not allowed; an address like"),
+        ("ipo: {sources: {nse: {every_minutes: 1}}}", "ipo.sources.nse.every_minutes", "minutes, 5 to 10080"),
+        ("ipo: {sources: {nse: {robot: false}}}", "ipo.sources.nse.robot", "did you mean robots?"),
+        ("ipo: {sources: [nse]}", "ipo.sources", "any of investorgain, ipowatch"),
+        ("ipo: {seed: -1}", "ipo.seed", "a whole number, 0 or more"),
+        ("ipo: {demo: true, sources: {nse: {}}}", "ipo.demo", "false or null where sources are named"),
     ],
 )
 def test_what_is_wrong_in_our_part_is_one_line_with_its_path(tmp_path: Path, ours: str, path: str, says: str) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import date, datetime
 
-from market.ipo.readings import Category, Demand, Segment, Status
+from market.ipo.kinds import Segment
+from market.ipo.readings import Category, Demand, Status
 from market.ipo.specimens import Specimen
 from market.money import money
 from market.sessions import IST, nanoseconds

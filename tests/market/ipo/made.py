@@ -22,7 +22,7 @@ def tables(count: int = 120, slope: float = 1.0, level: float = 0.0, noise: floa
         if ISSUE[name].kind == "f":
             issues[name] = rng.uniform(1, 60, count)
     issues["issue"] = [f"issue-{k}" for k in range(count)]
-    issues["kind"], issues["segment"] = "IPO", np.where(np.arange(count) % 3 == 2, "SME", "MB")
+    issues["kind"], issues["segment"] = "ipo", np.where(np.arange(count) % 3 == 2, "sme", "mainboard")
     issues["listed"] = START + 30 + every * np.arange(count)
     issues["opened"], issues["closed"] = issues["listed"] - 8, issues["listed"] - 5
     issues["price"] = 200.0

@@ -133,7 +133,7 @@ def test_a_premium_of_nothing_is_zero() -> None:
 
 def test_trusts_further_offers_and_the_unlisted_are_no_examples() -> None:
     given = tables(6)
-    given.issues["kind"][:2] = "REIT/InvIT", "FPO"
+    given.issues["kind"][:2] = "reit", "fpo"
     given.issues["listed"][2], given.issues["price"][3] = NO_DAY, np.nan
 
     assert examples(given, Decision.EVE)["row"].tolist() == [4, 5]

@@ -6,8 +6,9 @@ import json
 
 import pytest
 
+from market.ipo.kinds import Kind, Segment
 from market.ipo.pages import Page, PageKind
-from market.ipo.readings import Category, Kind, Segment, Status
+from market.ipo.readings import Category, Status
 from market.money import Money, money
 from market.vendors.investorgain import InvestorGain
 from tests.market.ipo.issues import ist
@@ -31,7 +32,7 @@ def board(*names: str) -> Page:
         ("Neetu Yoshi BSE SME LT", "Neetu Yoshi", Segment.SME, "BSE", Status.LISTING),
         ("Marc Loire SME L@80.00 (-20%)", "Marc Loire", Segment.SME, None, Status.LISTED),
         ("SME Finance IPO C", "SME Finance", Segment.MAINBOARD, None, Status.CLOSED),
-        ("A name without a tag", "A name without a tag", Segment.UNKNOWN, None, Status.UNKNOWN),
+        ("A name without a tag", "A name without a tag", None, None, Status.UNKNOWN),
     ],
 )
 def test_a_name_tells_segment_exchange_and_status(

@@ -17,7 +17,7 @@ def said(issue: str, points: float, hours: float = 20.0, model: str = "ours", **
 
 
 def listed(issue: str, opened: float | None, close: float | None = None) -> Listed:
-    return Listed(at=OPENED, issue=issue, segment="MB", open_points=opened, close_points=close)
+    return Listed(at=OPENED, issue=issue, segment="mainboard", open_points=opened, close_points=close)
 
 
 def test_the_last_word_before_the_first_trade_counts() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from market.errors import BadValue
 from market.holidays import sessions_of
-from market.ipo.facts import Segment
+from market.ipo.kinds import Segment
 from market.ipo.life import (
     MANDATORY,
     MOVES,

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from market.errors import BadValue
-from market.ipo.facts import Segment, Sort, Told
+from market.ipo.facts import Told
+from market.ipo.kinds import Kind, Segment
 from market.ipo.matching import Matched, Matcher, New, Unsure
 from market.ipo.titles import akin, titles
 from market.money import money
@@ -88,14 +89,14 @@ def test_a_row_is_matched_by_code_or_name_or_price_and_a_name_like_it(row: Told,
     [
         told("b", "Fabtech Technologies", "191", date(2025, 10, 7), segment=Segment.MAINBOARD),
         told("b", "Fabtech Technologies", segment=Segment.MAINBOARD),
-        told("b", "Fabtech Technologies", sort=Sort.FPO),
+        told("b", "Fabtech Technologies", kind=Kind.FPO),
         told("b", "Fabtech Technologies", isin="INE999Z01010"),
         told("a", "Fabtech Technologies", listing=date(2025, 3, 3)),
         told("a", "Other Works", listing=DAY),
     ],
 )
 def test_an_equal_name_price_or_day_of_another_issue_makes_a_new_one(row: Told) -> None:
-    matcher = fed(told("a", "Fabtech Technologies", isin="INE0ABC01010", sort=Sort.IPO))
+    matcher = fed(told("a", "Fabtech Technologies", isin="INE0ABC01010", kind=Kind.IPO))
 
     assert isinstance(matcher.match(row), New)
 

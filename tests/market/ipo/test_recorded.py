@@ -11,8 +11,9 @@ import pytest
 from market import notices
 from market.errors import LayoutChanged
 from market.ipo.changes import check
+from market.ipo.kinds import Segment
 from market.ipo.pages import Glance, Page, PageKind
-from market.ipo.readings import Book, Category, Demand, Segment, Status
+from market.ipo.readings import Book, Category, Demand, Status
 from market.ipo.sources import Source
 from market.money import money
 from market.sessions import IST, nanoseconds

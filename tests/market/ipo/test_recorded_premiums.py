@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from market.ipo.confidence import TOLERANCE_POINTS, fitted
-from market.ipo.facts import Segment, Told
+from market.ipo.facts import Told
+from market.ipo.kinds import Segment
 from market.ipo.profit import Came, Joined, Thresholds, measured
 from market.ipo.validation import Limits, ValidatedGmp, Validator
 from market.money import money

@@ -7,7 +7,8 @@ import math
 import pytest
 
 from market.errors import BadValue
-from market.ipo.facts import Segment, amount, points
+from market.ipo.facts import amount, points
+from market.ipo.kinds import Segment
 from market.ipo.profit import Came, Joined, Thresholds, measured, profitable
 from market.ipo.reliability import Reliability
 from market.money import money

@@ -10,7 +10,7 @@ import pytest
 
 from market.ipo import exchange_specimens, specimens
 from market.ipo.pages import Page, PageKind
-from market.ipo.readings import Book, Category, GmpReading, Segment, Status
+from market.ipo.readings import Book, Category, GmpReading, Status
 from market.ipo.specimens import Board, Point, Specimen
 from market.money import money
 from market.vendors.bse_ipo import BseIssues
@@ -201,4 +201,4 @@ def test_bse_s_list_and_an_issue_s_page_are_read_back() -> None:
         4_267_200,
     )
     assert (fact.low, fact.high, fact.opens, fact.closes) == (COBALT.low, COBALT.high, COBALT.opens, COBALT.closes)
-    assert fact.segment is Segment.UNKNOWN
+    assert fact.segment is None

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from market.errors import BadValue
 from market.ipo.confidence import FEW, PARTS, TOLERANCE_POINTS, Confidence, Doubts, fitted
-from market.ipo.facts import Segment, Told
+from market.ipo.facts import Told
+from market.ipo.kinds import Segment
 from market.ipo.reliability import Reliability
 from market.ipo.validation import Limits, ValidatedGmp, Validator
 from market.money import money

@@ -37,7 +37,7 @@ def test_ours_is_not_served_before_it_has_shown_to_be_better() -> None:
     assert found.gates[first].n > FEW
     assert all((gate.p_better or 0.0) < EVIDENCE for gate in found.gates[:first])
     assert found.gates[-1].p_better is not None and found.gates[-1].p_better > 0.95
-    assert found.gates[-1].weights["MB"][GMP] < 0.1
+    assert found.gates[-1].weights["mainboard"][GMP] < 0.1
 
 
 def test_where_nothing_has_been_missed_yet_ours_is_the_premium() -> None:

@@ -1,0 +1,184 @@
+"""Issues: one issue as the desk knows it, made of what all sources told, and where in its life it stands.
+
+Of two sources that tell a fact differently the better one counts: an exchange before Chittorgarh, that before a board
+of premiums; of one source what it told last. Each fact keeps which page told it. A page may call an issue listed, and
+nobody else can; bidding opens and closes by the clock too, unless the issue is put off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import date, time
+from typing import Any
+
+from market.ipo import repairs
+from market.ipo.facts import POINTS
+from market.ipo.kinds import Kind, Segment
+from market.ipo.life import Allotted, Closed, Event, Listed, Opened, State, Withdrawn, move
+from market.ipo.readings import Reading, Status
+from market.money import Money
+from market.records import Record
+from market.sessions import at as instant_at
+
+RANKS = {"nse": 3, "bse": 3, "chittorgarh": 2, "investorgain": 1}
+"""Whose word of a fact counts more; a source that is not here, least."""
+
+FACTS = (
+    "name", "segment", "kind", "symbol", "code", "isin", "exchange", "low", "high", "lot", "shares", "size_crore",
+    "opens", "closes", "allots", "refunds", "lists", "listed_at", "closed_at",
+)  # fmt: skip
+BIDS_FROM, BIDS_UNTIL, TRADES_FROM = time(10), time(17), time(10)
+"""On India's clocks."""
+
+COURSE = (State.ANNOUNCED, State.OPEN, State.CLOSED, State.ALLOTTED, State.LISTED)
+STEPS: Mapping[State, type[Event]] = {
+    State.OPEN: Opened,
+    State.CLOSED: Closed,
+    State.ALLOTTED: Allotted,
+    State.LISTED: Listed,
+}
+STANDS = {
+    Status.UPCOMING: State.ANNOUNCED,
+    Status.OPEN: State.OPEN,
+    Status.CLOSING: State.OPEN,
+    Status.CLOSED: State.CLOSED,
+    Status.ALLOTTED: State.ALLOTTED,
+    Status.LISTING: State.CLOSED,
+    Status.LISTED: State.LISTED,
+    Status.WITHDRAWN: State.WITHDRAWN,
+}
+"""How far an issue is, at least, of which a page says so."""
+
+
+class Origin(Record):
+    """Who told a fact: the source, and the page's digest and time of fetch, ns UTC."""
+
+    source: str
+    page: str
+    received: int
+
+
+class Issue(Record):
+    """An issue of shares. Money a share; `size_crore` crore rupees; days in IST; `listed_at`, `closed_at`: first price
+    and close of the day of listing; `first_at`, `seen_at`: ns UTC, when it was first and last told of; `origins`: of
+    each fact that is known.
+    """
+
+    id: str
+    name: str
+    segment: Segment | None = None
+    kind: Kind | None = None
+    symbol: str | None = None
+    code: str | None = None
+    isin: str | None = None
+    exchange: str | None = None
+    low: Money | None = None
+    high: Money | None = None
+    lot: int | None = None
+    shares: int | None = None
+    size_crore: float | None = None
+    opens: date | None = None
+    closes: date | None = None
+    allots: date | None = None
+    refunds: date | None = None
+    lists: date | None = None
+    listed_at: Money | None = None
+    closed_at: Money | None = None
+    status: Status = Status.UNKNOWN
+    state: State = State.ANNOUNCED
+    first_at: int
+    seen_at: int
+    origins: Mapping[str, Origin] = {}
+
+    @property
+    def over(self) -> bool:
+        """Whether its life is: nothing more is to be predicted."""
+        return self.state in (State.LISTED, State.WITHDRAWN)
+
+    @property
+    def shares_only(self) -> bool:
+        """Whether it is one for models and alerts; one of which no source says what it is, is taken for one."""
+        return self.kind in (None, Kind.IPO)
+
+    @property
+    def listing(self) -> int | None:
+        """Of the first trade, ns UTC; None: the day is not known."""
+        return None if self.lists is None else instant_at(self.lists, TRADES_FROM)
+
+    @property
+    def open_points(self) -> float | None:
+        """What the first trade brought, points of the issue price; None: not known."""
+        return _gain(self.listed_at, self.high)
+
+    @property
+    def close_points(self) -> float | None:
+        """What the listing day's close brought. A close that cannot be is not known: see `repairs.first_close`."""
+        if self.closed_at is None or self.high is None:
+            return None
+        if self.listed_at is None and self.closed_at != self.high:
+            return _gain(self.closed_at, self.high)
+        judged = repairs.first_close(self.closed_at, self.high, self.listed_at)
+        return None if isinstance(judged, repairs.Refused) else _gain(self.closed_at, self.high)
+
+
+def learned(before: Issue | None, name: str, readings: Iterable[Reading], origin: Origin) -> Issue:
+    """An issue after a row's readings; `name`: its id. The readings of an older page do not undo a newer one's."""
+    told = list(readings)
+    words: dict[str, Any] = before.model_dump() if before is not None else _begun(name, told[0], origin)
+    origins = dict(before.origins) if before is not None else {}
+    for reading in told:
+        for field in FACTS:
+            value = getattr(reading, field, None)
+            if field == "name" and value == reading.symbol:
+                continue  # NSE's table of bids has no name, only the symbol it was asked by
+            if value is not None and _counts(origins.get(field), origin):
+                words[field], origins[field] = value, origin
+    if origin.received >= words["seen_at"]:
+        words["seen_at"] = origin.received
+        words["status"] = next((one.status for one in told if one.status is not Status.UNKNOWN), words["status"])
+    words["first_at"] = min(words["first_at"], origin.received)
+    words["origins"] = origins
+    return advanced(Issue.model_validate(words), origin.received)
+
+
+def advanced(issue: Issue, at: int) -> Issue:
+    """Where it stands `at`, ns UTC: by what pages say, and by the clock."""
+    told = [STANDS[issue.status]] if issue.status in STANDS else []
+    if issue.listed_at is not None:
+        told.append(State.LISTED)
+    if issue.status is not Status.POSTPONED:
+        if issue.opens is not None and at >= instant_at(issue.opens, BIDS_FROM):
+            told.append(State.OPEN)
+        if issue.closes is not None and at >= instant_at(issue.closes, BIDS_UNTIL):
+            told.append(State.CLOSED)
+    state = issue.state
+    for goal in told:
+        state = _reached(state, goal, at)
+    return issue if state is issue.state else issue.model_copy(update={"state": state})
+
+
+def _begun(name: str, first: Reading, origin: Origin) -> dict[str, Any]:
+    told = {"id": name, "name": first.name, "status": Status.UNKNOWN}
+    return told | {"first_at": origin.received, "seen_at": origin.received}
+
+
+def _counts(before: Origin | None, now: Origin) -> bool:
+    if before is None:
+        return True
+    ranks = RANKS.get(before.source, 0), RANKS.get(now.source, 0)
+    return ranks[1] > ranks[0] or (ranks[1] == ranks[0] and now.received >= before.received)
+
+
+def _reached(state: State, goal: State, at: int) -> State:
+    if state in (State.LISTED, State.WITHDRAWN):
+        return state
+    if goal is State.WITHDRAWN:
+        return move(state, Withdrawn(at=at))
+    while COURSE.index(state) < COURSE.index(goal):
+        step = State.LISTED if state is State.CLOSED and goal is State.LISTED else COURSE[COURSE.index(state) + 1]
+        state = move(state, STEPS[step](at=at))
+    return state
+
+
+def _gain(came: Money | None, price: Money | None) -> float | None:
+    return None if came is None or price is None else POINTS * (came / price - 1)

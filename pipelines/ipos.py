@@ -1,0 +1,595 @@
+"""The IPO desk's round: take pages, validate, predict, score. Each is one transaction on the book.
+
+A page that differs too much from the last one, or that could not be read, is kept as an alarm and changes nothing
+else. What the judges (the matcher, the validator) learn of a page is kept with what was made by it: a process that is
+killed has done all of a page or nothing, and a page that was taken already changes nothing. Alerts come back as
+records, until the shell that puts them on the bus says `sent`: the bus refuses those it has, so each is told once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import date
+from typing import Any
+
+import numpy as np
+
+from adapters.ipos import Bids, Book, Looking, Outcome, Override, Premium, Review, Said, Writing, bids, premium
+from adapters.ipos import Taken as PageRow
+from market.alerts import OperatorAlert
+from market.errors import BadPayload, BadValue, LayoutChanged
+from market.ipo import life
+from market.ipo.alerts import IssueAlert, day_of, due
+from market.ipo.changes import check
+from market.ipo.examples import ISSUE, NO_DAY, QUOTE, Tables
+from market.ipo.facts import Told, points
+from market.ipo.intervals import BOUNDS
+from market.ipo.issues import TRADES_FROM, Issue, Origin, advanced, learned
+from market.ipo.ledger import Account, Scored, Standing, accounts, league, scored
+from market.ipo.life import State
+from market.ipo.matching import Matched, Matcher, Unsure
+from market.ipo.models import GMP
+from market.ipo.pages import Glance, Page, PageKind, Unread
+from market.ipo.profit import Thresholds
+from market.ipo.readings import Category, GmpReading, Reading, SubscriptionReading
+from market.ipo.rows import dumped, restored, rows, told
+from market.ipo.sources import Source
+from market.ipo.validation import ValidatedGmp, Validator
+from market.ipo.walkforward import OURS, Task, rows_of, walk
+from market.money import SCALE, Money
+from market.records import Record
+from market.sessions import DAY, MINUTE, Sessions, at, day_number
+
+LISTS = "the lists of all sources"
+"""Who decides where nobody has to."""
+
+FORGOTTEN = 60 * DAY
+"""An issue that no page has told of for so long is not validated any more."""
+
+WHOLE = 6 * 60 * MINUTE
+"""The lists are whole when every source gave a good page within so long; before that, nothing follows from them."""
+
+CLOSE_LASTS = 2 * DAY
+"""A first trade that is not known so long after the listing will not be: the close stands for it."""
+
+
+class Taken(Record):
+    """What became of a page. `again`: it was in the book; `trouble`: why it is an alarm and not data; `alarm`: for the
+    operator, that it is one, or is none any more; `issues`: new ones; `unsure`: numbers of rows in the review queue;
+    `premiums`: how many of those it told are placed; `refused`: why one was not taken at its word, by issue.
+    """
+
+    digest: str
+    again: bool = False
+    trouble: str = ""
+    matched: int = 0
+    issues: tuple[str, ...] = ()
+    unsure: tuple[int, ...] = ()
+    premiums: int = 0
+    refused: tuple[tuple[str, str], ...] = ()
+    alarm: OperatorAlert | None = None
+
+
+class Round(Record):
+    """What a validation came to: what is believed of each issue, which rows of the queue the lists have decided, and
+    the alerts that are due and of which nobody has said yet that they were `sent`.
+    """
+
+    believed: tuple[ValidatedGmp, ...]
+    settled: tuple[tuple[int, str], ...]
+    alerts: tuple[IssueAlert, ...]
+
+
+class Track(Record):
+    """What was published and what came of it: the outcomes, how good each model was, and each source."""
+
+    scored: Scored
+    accounts: tuple[Account, ...]
+    league: tuple[Standing, ...]
+
+
+def read(source: Source, kind: PageKind, body: bytes, received: int, key: str = "") -> Page | Unread:
+    """What a body tells, or why it tells nothing."""
+    try:
+        return source.read(body, kind, received, key)
+    except BadPayload as e:
+        return Unread(source=source.name, kind=kind, reason=e.reason)
+
+
+def take(book: Book, page: Page | Unread, body: bytes, received: int, url: str = "", *, looked: bool = False) -> Taken:
+    """Take one page in. `looked`: a person has found it right, so it is not held against the one before.
+
+    Raises LineDown, StoreRefused: nothing of it is in the book then; BadValue: these are not the page's bytes.
+    """
+    digest = hashlib.sha256(body).hexdigest()
+    if isinstance(page, Page) and page.digest != digest:
+        raise BadValue("body", digest, f"the bytes of the page, {page.digest}")
+    book.keep(body)
+    with book.writing() as run:
+        before, last = run.page(digest, page.source, page.kind), run.last_page(page.source, page.kind, received)
+        if before is not None and _known(before, last, received) and not (looked and before.trouble):
+            run.see_page(digest, page.source, page.kind, received)
+            alarm = _alarm(page, before.trouble, before.fetched_at) if before.trouble else None
+            return Taken(digest=digest, again=True, trouble=before.trouble, alarm=alarm)
+        trouble = _trouble(page, None if looked else run.glance(page.source, page.kind, received), body)
+        words, glance = ({}, None) if isinstance(page, Unread) else (_counts(page), page.glance())
+        run.add_page(digest, page.source, page.kind, url, received, len(body), trouble, words, glance)
+        if trouble or isinstance(page, Unread):
+            return Taken(digest=digest, trouble=trouble, alarm=_alarm(page, trouble, received))
+        taken = _placed(run, page, digest, received)
+        over = any(one is not None and one.trouble for one in (before, last))
+        return taken.model_copy(update={"alarm": _alarm(page, "", received)}) if over else taken
+
+
+def accept(book: Book, source: Source, kind: PageKind, digest: str, key: str = "") -> Taken:
+    """A person has looked at an alarm and found its page right: it becomes data, and the next is held against it.
+
+    Raises BadValue: there is no such alarm, or its codec cannot read it; LineDown, StoreRefused.
+    """
+    body = book.body(digest)
+    with book.looking() as run:
+        found = run.page(digest, source.name, kind)
+    if found is None or not found.trouble:
+        raise BadValue("page", digest, f"an alarm of {source.name}, a page of kind {kind}")
+    page = read(source, kind, body, found.seen_at, key)
+    if isinstance(page, Unread):
+        raise BadValue("page", digest, f"one that its codec can read: {page.reason}")
+    return take(book, page, body, found.seen_at, looked=True)
+
+
+def validate(book: Book, now: int, sessions: Sessions | None = None, thresholds: Thresholds | None = None) -> Round:
+    """Say what is believed of every issue that is not listed, `now`, ns UTC. `sessions`: the exchange's calendar, to
+    tell when an issue lists that nobody has given a day. A time that was validated, or one before it, is not again.
+
+    Raises LineDown, StoreRefused.
+    """
+    with book.writing() as run:
+        if now <= run.validated():
+            return Round(believed=(), settled=(), alerts=tuple(run.unsent()))
+        matcher, validator = run.matcher(), run.validator()
+        settled = _settle(run, matcher, validator, now) if _whole(run, now) else {}
+        overrides = run.overrides()
+        found: list[ValidatedGmp] = []
+        alerts: list[IssueAlert] = []
+        changed: list[Issue] = []
+        for before in run.every([State.ANNOUNCED, State.OPEN, State.CLOSED, State.ALLOTTED]):
+            issue = advanced(before, now)
+            changed += [issue] if issue is not before else []
+            if now - issue.seen_at > FORGOTTEN:
+                continue
+            believed = _believed(run, validator, issue, overrides.get(issue.id), now)
+            found += [believed] if believed is not None else []
+            alerts += due(issue, believed, now, listing(issue, sessions), thresholds or Thresholds())
+        run.put_issues(changed)
+        run.add_alerts(alerts)
+        run.save(matcher, validator)
+        return Round(believed=tuple(found), settled=tuple(settled.items()), alerts=tuple(run.unsent()))
+
+
+def sent(book: Book, alerts: Iterable[IssueAlert], now: int) -> None:
+    """These alerts were told: they are on the bus, `now`, ns UTC. Raises LineDown, StoreRefused."""
+    with book.writing() as run:
+        run.sent(alerts, now)
+
+
+def predict(book: Book, now: int, tables: Tables, sessions: Sessions | None = None) -> list[Said]:
+    """Predict the issues that are not listed, `now`, ns UTC, from a history and what the book has; both the premium's
+    word and ours, and which is served. One that says the same as before is not published again, and none when the day
+    of its decision is over.
+
+    Raises LineDown, StoreRefused, BadValue.
+    """
+    with book.looking() as run:
+        issues = [one for one in run.every() if one.shares_only and one.segment is not None]
+        merged = with_book(run, tables, issues, sessions)
+        last = {(one.issue, one.task, one.model): one for one in run.newest()}
+    live, today = {one.id for one in issues if not one.over}, day_number(day_of(now))
+    said = [one for task in Task for one in _predicted(merged, task, live, today, now)]
+    fresh = [one for one in said if not _same(one, last.get((one.issue, one.task, one.model)))]
+    with book.writing() as run:
+        run.add_predictions(fresh)
+    return fresh
+
+
+def score(book: Book, now: int) -> list[Outcome]:
+    """Write down what came of issues that are listed, and let the sources be judged by it, each issue once.
+
+    Raises LineDown, StoreRefused.
+    """
+    with book.writing() as run:
+        validator = run.validator()
+        before = {one.issue: one for one in run.outcomes()}
+        found = []
+        for issue in run.every([State.LISTED]):
+            one = _outcome(issue, now)
+            had = before.get(issue.id)
+            if one is None or (had is not None and _gains(had) == _gains(one)):
+                continue
+            run.put_outcome(one)
+            found.append(one)
+            gain = one.close_points if one.open_points is None else one.open_points
+            if issue.id in validator and gain is not None:
+                validator.score(issue.id, gain, one.at)
+        for issue in run.every([State.WITHDRAWN]):
+            validator.forget(issue.id)
+        run.save(validator)
+    return found
+
+
+def track(book: Book) -> Track:
+    """How good everything that was published has been. Raises LineDown, StoreRefused."""
+    with book.looking() as run:
+        predicted, validated, listed = run.track()
+    done = scored(predicted, listed)
+    return Track(scored=done, accounts=tuple(accounts(done.outcomes)), league=tuple(league(validated, listed)))
+
+
+def decide(book: Book, number: int, issue: str | None, by: str, because: str, now: int) -> str:
+    """A person's word on a row of the review queue: its issue, None for a new one. Returns the issue's id.
+
+    Raises BadValue: no such row or issue, or no reason; LineDown, StoreRefused.
+    """
+    if not because.strip():
+        raise BadValue("because", because, "the reason, in words")
+    with book.writing() as run:
+        matcher, validator = run.matcher(), run.validator()
+        placed = matcher.decide(number, issue)
+        _resolve(run, validator, number, placed, by, because, now)
+        run.save(matcher, validator)
+    return placed
+
+
+def override(book: Book, issue: str, gmp: Money, by: str, because: str, now: int, *, pinned: bool = False) -> int:
+    """An operator's premium of an issue, a share, until a source tells a newer one or, `pinned`, until it is cleared.
+
+    Raises BadValue: no such issue, or no reason; LineDown, StoreRefused.
+    """
+    if not because.strip():
+        raise BadValue("because", because, "the reason, in words")
+    with book.writing() as run:
+        run.issue(issue)
+        return run.add_override(issue, gmp, by, because, now, pinned=pinned)
+
+
+def clear(book: Book, issue: str, by: str, now: int) -> None:
+    """Believe the sources again. Raises BadValue: nothing was set; LineDown, StoreRefused."""
+    with book.writing() as run:
+        run.issue(issue)
+        if not run.end_override(issue, by, now):
+            raise BadValue("issue", issue, "an issue whose premium somebody has set")
+
+
+def listing(issue: Issue, sessions: Sessions | None) -> date | None:
+    """The day an issue lists, or by the calendar should; None: it cannot be told."""
+    if issue.lists is not None or sessions is None or issue.opens is None or issue.closes is None:
+        return issue.lists
+    try:
+        return life.expected(issue.opens, issue.closes, sessions).listing
+    except BadValue:
+        return None
+
+
+def with_book(run: Looking, tables: Tables, issues: Sequence[Issue], sessions: Sessions | None = None) -> Tables:
+    """The tables with the book's issues behind them; an issue that the tables have is left out: by its id or, where it
+    is listed, by segment, day and price. What was believed last of a day is the day's quote, and nothing is of what
+    came after the listing.
+    """
+    known = set(tables.issues["issue"].tolist())
+    listed = set(tables.issues[["segment", "listed", "price"]].tolist())
+    mine = [one for one in issues if one.id not in known and not (one.over and _listed(one) in listed)]
+    outcomes = {one.issue: one for one in run.outcomes()}
+    quotes: list[tuple[str, int, float]] = []
+    made = np.zeros(len(mine), ISSUE)
+    for name in ISSUE.names or ():
+        if ISSUE[name].kind == "f":
+            made[name] = np.nan
+    believed: defaultdict[str, list[tuple[int, Money]]] = defaultdict(list)
+    told_bids: defaultdict[str, list[Bids]] = defaultdict(list)
+    for name, when, gmp in run.quotes():
+        believed[name].append((when, gmp))
+    for bid in run.bids():
+        told_bids[bid.issue].append(bid)
+    for row, issue in zip(made, mine, strict=True):
+        lists = listing(issue, sessions)
+        days = _quotes(believed[issue.id], lists)
+        quotes += [(issue.id, day, rupees) for day, rupees in days.items()]
+        _fill(row, issue, lists, days, outcomes.get(issue.id))
+        for name, times in _times(told_bids[issue.id], issue).items():
+            row[name] = times
+    more = np.array(quotes, QUOTE)
+    return tables._replace(issues=np.concatenate([tables.issues, made]), quotes=np.concatenate([tables.quotes, more]))
+
+
+def _trouble(page: Page | Unread, before: Glance | None, body: bytes) -> str:
+    if isinstance(page, Unread):
+        return page.reason or "it could not be read"
+    try:
+        check(page, before, body)
+    except LayoutChanged as e:
+        return e.reason
+    return ""
+
+
+def _known(before: PageRow, last: PageRow | None, received: int) -> bool:
+    # Bytes that come back after others of the same page are told anew: what has no stamp is of now.
+    return received <= before.seen_at or last is None or last.digest == before.digest
+
+
+def _alarm(page: Page | Unread, trouble: str, received: int) -> OperatorAlert:
+    subject = f"{page.source} {page.kind}"
+    text = f"{subject}: {trouble or 'it can be read again'}"[:400]
+    return OperatorAlert(kind="ipo_page", subject=subject, at=received, text=text, over=not trouble)
+
+
+def _counts(page: Page) -> dict[str, Any]:
+    counts = {name: len(getattr(page, name)) for name in ("gmps", "facts", "subscriptions")}
+    refused = [one.model_dump(mode="json") for one in page.refused]
+    more = {"rows": page.rows, "blank": page.blank, "repeated": page.repeated}
+    return counts | more | {"refused": refused, "unknown": list(page.unknown)}
+
+
+class _Pen:
+    """What one transaction writes of issues, gathered: rows of one page speak of one issue more than once."""
+
+    def __init__(self, run: Writing, validator: Validator) -> None:
+        self._run, self._validator = run, validator
+        self._had: dict[str, Issue | None] = {}
+        self.issues: dict[str, Issue] = {}
+        self.names: set[tuple[str, str, str]] = set()
+        self.premiums: list[Premium] = []
+        self.bids: list[Bids] = []
+        self.refused: list[tuple[str, str]] = []
+        self._scored: set[str] = set()
+        self._told: list[tuple[str, Told]] = []
+
+    def look(self, names: Iterable[str]) -> None:
+        """Fetch these issues, all at once."""
+        wanted = sorted(set(names) - self._had.keys())
+        there = self._run.issues(wanted)
+        self._had |= {name: there.get(name) for name in wanted}
+        asked = "SELECT issue FROM ipo_outcomes WHERE issue = ANY(:names)"
+        self._scored |= {row["issue"] for row in self._run.all(asked, names=wanted)}
+
+    def write(self, name: str, readings: Sequence[Reading], origin: Origin) -> None:
+        """What a row told of an issue."""
+        self.look([name])
+        issue = learned(self.issues.get(name) or self._had[name], name, readings, origin)
+        self.issues[name] = issue
+        for reading in readings:
+            self.names.add((reading.source, reading.name, name))
+            if isinstance(reading, GmpReading):
+                self.premiums.append(premium(name, reading, origin.page, origin.received, issue.listing))
+                self._told.append((name, told(readings, origin.received)))
+            elif isinstance(reading, SubscriptionReading):
+                self.bids += bids(name, reading, origin.page, origin.received, _bid_day(reading, issue, origin))
+
+    def end(self, received: int) -> None:
+        """Write it all; the validator reads what was quoted before the listing."""
+        self._run.put_issues(self.issues.values())
+        self._run.add_names(sorted(self.names), received)
+        self._run.add_premiums(self.premiums)
+        self._run.put_bids(self.bids)
+        for name, row in self._told:
+            issue = self.issues[name]
+            if name in self._scored:
+                continue
+            why: str | None
+            if issue.listing is not None and row.at >= issue.listing:
+                why = "told when it was trading"
+            elif issue.high is None or issue.segment is None:
+                why = "its price or its segment is not known"
+            else:
+                why = self._validator.read(name, row, issue.high, issue.segment)
+            self.refused += [(name, why)] if why is not None else []
+
+
+def _placed(run: Writing, page: Page, digest: str, received: int) -> Taken:
+    matcher, validator = run.matcher(), run.validator()
+    pen, origin = _Pen(run, validator), Origin(source=page.source, page=digest, received=received)
+    placed: list[tuple[str, tuple[Reading, ...]]] = []
+    new: list[str] = []
+    unsure: list[int] = []
+    matched = 0
+    for row in rows(page):
+        before = len(matcher)
+        verdict = matcher.feed(row.told)
+        if isinstance(verdict, Unsure):
+            unsure.append(_queue(run, matcher, row.told, row.readings, origin))
+            continue
+        name = verdict.issue if isinstance(verdict, Matched) else _home(matcher, row.told)
+        matched += isinstance(verdict, Matched)
+        new += [name] if len(matcher) > before else []
+        placed.append((name, row.readings))
+    pen.look(name for name, _ in placed)
+    for name, readings in placed:
+        pen.write(name, readings, origin)
+    pen.end(received)
+    run.save(matcher, validator)
+    return Taken(
+        digest=digest,
+        matched=matched,
+        issues=tuple(new),
+        unsure=tuple(dict.fromkeys(unsure)),
+        premiums=len(pen.premiums),
+        refused=tuple(pen.refused),
+    )
+
+
+def _home(matcher: Matcher, row: Told) -> str:
+    found = matcher.match(row)
+    if not isinstance(found, Matched):
+        raise BadValue("row", row.name, "one that its own issue was made of")
+    return found.issue
+
+
+def _queue(run: Writing, matcher: Matcher, row: Told, readings: Sequence[Reading], origin: Origin) -> int:
+    number, queued = next((n, one) for n, one in matcher.queue.items() if one.told.bare == row.bare)
+    had = next((one for one in run.reviews() if one.number == number), None)
+    kept = list(had.readings) if had is not None else []
+    said = [_bare(one["reading"]) for one in kept]
+    kept += [{"page": origin.page, "received": origin.received, "reading": dumped(one)}
+             for one in readings if _bare(dumped(one)) not in said]  # fmt: skip
+    review = Review(
+        number=number,
+        told=had.told if had is not None else queued.told,
+        candidates=queued.verdict.candidates,
+        why=queued.verdict.why,
+        readings=tuple(kept),
+        first_at=had.first_at if had is not None else origin.received,
+        issue=None,
+        by="",
+        because="",
+        decided_at=None,
+    )
+    run.put_review(review)
+    return number
+
+
+def _bare(reading: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in reading.items() if name not in ("place", "cells")}
+
+
+def _whole(run: Writing, now: int) -> bool:
+    return all(now - at <= WHOLE for at in run.heard().values())
+
+
+def _settle(run: Writing, matcher: Matcher, validator: Validator, now: int) -> dict[int, str]:
+    settled = matcher.settle()
+    for number, issue in settled.items():
+        _resolve(run, validator, number, issue, LISTS, "nothing else is left for it", now)
+    return settled
+
+
+def _resolve(run: Writing, validator: Validator, number: int, issue: str, by: str, because: str, now: int) -> None:
+    review = next(one for one in run.reviews() if one.number == number)
+    pen = _Pen(run, validator)
+    groups: dict[tuple[str, int], list[Reading]] = {}
+    for one in review.readings:
+        groups.setdefault((one["page"], one["received"]), []).append(restored(one["reading"]))
+    for (page, received), readings in sorted(groups.items(), key=lambda group: group[0][1]):
+        pen.write(issue, readings, Origin(source=review.told.source, page=page, received=received))
+    pen.end(now)
+    words = {"issue": issue, "by": by, "because": because, "decided_at": now}
+    run.put_review(review.model_copy(update=words))
+
+
+def _bid_day(reading: SubscriptionReading, issue: Issue, origin: Origin) -> date:
+    day = reading.day or day_of(origin.received if reading.at is None else min(reading.at, origin.received))
+    return day if issue.closes is None else min(day, issue.closes)
+
+
+def _believed(run: Writing, validator: Validator, issue: Issue, word: Override | None, now: int) -> ValidatedGmp | None:
+    if issue.id not in validator and word is None:
+        return None
+    found = validator.validate(issue.id, now) if issue.id in validator else _unread(issue.id, now)
+    newest = max((one.reading.at for one in found.used), default=0)
+    if word is not None and not word.pinned and newest > word.at:
+        run.end_override(issue.id, LISTS, now)
+        word = None
+    if word is not None:
+        worth = None if issue.high is None else points(word.gmp, issue.high)
+        found = found.model_copy(update={"gmp": word.gmp, "points": worth, "spike": None})
+    run.add_validation(found, None if word is None else word.id)
+    return found
+
+
+def _unread(issue: str, now: int) -> ValidatedGmp:
+    return ValidatedGmp(
+        issue=issue, at=now, gmp=None, points=None, confidence=0.0, disagreement_points=None, shown_points=None,
+        age=None, used=(), refused=(), spike=None,
+    )  # fmt: skip
+
+
+def _outcome(issue: Issue, now: int) -> Outcome | None:
+    opened, closed = issue.open_points, issue.close_points
+    traded = issue.listing
+    if traded is None or traded > now or issue.segment is None or (opened is None and closed is None):
+        return None
+    if opened is None and now - traded < CLOSE_LASTS:
+        return None
+    return Outcome(
+        issue=issue.id, at=traded, segment=issue.segment.value, open_points=opened, close_points=closed, scored_at=now
+    )
+
+
+def _gains(one: Outcome) -> tuple[float | None, float | None]:
+    return one.open_points, one.close_points
+
+
+def _quotes(believed: Iterable[tuple[int, Money]], lists: date | None) -> dict[int, float]:
+    ends = None if lists is None else at(lists, TRADES_FROM)
+    return {day_number(day_of(when)): gmp / SCALE for when, gmp in believed if ends is None or when < ends}
+
+
+def _fill(row: np.void, issue: Issue, lists: date | None, days: dict[int, float], outcome: Outcome | None) -> None:
+    row["issue"], row["kind"] = issue.id, "ipo"
+    row["segment"] = issue.segment.value if issue.segment is not None else ""
+    for name, day in (("opened", issue.opens), ("closed", issue.closes), ("listed", lists)):
+        row[name] = NO_DAY if day is None else day_number(day)
+    row["price"] = np.nan if issue.high is None else issue.high / SCALE
+    row["size"] = np.nan if issue.size_crore is None else issue.size_crore
+    row["gmp_eve"] = days[max(days)] if days else np.nan
+    closing = [day for day in days if issue.closes is not None and day <= day_number(issue.closes)]
+    row["gmp_close"] = days[max(closing)] if closing else np.nan
+    if outcome is not None:
+        for name in ("open_points", "close_points"):
+            gain = getattr(outcome, name)
+            row[name] = np.nan if gain is None else gain
+
+
+def _listed(issue: Issue) -> tuple[str, int, float]:
+    day = NO_DAY if issue.lists is None else day_number(issue.lists)
+    return str(issue.segment), day, np.nan if issue.high is None else issue.high / SCALE
+
+
+def _times(found: Sequence[Bids], issue: Issue) -> dict[str, float]:
+    names = {Category.QIB: "qib", Category.NII: "nii", Category.RETAIL: "rii", Category.TOTAL: "total"}
+    told: dict[str, float] = {}
+    for one in sorted(found, key=lambda b: (b.day, b.book == "all")):
+        name = names.get(Category(one.category))
+        if name is None or one.times is None:
+            continue
+        told[name] = one.times
+        number = None if issue.opens is None else np.busday_count(issue.opens, one.day) + 1
+        if name != "total" and number is not None and 1 <= number <= 3:
+            told[f"{name}_day{number}"] = one.times
+    return told
+
+
+def _predicted(tables: Tables, task: Task, live: set[str], today: int, now: int) -> list[Said]:
+    found, came = rows_of(tables, task)
+    asked = np.isin(tables.issues["issue"][found["row"]], sorted(live)) & (found["decided"] >= today)
+    if not asked.any():
+        return []
+    walked = walk(found, came, close=task is Task.ALL, competitors={})
+    gates = {gate.month: gate for gate in walked.gates}
+    said = []
+    for k in np.flatnonzero(asked):
+        decided = walked.rows["decided"][k].astype("datetime64[D]").item()
+        gate = gates[decided.replace(day=1)]
+        for model in (GMP, OURS):
+            bound = {name: _finite(walked.bounds[name][k, walked.models.index(model)]) for name in BOUNDS.names or ()}
+            one = Said(
+                issue=str(tables.issues["issue"][found["row"][k]]),
+                task=task,
+                model=model,
+                at=now,
+                decided=decided,
+                gmp_points=float(found["gmp_points"][k]),
+                predicted_points=float(walked.said[k, walked.models.index(model)]),
+                served=gate.served == model,
+                gate=gate.model_dump(mode="json"),
+                **bound,
+            )
+            said.append(one)
+    return said
+
+
+def _finite(value: np.float64) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _same(one: Said, before: Said | None) -> bool:
+    return before is not None and one.model_copy(update={"at": before.at}) == before

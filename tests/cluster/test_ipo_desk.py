@@ -1,0 +1,91 @@
+"""The commands of the IPO desk over a real book: listing, showing, deciding, setting, scoring, telling."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from adapters.database import Database
+from adapters.ipos import Book
+from cluster.instance import free_base
+from cluster.main import app
+from market.ipo.pages import PageKind
+from market.ipo.specimens import Specimen, investorgain_board, ipowatch_board
+from market.money import money
+from market.sessions import DAY
+from market.vendors.investorgain import InvestorGain
+from market.vendors.ipowatch import IpoWatch
+from pipelines import ipos
+from tests.market.ipo.issues import AMBER, ISSUES, NOW
+
+ROOT = Path(__file__).resolve().parents[2]
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """A deployment of its own."""
+    shipped = (ROOT / "cluster.yaml").read_text()
+    (tmp_path / "cluster.yaml").write_text(re.sub(r"base: \d+", f"base: {free_base()}", shipped))
+    return tmp_path / "cluster.yaml"
+
+
+def take(book: Book, *issues: Specimen, sure: bool = True) -> None:
+    source = InvestorGain() if sure else IpoWatch()
+    body = investorgain_board(issues) if sure else ipowatch_board(issues, NOW)
+    ipos.take(book, ipos.read(source, PageKind.BOARD, body, NOW), body, NOW)
+
+
+def test_the_desk_s_commands_work_on_its_book(config: Path) -> None:
+    from cluster.databases import opened
+    from cluster.settings import read
+
+    def run(*words: str) -> Result:
+        return CliRunner().invoke(app, ["ipo", *words, "--config", str(config)])
+
+    settings = read(config)
+    with opened(settings) as url:
+        empty = [run(word) for word in ("list", "review", "digest", "score")]
+        line = Database(url)
+        line.migrate()
+        line.close()
+        book = Book(url, settings.data / "ipo" / "pages")
+        take(book, *ISSUES)
+        take(book, AMBER.model_copy(update={"name": "Zinc Pumps"}), sure=False)
+        listed = json.loads(run("list", "--json").stdout)
+        amber = next(one["issue"]["id"] for one in listed if one["issue"]["name"] == AMBER.name)
+        sme = run("list", "--segment", "sme")
+        queue = run("review")
+        undecided = run("review", "1", "--because", "other")
+        decided = run("review", "1", "--new", "--because", "another company")
+        wrong = run("override", amber, "--gmp", "ten", "--because", "a typo")
+        without = run("override", amber, "--gmp", "10")
+        given = run("override", amber, "--gmp", "10.50", "--because", "a typo on the board", "--pin")
+        ipos.validate(book, time.time_ns() - DAY)
+        shown, record = run("show", amber), json.loads(run("show", amber, "--json").stdout)
+        cleared, again = run("override", amber, "--clear"), run("override", amber, "--clear")
+        scored = json.loads(run("score", "--json").stdout)
+        unknown = run("show", "zinc")
+        page = run("digest", "--html")
+        book.close()
+
+    assert [one.exit_code for one in empty] == [0] * 4
+    assert "there is no such issue" in empty[0].stdout and "nothing waits" in empty[1].stdout
+    assert len(listed) == 3 and AMBER.name not in sme.stdout and "Cobalt Looms" in sme.stdout
+    assert "Zinc Pumps" in queue.stdout and undecided.exit_code == 2 and "--new" in undecided.stderr
+    assert decided.exit_code == 0 and "row 1 is of zinc" in decided.stdout
+    assert wrong.exit_code == 2 and "'ten'" in wrong.stderr
+    assert without.exit_code == 2 and "reason" in without.stderr
+    assert given.exit_code == 0 and cleared.exit_code == 0 and again.exit_code == 2
+    assert record["override"][0]["gmp"] == money("10.50") and "a typo on the board" in shown.stdout
+    assert record["issue"]["high"] == AMBER.high and "321.00" in shown.stdout
+    assert len(scored["now"]) == 1 and scored["scored"]["waiting"] == 0
+    assert unknown.exit_code == 2 and "'zinc'" in unknown.stderr
+    assert page.stdout.startswith("<!doctype html>") and "Amber &amp; Sons Foundry" in page.stdout

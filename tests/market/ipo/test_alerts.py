@@ -1,0 +1,86 @@
+"""What somebody who might apply should hear, and when it is true."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+import pytest
+
+from market.ipo.alerts import IssueEvent, due
+from market.ipo.issues import Issue
+from market.ipo.kinds import Kind
+from market.ipo.life import State
+from market.ipo.profit import Joined, Thresholds
+from market.ipo.validation import Spike, ValidatedGmp
+from market.money import Money, money
+from tests.market.ipo.issues import ist
+
+OPEN = ist("2024-12-31T11:00")
+NEW, PROFITABLE = IssueEvent.NEW, IssueEvent.PROFITABLE
+
+
+def issue(**words: Any) -> Issue:
+    told = {"opens": date(2024, 12, 30), "closes": date(2025, 1, 1), "high": money("321"), "state": State.OPEN}
+    return Issue(id="amber", name="Amber", first_at=0, seen_at=0, **told | words)
+
+
+def believed(gmp: Money | None, spike: Spike | None = None) -> ValidatedGmp:
+    return ValidatedGmp(
+        issue="amber", at=OPEN, gmp=gmp, points=None, confidence=0.5, disagreement_points=None, shown_points=None,
+        age=None, used=(), refused=(), spike=spike,
+    )  # fmt: skip
+
+
+def events(one: Issue, gmp: str | None = None, now: int = OPEN, listing: date | None = None) -> list[IssueEvent]:
+    told = believed(None if gmp is None else money(gmp))
+    return [alert.event for alert in due(one, told, now, listing, Thresholds())]
+
+
+@pytest.mark.parametrize(
+    ("gmp", "found"), [(None, [NEW]), ("19", [NEW]), ("20", [NEW, PROFITABLE]), ("33", [NEW, PROFITABLE])]
+)
+def test_a_premium_of_the_seed_s_thresholds_is_worth_an_alert(gmp: str | None, found: list[IssueEvent]) -> None:
+    assert events(issue(), gmp) == found
+
+
+def test_whoever_wants_both_thresholds_reached_hears_less() -> None:
+    wanted = Thresholds(joined=Joined.AND)
+
+    assert [one.event for one in due(issue(), believed(money("20")), OPEN, None, wanted)] == [NEW]
+
+
+@pytest.mark.parametrize(
+    "one", [issue(state=State.LISTED), issue(state=State.WITHDRAWN), issue(kind=Kind.REIT), issue(kind=Kind.FPO)]
+)
+def test_nothing_is_told_of_a_listed_issue_or_a_trust(one: Issue) -> None:
+    assert events(one, "100", listing=date(2025, 1, 1)) == []
+
+
+@pytest.mark.parametrize(
+    ("now", "told"), [("2025-01-01T00:00", True), ("2025-01-01T16:59", True), ("2025-01-01T17:00", False)]
+)
+def test_the_last_day_of_bids_is_told_until_five(now: str, told: bool) -> None:
+    assert (IssueEvent.CLOSING in events(issue(), now=ist(now))) is told
+
+
+@pytest.mark.parametrize(
+    ("now", "told"),
+    [
+        ("2025-01-05T16:59", False),
+        ("2025-01-05T17:00", True),
+        ("2025-01-06T09:59", True),
+        ("2025-01-06T10:00", False),
+    ],
+)
+def test_a_listing_is_told_from_five_on_the_eve_until_it_trades(now: str, told: bool) -> None:
+    assert (IssueEvent.REMINDER in events(issue(), now=ist(now), listing=date(2025, 1, 6))) is told
+
+
+def test_each_spike_is_an_alert_of_its_own() -> None:
+    spike = Spike(before_points=5.0, points=14.0, since=0)
+
+    (alert,) = [one for one in due(issue(), believed(None, spike), OPEN, None, Thresholds()) if one.about]
+
+    assert (alert.event, alert.topic) == (IssueEvent.SPIKE, f"ipo_spike:amber:{OPEN}")
+    assert alert.text == "Amber: the premium went from 5.0 to 14.0 points"

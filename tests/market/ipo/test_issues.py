@@ -1,0 +1,98 @@
+"""One issue made of what many sources told, and where it stands."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+import pytest
+
+from market.ipo.issues import Issue, Origin, advanced, learned
+from market.ipo.kinds import Kind, Segment
+from market.ipo.life import State
+from market.ipo.readings import IssueFacts, Status
+from market.money import money
+from tests.market.ipo.issues import ist
+
+AT = ist("2025-01-01T11:00")
+
+
+def facts(source: str = "investorgain", **words: Any) -> IssueFacts:
+    return IssueFacts(source=source, name=words.pop("name", "Amber Foundry"), **words)
+
+
+def issue(**words: Any) -> Issue:
+    return Issue(id="amber", name="Amber Foundry", first_at=AT, seen_at=AT, **words)
+
+
+def after(*told: tuple[IssueFacts, int]) -> Issue:
+    found: Issue | None = None
+    for reading, received in told:
+        found = learned(found, "amber", [reading], Origin(source=reading.source, page=str(received), received=received))
+    assert found is not None
+    return found
+
+
+def test_a_better_source_counts_whoever_spoke_last() -> None:
+    found = after((facts("nse", high=money("321"), lot=46), AT), (facts("ipowatch", high=money("312"), lot=40), AT + 1))
+
+    assert (found.high, found.lot, found.origins["high"].source) == (money("321"), 46, "nse")
+
+
+def test_of_one_source_its_newest_page_counts() -> None:
+    new, old = facts(closes=date(2025, 1, 2)), facts(closes=date(2025, 1, 1), lot=46)
+
+    found = after((new, AT), (old, AT - 1))
+
+    assert (found.closes, found.lot, found.seen_at, found.first_at) == (date(2025, 1, 2), 46, AT, AT - 1)
+
+
+def test_what_a_source_leaves_out_stays() -> None:
+    found = after((facts(high=money("321"), segment=Segment.SME, kind=Kind.FPO), AT), (facts("nse"), AT + 1))
+
+    assert (found.high, found.segment, found.kind, found.shares_only) == (money("321"), Segment.SME, Kind.FPO, False)
+
+
+@pytest.mark.parametrize(
+    ("words", "at", "state"),
+    [
+        ({}, "2025-01-01T11:00", State.ANNOUNCED),
+        ({"opens": date(2025, 1, 1)}, "2025-01-01T09:59", State.ANNOUNCED),
+        ({"opens": date(2025, 1, 1)}, "2025-01-01T10:00", State.OPEN),
+        ({"closes": date(2025, 1, 1)}, "2025-01-01T17:00", State.CLOSED),
+        ({"closes": date(2025, 1, 1), "lists": date(2025, 1, 6)}, "2025-02-01T17:00", State.CLOSED),
+        ({"opens": date(2025, 1, 1), "status": Status.POSTPONED}, "2025-01-01T10:00", State.ANNOUNCED),
+        ({"status": Status.ALLOTTED}, "2025-01-01T10:00", State.ALLOTTED),
+        ({"status": Status.LISTING}, "2025-01-01T10:00", State.CLOSED),
+        ({"status": Status.LISTED}, "2025-01-01T10:00", State.LISTED),
+        ({"listed_at": money("300")}, "2025-01-01T10:00", State.LISTED),
+        ({"status": Status.WITHDRAWN}, "2025-01-01T10:00", State.WITHDRAWN),
+        ({"state": State.LISTED, "status": Status.WITHDRAWN}, "2025-01-01T10:00", State.LISTED),
+        ({"state": State.CLOSED, "status": Status.OPEN}, "2025-01-01T10:00", State.CLOSED),
+    ],
+)
+def test_where_it_stands(words: dict[str, Any], at: str, state: State) -> None:
+    assert advanced(issue(**words), ist(at)).state is state
+
+
+def test_its_gains_are_points_of_the_issue_price() -> None:
+    found = issue(high=money("200"), listed_at=money("230"), closed_at=money("210"))
+
+    assert (found.open_points, found.close_points) == (pytest.approx(15.0), pytest.approx(5.0))
+    assert issue(listed_at=money("230")).open_points is None
+
+
+@pytest.mark.parametrize(("opened", "closed"), [(None, "200"), ("230", "200"), ("230", "120")])
+def test_a_close_that_cannot_be_is_not_known(opened: str | None, closed: str) -> None:
+    first = None if opened is None else money(opened)
+
+    assert issue(high=money("200"), listed_at=first, closed_at=money(closed)).close_points is None
+
+
+def test_a_symbol_in_the_place_of_a_name_renames_nothing() -> None:
+    found = after(
+        (facts("nse", name="Amber Foundry Limited", symbol="AMBER"), AT),
+        (facts("nse", name="AMBER", symbol="AMBER"), AT + 1),
+    )
+
+    assert (found.name, found.symbol) == ("Amber Foundry Limited", "AMBER")
