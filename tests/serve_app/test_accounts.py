@@ -283,6 +283,18 @@ def test_with_the_database_away_known_credentials_go_on_and_the_rest_is_told(gua
     assert guarded.status(QUOTE, unknown) == 503
 
 
+def test_with_the_database_away_a_login_nobody_knows_yet_waits_and_an_operator_does_not(guarded: Guarded) -> None:
+    guarded.person("asha")
+    unseen = guarded.bearer("asha")
+    operator = {"Authorization": f"Bearer {guarded.gate.signer.operator()}"}
+
+    guarded.gate.users = Users("postgresql://u@127.0.0.1:1/none", None)
+    told = guarded.client.get(QUOTE, headers=unseen)
+
+    assert (told.status_code, told.headers["Content-Type"]) == (503, "application/problem+json")
+    assert guarded.status(QUOTE, operator) == 200
+
+
 def test_with_the_cache_away_keys_are_looked_up_in_the_database(guarded: Guarded) -> None:
     guarded.person("asha")
     me = guarded.bearer("asha")
