@@ -34,7 +34,7 @@ from pydantic import ValidationError
 from adapters.redis_line import RedisLine, Script, Word
 from market.access import TIERS, Tier
 from market.errors import LineDown
-from market.limits import MICROS, Allowance, Bucket, Buckets, Pace, Tries, shortest
+from market.limits import MICROS, Allowance, Bucket, Buckets, Pace, Purpose, Tries, shortest
 
 LEASE_SECONDS = 4.0
 """A socket whose replica has died counts for so long."""
@@ -210,12 +210,12 @@ class Limits:
                 self._open.pop(name, None)
         self._send(Asked(CLOSE, [f"limit:open:{name}"], [lease], Future()))
 
-    async def attempt(self, account: str, address: str) -> float:
+    async def attempt(self, account: str, address: str, purpose: Purpose = "login") -> float:
         """Before a secret is looked at: 0.0, and the try counts as failed until it is `good`; or the seconds to wait.
 
         `account` is what was typed, whether anybody has that name or not; what is not known is "", and not counted.
         """
-        names = _tried(account, address)
+        names = _tried(account, address, purpose)
         if not names:
             return 0.0
         words: list[Word] = [FORGET_SECONDS]
@@ -228,9 +228,9 @@ class Limits:
         with self._lock:
             return self._tries.begin(time.monotonic_ns() // 1000, *strict)
 
-    async def good(self, account: str, address: str) -> None:
+    async def good(self, account: str, address: str, purpose: Purpose = "login") -> None:
         """The last try was its owner's: the failures of the account are forgotten, the address has one less."""
-        names = [name for name, _ in _tried(account, address)]
+        names = [name for name, _ in _tried(account, address, purpose)]
         forgotten = 1 if account else 0
         with self._lock:
             self._tries.good(names[:forgotten], names[forgotten:])
@@ -366,7 +366,8 @@ class Limits:
             self._log.error("tiers_unreadable", reason=type(e).__name__)
 
 
-def _tried(account: str, address: str) -> list[tuple[str, Pace]]:
+def _tried(account: str, address: str, purpose: Purpose) -> list[tuple[str, Pace]]:
     """The account as a digest: what was typed there may be a password."""
     name = sha256(account.strip().casefold().encode()).hexdigest()[:32]
-    return ([(f"account:{name}", ACCOUNT)] if account else []) + ([(f"address:{address}", ADDRESS)] if address else [])
+    owner = [(f"{purpose}:account:{name}", ACCOUNT)] if account else []
+    return owner + ([(f"{purpose}:address:{address}", ADDRESS)] if address else [])

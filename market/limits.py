@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 MICROS = 1_000_000
+Purpose = Literal["login", "proof", "refresh", "register", "reset", "confirm"]
+"""What a secret is tried for: each has failures of its own, so that asking for a reset locks nobody out of a login."""
 MOST_NAMES = 20_000
 """So many names are known in a process; the one that asked longest ago is forgotten."""
 

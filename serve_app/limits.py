@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from adapters.limits import Limits
 from market.access import Caller, Tier
 from market.errors import TooMany
-from market.limits import Allowance, Bucket
+from market.limits import Allowance, Bucket, Purpose
 from serve_app import problems
 from serve_app.guard import refuse
 
@@ -163,7 +163,8 @@ class Knocks:
 
 
 class Throttle:
-    """Slows down guessing: an account that failed, and the address that did, wait longer and longer.
+    """Slows down guessing: an account that failed, and the address that did, wait longer and longer, each purpose by
+    itself.
 
     `login` counts a try before its secret is looked at, so that a thousand at once are a thousand tries; `good` takes
     back those of who turned out to be the owner.
@@ -172,16 +173,16 @@ class Throttle:
     def __init__(self, limits: Limits, count: Callable[[str], None] = lambda _: None) -> None:
         self._limits, self._count = limits, count
 
-    async def login(self, address: str, user: str) -> None:
+    async def login(self, address: str, user: str, purpose: Purpose = "login") -> None:
         """Before each login, reset and renewal; "" is an address, or an account, that nobody knows. Raises TooMany."""
-        wait = await self._limits.attempt(user, address)
+        wait = await self._limits.attempt(user, address, purpose)
         if wait > 0:
             self._count("login")
             raise TooMany("tries", wait)
 
-    async def good(self, address: str, user: str) -> None:
+    async def good(self, address: str, user: str, purpose: Purpose = "login") -> None:
         """The last try was its owner's."""
-        await self._limits.good(user, address)
+        await self._limits.good(user, address, purpose)
 
 
 def cost(scope: Scope) -> int:

@@ -141,7 +141,20 @@ def test_a_good_try_ends_the_waiting_of_its_account_alone(pair: tuple[Limits, Li
     asha, ravi = asyncio.run(ask())
 
     assert asha == 0.0 and ravi > 0.9
-    assert int(cache.call("HGET", "limit:try:address:203.0.113.9", "n")) == 2 * ACCOUNT.free + 1 < ADDRESS.free
+    assert int(cache.call("HGET", "limit:try:login:address:203.0.113.9", "n")) == 2 * ACCOUNT.free + 1 < ADDRESS.free
+
+
+def test_each_purpose_has_failures_of_its_own(pair: tuple[Limits, Limits]) -> None:
+    async def ask() -> tuple[float, float, float]:
+        for _ in range(ACCOUNT.free + 1):
+            await pair[0].attempt("asha", "203.0.113.9", "reset")
+        await pair[0].good("asha", "", "login")
+        login = await pair[1].attempt("asha", "203.0.113.9")
+        return login, await pair[1].attempt("asha", "", "register"), await pair[1].attempt("asha", "", "reset")
+
+    login, register, reset = asyncio.run(ask())
+
+    assert login == register == 0.0 and reset > 0.9
 
 
 def test_without_redis_each_allows_its_share_and_logins_less(make_server: MakeServer, made: Made) -> None:

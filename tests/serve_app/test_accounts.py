@@ -166,6 +166,18 @@ def test_a_reset_sends_a_token_that_is_good_once(guarded: Guarded) -> None:
     assert guarded.login("asha", OTHER)
 
 
+def test_whoever_asks_for_somebodys_reset_or_registers_the_address_locks_no_owner_out(guarded: Guarded) -> None:
+    guarded.person("asha")
+    theirs = {"email": "asha@example.com"}
+
+    resets = [guarded.status(f"{V1}/auth/password/reset", method="POST", json=theirs) for _ in range(9)]
+    again = {**theirs, "password": OTHER}
+    made = [guarded.status(f"{V1}/auth/register", method="POST", json=again) for _ in range(9)]
+
+    assert 429 in resets and 429 in made
+    assert guarded.login("asha")
+
+
 def test_a_second_factor_is_asked_for_once_it_is_confirmed_and_each_code_is_good_once(guarded: Guarded) -> None:
     guarded.person("asha")
     me = guarded.bearer("asha")
