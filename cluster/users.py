@@ -85,7 +85,8 @@ def set_role(
     from market import users as rules
 
     with told(), _users(config) as users:
-        changed = users.change(who, BY, role=role, tier=None if tier is None else rules.tier(tier))
+        wanted = None if tier is None else rules.tier(tier, {**settings_of(config).tiers, **users.tiers()})
+        changed = users.change(who, BY, role=role, tier=wanted)
     _say(changed)
 
 

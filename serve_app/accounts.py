@@ -622,7 +622,7 @@ def _admin_routes(app: FastAPI, desk: Desk, only: Any) -> None:
     async def change(request: Request, id: Part, asked: Change) -> User:
         """Another role or tier; disable or enable. Keys that the new role could not have made end."""
         only(request)
-        tier = None if asked.tier is None else rules.tier(asked.tier)
+        tier = None if asked.tier is None else rules.tier(asked.tier, await desk.tiers())
         by = _caller(request).user or ""
         return await desk.store(desk.users.change, id, by, role=asked.role, tier=tier, disabled=asked.disabled)
 

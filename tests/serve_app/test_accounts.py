@@ -18,16 +18,18 @@ import pytest
 from adapters.letters import Letters
 from adapters.limits import TIERS_KEY, Limits
 from adapters.passwords import Cost, Passwords
+from adapters.postgres_server import PostgresServer
 from adapters.redis_line import RedisLine
+from adapters.redis_server import RedisServer
 from adapters.standings import Standings
 from adapters.tokens import Signer, secret
 from adapters.users import Users
-from market.access import Role
+from market.access import Role, Tier
 from market.errors import BadValue, LineDown, StoreRefused
 from market.users import AccountEvent
 from serve_app.gateway import build
-from tests.serve_app.door import CHEAP, PASSWORD, SECRET, V1, Guarded, bearer
-from tests.serve_app.house import wait
+from tests.serve_app.door import CHEAP, PASSWORD, SECRET, V1, Guarded, bearer, guard
+from tests.serve_app.house import AMPLE, wait
 
 OTHER = "another horse battery"
 QUOTE = "/api/stock/RELIANCE"
@@ -393,6 +395,22 @@ def test_admins_see_and_end_logins_set_tiers_and_are_on_record(guarded: Guarded)
     assert guarded.client.get(f"{V1}/admin/tiers", headers=root).json()["tiers"]["standard"]["burst"] == 40
     acts = guarded.client.get(f"{V1}/admin/audit", headers=root).json()["acts"]
     assert [act["action"] for act in acts] == ["user changed", "tier set", "session ended"]
+
+
+def test_an_account_may_have_any_tier_of_the_settings(
+    stores: tuple[RedisServer, RedisServer], database: PostgresServer, tmp_path: Path
+) -> None:
+    gold = Tier(requests_per_second=500, burst=1000, connections=200, symbols=5000)
+    for door in guard(stores, database.url, tmp_path / "lake", demo=False, tiers={**AMPLE, "gold": gold}):
+        asha, _ = door.person("asha"), door.person("root", Role.ADMIN)
+        root, path = door.bearer("root"), f"{V1}/admin/users/{asha}"
+
+        changed = door.client.patch(path, headers=root, json={"tier": "gold"})
+        wrong = [door.status(path, root, "PATCH", json={"tier": name}) for name in ("nobody", "anonymous")]
+
+        assert (changed.status_code, changed.json()["tier"], wrong) == (200, "gold", [422, 422])
+        told = door.client.get(QUOTE, headers=door.bearer("asha")).headers
+        assert told["RateLimit-Policy"].startswith('"gold";q=1000')
 
 
 def test_limits_an_admin_sets_count_at_once_and_for_a_replica_that_begins_later(guarded: Guarded) -> None:
