@@ -43,6 +43,7 @@ DEAR = {
 }  # fmt: skip
 """What other requests cost whose path ends so."""
 HISTORY = re.compile(r"/(candles|features|signals)(/|$)")
+BEGINNINGS = ("from", "since")
 HISTORY_COST = 5
 """What these cost where they name a beginning: that may lie years back."""
 
@@ -196,8 +197,9 @@ def cost(scope: Scope) -> int:
     query, path = scope.get("query_string", b""), scope["path"]
     symbols = len(_COMMA.findall(query)) + 1
     dear = next((tokens for end, tokens in DEAR.items() if path.endswith(end)), 1)
-    if HISTORY.search(path) is not None and "from" in parse_qs(query.decode("latin-1")):
-        dear = HISTORY_COST
+    if HISTORY.search(path) is not None:
+        named = parse_qs(query.decode("latin-1"))
+        dear = HISTORY_COST if any(name in named for name in BEGINNINGS) else dear
     return max(dear, -(-symbols // SYMBOLS_EACH))
 
 

@@ -153,6 +153,8 @@ def test_a_long_list_costs_more(gate: Gate) -> None:
         ("/api/v1/candles/TCS", b"", 1),
         ("/api/v1/candles/TCS", b"limit=5&fr%6Fm=2020-01-01", 5),
         ("/api/v1/features/TCS", b"from=2020-01-01", 5),
+        ("/api/v1/signals", b"symbol=TCS", 1),
+        ("/api/v1/signals", b"symbol=TCS&since=2020-01-01", 5),
         ("/api/v1/sessions", b"from=2020-01-01", 1),
         ("/api/v1/outcomes", b"", 5),
     ],
