@@ -100,3 +100,19 @@ def test_a_password_never_stands_on_the_command_line(deployment: tuple[Run, str]
     run, _ = deployment
 
     assert run("add", "asha@example.com", "--password", PASSWORD).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["retain", "--logins-days", "800000"],
+        ["retain", "--acts-days", "36501"],
+        ["key", "asha@example.com", "--scope", "quotes", "--days", "4000000"],
+    ],
+)
+def test_more_days_than_a_century_are_refused_in_one_line(deployment: tuple[Run, str], words: list[str]) -> None:
+    run, _ = deployment
+
+    done = run(*words)
+
+    assert done.exit_code == 2 and "36500" in done.stderr
