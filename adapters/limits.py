@@ -44,7 +44,8 @@ RETRY_SECONDS = 1.0
 TIERS_KEY, TIERS_SECONDS = "limit:set-tiers", 5.0
 TIERS_LAST, ASKED_SECONDS = 150, 60.0
 """Seconds: what was published is believed before the database, which each replica asks so often."""
-MOST_AT_ONCE = 256
+MOST_AT_ONCE, RENEWED_AT_ONCE = 256, 1000
+"""Questions in one round trip, and leases in one script: the server does nothing else meanwhile."""
 STRICTER = 4
 """What a process allows of logins by itself, against its share."""
 ACCOUNT = Pace(free=5, longest=60.0)
@@ -93,8 +94,11 @@ return 1
 RENEW = Script(
     _NOW
     + """
-for i = 2, #ARGV do redis.call('ZADD', KEYS[1], string.format('%.0f', now + ARGV[1] * 1000), ARGV[i]) end
-redis.call('PEXPIRE', KEYS[1], ARGV[1])
+local ends = string.format('%.0f', now + ARGV[1] * 1000)
+for i, key in ipairs(KEYS) do
+  redis.call('ZADD', key, ends, ARGV[i + 1])
+  redis.call('PEXPIRE', key, ARGV[1])
+end
 return 1
 """
 )
@@ -347,14 +351,13 @@ class Limits:
 
     def _renew(self) -> None:
         with self._lock:
-            held = {name: list(leases) for name, leases in self._open.items()}
-        calls: list[tuple[Sequence[Word], Sequence[Word]]] = [
-            ([f"limit:open:{name}"], [int(LEASE_SECONDS * 1000), *leases[i : i + 1000]])
-            for name, leases in held.items()
-            for i in range(0, len(leases), 1000)
-        ]
-        for i in range(0, len(calls), MOST_AT_ONCE):
-            self._line.evaluate(RENEW, calls[i : i + MOST_AT_ONCE], kept=False)
+            held = [(name, lease) for name, leases in self._open.items() for lease in leases]
+        for i in range(0, len(held), RENEWED_AT_ONCE):
+            with self._lock:  # one that was given back between two scripts must not come back by the second
+                some = [one for one in held[i : i + RENEWED_AT_ONCE] if one[1] in self._open.get(one[0], ())]
+            words = [int(LEASE_SECONDS * 1000), *(lease for _, lease in some)]
+            self._line.evaluate(RENEW, [([f"limit:open:{name}" for name, _ in some], words)], kept=False)
+            self._answer(self._wait(0.0))  # whoever has asked meanwhile does not wait for all of them
 
     def _look_at_tiers(self) -> None:
         text = self._line.call("GET", TIERS_KEY)
