@@ -34,7 +34,7 @@ from pydantic import ValidationError
 from adapters.redis_line import RedisLine, Script, Word
 from market.access import TIERS, Tier
 from market.errors import LineDown
-from market.limits import MICROS, Allowance, Bucket, Buckets, Pace, Purpose, Tries, shortest
+from market.limits import MICROS, Allowance, Bucket, Buckets, Pace, Purpose, Tries, allowance
 
 LEASE_SECONDS = 4.0
 """A socket whose replica has died counts for so long."""
@@ -190,7 +190,7 @@ class Limits:
             with self._lock:
                 return self._buckets.take(time.monotonic_ns() // 1000, *own)
         told = [(said[i], said[i + 1], said[i + 2]) for i in range(1, len(said), 3)]
-        return shortest(asked, told, allowed=bool(said[0]), degraded=False)
+        return allowance(asked, told, allowed=bool(said[0]), degraded=False)
 
     async def open(self, name: str, most: int) -> str | None:
         """A lease for one more socket of `name`, which has at most `most` of them; None: it has. `close` gives it

@@ -71,16 +71,18 @@ class Limiting:
             return
         name, tier_name = self._who(scope)
         tier = self._limits.tier(tier_name)
-        took = await self._limits.take(*self._buckets(scope, name, tier))
+        asked = self._buckets(scope, name, tier)
+        took = await self._limits.take(*asked)
+        said = told(tier_name, tier, took) if asked[0].name == name else {}  # of nobody's bucket but the caller's
         if not took.allowed:
             secret = _secret(scope)
             self._count("login" if secret else "rate")
             allowed = "fewer at once" if secret else f"{tier.requests_per_second:g} a second, {tier.burst} at once"
-            await self._send_away(scope, receive, send, took.wait, allowed, told(tier_name, tier, took))
+            await self._send_away(scope, receive, send, took.wait, allowed, said)
         elif scope["type"] == "websocket":
             await self._hold(scope, receive, send, name, tier)
         else:
-            await self._app(scope, receive, _telling(send, told(tier_name, tier, took)))
+            await self._app(scope, receive, _telling(send, said))
 
     def _who(self, scope: Scope) -> tuple[str, str]:
         state = scope.get("state", {})
@@ -91,6 +93,7 @@ class Limiting:
         return f"address:{address}" if address else STRANGERS, "anonymous"
 
     def _buckets(self, scope: Scope, name: str, tier: Tier) -> list[Bucket]:
+        """Its own first, where it is asked."""
         burst = max(tier.burst, 1)
         asked = [Bucket(name, tier.requests_per_second, burst, min(cost(scope), burst))]
         if not _secret(scope):

@@ -193,6 +193,21 @@ def test_login_is_slowed_by_address_whatever_the_credential(gate: Gate) -> None:
     assert post(99, "203.0.113.10") == 200
 
 
+def test_where_a_secret_is_checked_a_caller_is_told_of_its_own_bucket_alone(gate: Gate) -> None:
+    stranger, known = gate(doors=Doors()), gate()
+
+    mine = known.post("/api/v1/login", headers={"X-API-KEY": "a", "X-Forwarded-For": "203.0.113.9"}).headers
+    address = [known.post("/api/v1/login", headers={"X-API-KEY": f"k{i}", "X-Forwarded-For": "203.0.113.9"})
+               for i in range(12)]  # fmt: skip
+    shared = [stranger.post("/api/v1/login").headers for _ in range(45)]
+
+    assert not any(name.startswith("ratelimit") for headers in shared for name in headers)
+    assert mine["RateLimit"] == '"premium";r=5;t=100'
+    refused = [one.headers for one in address if one.status_code == 429]
+    assert refused and {one["RateLimit-Remaining"] for one in refused} == {"6"}
+    assert all("Retry-After" in one for one in refused)
+
+
 def test_what_strangers_read_keeps_nobody_from_logging_in_nor_logins_from_staying(gate: Gate) -> None:
     client = gate(doors=Doors())
 
