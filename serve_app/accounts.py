@@ -589,7 +589,7 @@ def _list_routes(app: FastAPI, desk: Desk, only: Any) -> None:
 
     @app.put("/api/v1/watchlists/{name}", responses={200: {"model": Watchlist}, 201: {"model": Watchlist}})
     async def keep(request: Request, name: Part, asked: Symbols) -> JSONResponse:
-        """Keep symbols under a name, in the place of what was there. 422 names a symbol nobody listed."""
+        """Keep symbols under a name, in the place of what was there. 404 names a symbol nobody listed."""
         only(request)
         mine = await desk.me(_caller(request))
         wanted = rules.symbols([desk.universe.find(symbol).symbol for symbol in asked.symbols])

@@ -135,17 +135,19 @@ def test_logout_ends_the_access_token_too(guarded: Guarded) -> None:
     assert (done, guarded.status(QUOTE, bearer(tokens)), guarded.status(QUOTE, bearer(other))) == (204, 401, 200)
 
 
-def test_another_password_ends_every_other_login(guarded: Guarded) -> None:
+def test_another_password_ends_every_other_login_and_no_key(guarded: Guarded) -> None:
     guarded.person("asha")
     mine, other = guarded.login("asha"), guarded.login("asha")
     path, new = f"{V1}/auth/password", {"password": PASSWORD, "new_password": OTHER}
 
+    made = guarded.client.post(f"{V1}/keys", headers=bearer(mine), json={"name": "a", "scopes": ["quotes"]}).json()
     wrong = guarded.status(path, bearer(mine), "POST", json={**new, "password": OTHER})
     done = guarded.status(path, bearer(mine), "POST", json=new)
 
     assert (wrong, done) == (401, 204)
     assert (guarded.status(QUOTE, bearer(mine)), guarded.status(QUOTE, bearer(other))) == (200, 401)
     assert guarded.login("asha", OTHER)
+    assert guarded.status(QUOTE, {"X-API-KEY": made["key"]}) == 200  # a key stays until it is revoked
 
 
 def test_a_reset_sends_a_token_that_is_good_once(guarded: Guarded) -> None:
