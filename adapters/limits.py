@@ -355,7 +355,7 @@ class Limits:
         for i in range(0, len(held), RENEWED_AT_ONCE):
             with self._lock:  # one that was given back between two scripts must not come back by the second
                 some = [one for one in held[i : i + RENEWED_AT_ONCE] if one[1] in self._open.get(one[0], ())]
-            words = [int(LEASE_SECONDS * 1000), *(lease for _, lease in some)]
+            words: list[Word] = [int(LEASE_SECONDS * 1000), *(lease for _, lease in some)]
             self._line.evaluate(RENEW, [([f"limit:open:{name}" for name, _ in some], words)], kept=False)
             self._answer(self._wait(0.0))  # whoever has asked meanwhile does not wait for all of them
 
