@@ -33,6 +33,8 @@ ALIVE: Mapping[str, int] = {
 """How soon a server that vanished without a word is noticed: seconds, and milliseconds for what it was sent."""
 UP_SECONDS, DOWN_SECONDS = 5.0, 1.0
 """Between two looks at a database that is watched."""
+MUTE_SECONDS = 5.0
+"""A look that has not come back for so long is trouble: a server that hangs refuses nothing."""
 MIGRATING = 0x626F7572
 """The advisory lock of whoever migrates."""
 
@@ -127,12 +129,21 @@ class Database:
 class Watch:
     """Asks a database how it is, again and again, in a thread of its own: an answer may take long."""
 
-    def __init__(self, url: str, log: Any) -> None:
-        self._database, self._log = Database(url), log
+    def __init__(self, url: str, log: Any, patience: float = MUTE_SECONDS) -> None:
+        """`patience`: seconds for which a look may be out before it is trouble."""
+        self._database, self._log, self._patience = Database(url), log, patience
         self._stopped = threading.Event()
-        self.health = Health(up=False, trouble="starting")
-        """The last answer."""
+        self._found = Health(up=False, trouble="starting")
+        self._looking: float | None = None
         threading.Thread(target=self._run, name="database", daemon=True).start()
+
+    @property
+    def health(self) -> Health:
+        """The last answer, or that the next one does not come."""
+        since = self._looking
+        if since is not None and time.monotonic() - since > self._patience:
+            return Health(up=False, trouble=f"it has said nothing for more than {self._patience:g} s")
+        return self._found
 
     def stop(self) -> None:
         """Ask no more."""
@@ -140,6 +151,7 @@ class Watch:
 
     def _run(self) -> None:
         while True:
+            self._looking = time.monotonic()
             try:
                 found = self._database.health()
             except Exception as e:
@@ -147,7 +159,7 @@ class Watch:
                 found = Health(up=False, trouble=f"{type(e).__name__}: {e}")
             if found.up != self.health.up:
                 self._log.warning("database", up=found.up, trouble=found.trouble)
-            self.health = found
+            self._found, self._looking = found, None
             if self._stopped.wait(UP_SECONDS if found.up else DOWN_SECONDS):
                 self._database.close()
                 return

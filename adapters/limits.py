@@ -34,7 +34,7 @@ from pydantic import ValidationError
 from adapters.redis_line import RedisLine, Script, Word
 from market.access import TIERS, Tier
 from market.errors import LineDown
-from market.limits import MICROS, Allowance, Bucket, Buckets, Pace, Tries, shortest
+from market.limits import MICROS, Allowance, Bucket, Buckets, Pace, Purpose, Tries, allowance
 
 LEASE_SECONDS = 4.0
 """A socket whose replica has died counts for so long."""
@@ -44,7 +44,8 @@ RETRY_SECONDS = 1.0
 TIERS_KEY, TIERS_SECONDS = "limit:set-tiers", 5.0
 TIERS_LAST, ASKED_SECONDS = 150, 60.0
 """Seconds: what was published is believed before the database, which each replica asks so often."""
-MOST_AT_ONCE = 256
+MOST_AT_ONCE, RENEWED_AT_ONCE = 256, 1000
+"""Questions in one round trip, and leases in one script: the server does nothing else meanwhile."""
 STRICTER = 4
 """What a process allows of logins by itself, against its share."""
 ACCOUNT = Pace(free=5, longest=60.0)
@@ -93,8 +94,11 @@ return 1
 RENEW = Script(
     _NOW
     + """
-for i = 2, #ARGV do redis.call('ZADD', KEYS[1], string.format('%.0f', now + ARGV[1] * 1000), ARGV[i]) end
-redis.call('PEXPIRE', KEYS[1], ARGV[1])
+local ends = string.format('%.0f', now + ARGV[1] * 1000)
+for i, key in ipairs(KEYS) do
+  redis.call('ZADD', key, ends, ARGV[i + 1])
+  redis.call('PEXPIRE', key, ARGV[1])
+end
 return 1
 """
 )
@@ -186,7 +190,7 @@ class Limits:
             with self._lock:
                 return self._buckets.take(time.monotonic_ns() // 1000, *own)
         told = [(said[i], said[i + 1], said[i + 2]) for i in range(1, len(said), 3)]
-        return shortest(asked, told, allowed=bool(said[0]), degraded=False)
+        return allowance(asked, told, allowed=bool(said[0]), degraded=False)
 
     async def open(self, name: str, most: int) -> str | None:
         """A lease for one more socket of `name`, which has at most `most` of them; None: it has. `close` gives it
@@ -210,12 +214,12 @@ class Limits:
                 self._open.pop(name, None)
         self._send(Asked(CLOSE, [f"limit:open:{name}"], [lease], Future()))
 
-    async def attempt(self, account: str, address: str) -> float:
+    async def attempt(self, account: str, address: str, purpose: Purpose = "login") -> float:
         """Before a secret is looked at: 0.0, and the try counts as failed until it is `good`; or the seconds to wait.
 
         `account` is what was typed, whether anybody has that name or not; what is not known is "", and not counted.
         """
-        names = _tried(account, address)
+        names = _tried(account, address, purpose)
         if not names:
             return 0.0
         words: list[Word] = [FORGET_SECONDS]
@@ -228,9 +232,9 @@ class Limits:
         with self._lock:
             return self._tries.begin(time.monotonic_ns() // 1000, *strict)
 
-    async def good(self, account: str, address: str) -> None:
+    async def good(self, account: str, address: str, purpose: Purpose = "login") -> None:
         """The last try was its owner's: the failures of the account are forgotten, the address has one less."""
-        names = [name for name, _ in _tried(account, address)]
+        names = [name for name, _ in _tried(account, address, purpose)]
         forgotten = 1 if account else 0
         with self._lock:
             self._tries.good(names[:forgotten], names[forgotten:])
@@ -347,14 +351,13 @@ class Limits:
 
     def _renew(self) -> None:
         with self._lock:
-            held = {name: list(leases) for name, leases in self._open.items()}
-        calls: list[tuple[Sequence[Word], Sequence[Word]]] = [
-            ([f"limit:open:{name}"], [int(LEASE_SECONDS * 1000), *leases[i : i + 1000]])
-            for name, leases in held.items()
-            for i in range(0, len(leases), 1000)
-        ]
-        for i in range(0, len(calls), MOST_AT_ONCE):
-            self._line.evaluate(RENEW, calls[i : i + MOST_AT_ONCE], kept=False)
+            held = [(name, lease) for name, leases in self._open.items() for lease in leases]
+        for i in range(0, len(held), RENEWED_AT_ONCE):
+            with self._lock:  # one that was given back between two scripts must not come back by the second
+                some = [one for one in held[i : i + RENEWED_AT_ONCE] if one[1] in self._open.get(one[0], ())]
+            words: list[Word] = [int(LEASE_SECONDS * 1000), *(lease for _, lease in some)]
+            self._line.evaluate(RENEW, [([f"limit:open:{name}" for name, _ in some], words)], kept=False)
+            self._answer(self._wait(0.0))  # whoever has asked meanwhile does not wait for all of them
 
     def _look_at_tiers(self) -> None:
         text = self._line.call("GET", TIERS_KEY)
@@ -366,7 +369,8 @@ class Limits:
             self._log.error("tiers_unreadable", reason=type(e).__name__)
 
 
-def _tried(account: str, address: str) -> list[tuple[str, Pace]]:
+def _tried(account: str, address: str, purpose: Purpose) -> list[tuple[str, Pace]]:
     """The account as a digest: what was typed there may be a password."""
     name = sha256(account.strip().casefold().encode()).hexdigest()[:32]
-    return ([(f"account:{name}", ACCOUNT)] if account else []) + ([(f"address:{address}", ADDRESS)] if address else [])
+    owner = [(f"{purpose}:account:{name}", ACCOUNT)] if account else []
+    return owner + ([(f"{purpose}:address:{address}", ADDRESS)] if address else [])

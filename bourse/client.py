@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from datetime import date, datetime
 from types import TracebackType
 from typing import Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import msgpack
 
@@ -393,7 +393,7 @@ class Client:
         """
         asked = {"from": start, "to": end, "interval": interval, "limit": limit}
         told = {k: v.isoformat() if isinstance(v, date) else str(v) for k, v in asked.items() if v is not None}
-        return await self._get(f"/api/v1/candles/{symbol}", **told)
+        return await self._get(f"/api/v1/candles/{quote(symbol, safe='')}", **told)
 
     def say(self, message: Message, answered: Callable[[Message], object] | None = None) -> None:
         """Say something if the line is up; `answered` is called with the done or the error, or with both: a channel may

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from market.users import User
 
 BY = "command line"
+MOST_DAYS = 36_500
+"""A century: no calendar ends before."""
 
 app = typer.Typer(help="Accounts: who may ask the gateway, and as what.", no_args_is_help=True)
 
@@ -85,7 +87,8 @@ def set_role(
     from market import users as rules
 
     with told(), _users(config) as users:
-        changed = users.change(who, BY, role=role, tier=None if tier is None else rules.tier(tier))
+        wanted = None if tier is None else rules.tier(tier, {**settings_of(config).tiers, **users.tiers()})
+        changed = users.change(who, BY, role=role, tier=wanted)
     _say(changed)
 
 
@@ -115,7 +118,9 @@ def key(
     who: Who,
     scope: Annotated[list[Scope], typer.Option(help="What it is good for; several times for several.")],
     name: Annotated[str, typer.Option(help="What it is for, in words.")] = "",
-    days: Annotated[int | None, typer.Option(help="It ends after so many; without: not by itself.", min=1)] = None,
+    days: Annotated[
+        int | None, typer.Option(help="It ends after so many; without: not by itself.", min=1, max=MOST_DAYS)
+    ] = None,
     config: Config = Path("cluster.yaml"),
 ) -> None:
     """A key for an account; this shows it, once, on the standard output."""
@@ -131,8 +136,10 @@ def key(
 
 @app.command()
 def retain(
-    logins_days: Annotated[int, typer.Option(help="Logins that ended so long ago go.", min=1)] = 90,
-    acts_days: Annotated[int, typer.Option(help="So long it stays on record who did what.", min=1)] = 400,
+    logins_days: Annotated[int, typer.Option(help="Logins that ended so long ago go.", min=1, max=MOST_DAYS)] = 90,
+    acts_days: Annotated[
+        int, typer.Option(help="So long it stays on record who did what.", min=1, max=MOST_DAYS)
+    ] = 400,
     config: Config = Path("cluster.yaml"),
 ) -> None:
     """Remove tokens that have expired, and logins and acts on record that are older than that."""

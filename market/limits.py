@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 MICROS = 1_000_000
+Purpose = Literal["login", "proof", "refresh", "register", "reset", "confirm"]
+"""What a secret is tried for: each has failures of its own, so that asking for a reset locks nobody out of a login."""
 MOST_NAMES = 20_000
 """So many names are known in a process; the one that asked longest ago is forgotten."""
 
@@ -31,8 +33,9 @@ class Bucket(NamedTuple):
 
 
 class Allowance(NamedTuple):
-    """What came of it: of the bucket that was shortest, with times in seconds. `wait` is 0 where it was allowed;
-    `full`: until nothing is missing. `degraded`: counted in this process alone.
+    """What came of it: `limit`, `remaining` and `full` of the bucket that was named first, `wait` of the one that asks
+    for the longest. Times in seconds: `wait` is 0 where it was allowed; `full`: until nothing is missing. `degraded`:
+    counted in this process alone.
     """
 
     allowed: bool
@@ -82,7 +85,7 @@ class Buckets:
             ((one.each * one.burst - full + now) // one.each, max(wait, 0), full - now)
             for (one, full), wait in zip(found, waits, strict=True)
         ]
-        return shortest(asked, told, allowed=allowed, degraded=True)
+        return allowance(asked, told, allowed=allowed, degraded=True)
 
 
 class Tries:
@@ -114,11 +117,10 @@ class Tries:
                 self._known[other] = failures - 1, 0
 
 
-def shortest(
+def allowance(
     asked: tuple[Bucket, ...], told: list[tuple[int, int, int]], *, allowed: bool, degraded: bool
 ) -> Allowance:
-    """Of several buckets, told as (remaining, wait, full) in tokens and microseconds, the one that matters most."""
-    bucket, (remaining, wait, full) = max(
-        zip(asked, told, strict=True), key=lambda one: (one[1][1], -one[1][0] / one[0].burst)
-    )
-    return Allowance(allowed, bucket.burst, max(int(remaining), 0), wait / MICROS, full / MICROS, degraded)
+    """Of several buckets, told as (remaining, wait, full) in tokens and microseconds."""
+    remaining, _, full = told[0]
+    wait = max(one[1] for one in told)
+    return Allowance(allowed, asked[0].burst, max(int(remaining), 0), wait / MICROS, full / MICROS, degraded)

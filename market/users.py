@@ -13,7 +13,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Literal
 
-from market.access import SCOPES, SLOWEST, TIERS, Role, Scope, Tier
+from market.access import SCOPES, SLOWEST, Role, Scope, Tier
 from market.errors import BadValue
 from market.records import Record
 
@@ -184,10 +184,14 @@ def symbols(wanted: Sequence[str]) -> tuple[str, ...]:
     return found
 
 
-def tier(name: str) -> str:
-    """A tier's name. Raises BadValue."""
-    if name not in TIERS or name == "anonymous":
-        raise BadValue("tier", name[:40], f"one of {', '.join(t for t in TIERS if t != 'anonymous')}")
+def tier(name: str, known: Collection[str]) -> str:
+    """Of those that are known, the name of one an account may have. Raises BadValue.
+
+    >>> tier("gold", ["anonymous", "standard", "gold"])
+    'gold'
+    """
+    if name not in known or name == "anonymous":
+        raise BadValue("tier", name[:40], f"one of {', '.join(t for t in known if t != 'anonymous')}")
     return name
 
 

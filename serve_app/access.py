@@ -121,12 +121,7 @@ class Gate:
         claims = self.signer.read(text.strip())
         if claims.session == OPERATOR:
             return _person(claims, Standing(user=OPERATOR, role=Role.ADMIN, tier="premium", scopes=SCOPES[Role.ADMIN]))
-        try:
-            standing = await self._standing("session", claims.session)
-        except (
-            _Unsure
-        ):  # the database is away, and nobody said that it has ended: the token itself says what it is worth
-            standing = Standing(user=claims.user, role=claims.role, tier=claims.tier, scopes=SCOPES[claims.role])
+        standing = await self._standing("session", claims.session)
         if standing is None or standing.user != claims.user:
             raise Denied("credential", "the login has ended", tokens.DENIED)
         return _person(claims, standing)
@@ -168,8 +163,8 @@ class Gate:
         return standing is not None and (standing.role, standing.scopes) == (caller.role, caller.scopes)
 
     async def _standing(self, kind: Kind, name: str) -> Standing | None:
-        """What a credential is worth, None: nothing. Raises LineDown; _Unsure when only the cache can be asked, and it
-        does not know.
+        """What a credential is worth, None: nothing. Raises LineDown where the cache does not know and the database
+        cannot be asked.
         """
         cached = True
         try:
@@ -177,10 +172,7 @@ class Gate:
         except LineDown:
             known, cached = None, False
         if known is None:
-            try:
-                found = await self.store(self.users.standing, kind, name)
-            except LineDown as e:
-                raise (_Unsure(*e.args) if cached else e) from None
+            found = await self.store(self.users.standing, kind, name)
             if cached:
                 await self._fill(kind, name, found)
         else:
@@ -268,10 +260,6 @@ class Access:
         if why is not None:
             raise Denied(*why)
         return found
-
-
-class _Unsure(LineDown):
-    """Only the cache can be asked, and it does not know."""
 
 
 def _tickets(scope: Scope) -> list[str]:

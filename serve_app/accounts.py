@@ -32,6 +32,7 @@ from market import users as rules
 from market.access import Caller, Role, Scope, Tier
 from market.errors import BadValue, Denied, LineDown, NotYet
 from market.instruments import Universe
+from market.limits import Purpose
 from market.records import Record
 from market.sessions import nanoseconds
 from market.users import AccountEvent, Act, Key, Login, User, Watchlist
@@ -61,13 +62,13 @@ Part = Annotated[str, Path(pattern=rules.PLAIN)]
 class Throttle(Protocol):
     """Who slows down guessing."""
 
-    async def login(self, address: str, user: str) -> None:
+    async def login(self, address: str, user: str, purpose: Purpose = "login") -> None:
         """Before each login, reset and renewal. `address`: of the caller, "" where nobody knows it; `user`: the
-        account's address, or "". Raises what the caller is answered with.
+        account's address, or ""; `purpose`: failures count for it alone. Raises what the caller is answered with.
         """
         ...
 
-    async def good(self, address: str, user: str) -> None:
+    async def good(self, address: str, user: str, purpose: Purpose = "login") -> None:
         """Behind one that was its owner's."""
         ...
 
@@ -75,10 +76,10 @@ class Throttle(Protocol):
 class Unthrottled:
     """Lets everybody through. Satisfies `Throttle`."""
 
-    async def login(self, address: str, user: str) -> None:
+    async def login(self, address: str, user: str, purpose: Purpose = "login") -> None:
         """Nothing."""
 
-    async def good(self, address: str, user: str) -> None:
+    async def good(self, address: str, user: str, purpose: Purpose = "login") -> None:
         """Nothing."""
 
 
@@ -322,12 +323,12 @@ class Desk:
 
     async def proved(self, caller: Caller, password: str, code: str = "", *, second: bool = False) -> Known:
         """The caller, who has said the password again. Raises Denied."""
-        await self.throttle.login("", caller.user or "")
+        await self.throttle.login("", caller.user or "", "proof")
         me = await self.me(caller)
         found = await self.known(me.email, password)
         if second:
             await self.second(found, code)
-        await self.throttle.good("", caller.user or "")
+        await self.throttle.good("", caller.user or "", "proof")
         return found
 
     async def me(self, caller: Caller) -> User:
@@ -402,7 +403,7 @@ def _login_routes(app: FastAPI, desk: Desk, only: Any) -> None:
         email = address(asked.email)
         if email is None:
             raise BadValue("email", asked.email[:100], "an address like asha@example.com")
-        await desk.throttle.login(_from(request), email)
+        await desk.throttle.login(_from(request), email, "register")
         password = rules.password(asked.password.get_secret_value(), email)
         hashed = await desk.hashing(desk.passwords.hash, password)
         made = await desk.store(desk.users.register, email, asked.name, hashed)
@@ -430,9 +431,9 @@ def _login_routes(app: FastAPI, desk: Desk, only: Any) -> None:
     async def refresh(request: Request, asked: Refresh) -> JSONResponse:
         """The next tokens for a refresh token, which is good once: one that comes again ends the login."""
         only(request)
-        await desk.throttle.login(_from(request), "")
+        await desk.throttle.login(_from(request), "", "refresh")
         opened = await desk.store(desk.users.renew, asked.refresh_token.get_secret_value())
-        await desk.throttle.good(_from(request), "")
+        await desk.throttle.good(_from(request), "", "refresh")
         return desk.answer(opened)
 
     @app.post("/api/v1/auth/logout", status_code=204)
@@ -474,7 +475,7 @@ def _password_routes(app: FastAPI, desk: Desk, only: Any) -> None:
         """A token for another password, sent to the account's address; the answer is the same where there is none."""
         only(request)
         email = address(asked.email) or asked.email
-        await desk.throttle.login(_from(request), email)
+        await desk.throttle.login(_from(request), email, "reset")
         found = await desk.store(desk.users.ask_reset, email)
         if found is not None:
             user, token, ends = found
@@ -485,13 +486,14 @@ def _password_routes(app: FastAPI, desk: Desk, only: Any) -> None:
     async def confirm(request: Request, asked: Reset) -> Response:
         """Another password for the token that was sent, which is good once; every login of the account ends."""
         only(request)
-        await desk.throttle.login(_from(request), "")
+        await desk.throttle.login(_from(request), "", "confirm")
         new = asked.new_password.get_secret_value()
 
         def hashed(user: User) -> str:
             return desk.passwords.hash(rules.password(new, user.email))
 
         user = await desk.hashing(desk.users.reset, asked.token.get_secret_value(), hashed)
+        await desk.throttle.good(_from(request), "", "confirm")
         desk.tell("password_changed", user)
         return Response(status_code=204)
 
@@ -524,12 +526,12 @@ def _own_routes(app: FastAPI, desk: Desk, only: Any) -> None:
         """Ask for codes from now on; the answer shows the recovery codes, once."""
         only(request)
         mine = await desk.me(_caller(request))
-        await desk.throttle.login("", mine.email)
+        await desk.throttle.login("", mine.email, "confirm")
         secret = await desk.store(desk.users.pending_totp, mine.id)
         step = None if secret is None else factors.totp_step(secret, asked.code, time.time())
         if secret is None or step is None:
             raise Denied(*CODE.args)
-        await desk.throttle.good("", mine.email)
+        await desk.throttle.good("", mine.email, "confirm")
         codes = factors.recovery_codes()
         await desk.store(desk.users.confirm_totp, mine.id, secret, step, codes)
         return _secret({"recovery_codes": codes})
@@ -587,7 +589,7 @@ def _list_routes(app: FastAPI, desk: Desk, only: Any) -> None:
 
     @app.put("/api/v1/watchlists/{name}", responses={200: {"model": Watchlist}, 201: {"model": Watchlist}})
     async def keep(request: Request, name: Part, asked: Symbols) -> JSONResponse:
-        """Keep symbols under a name, in the place of what was there. 422 names a symbol nobody listed."""
+        """Keep symbols under a name, in the place of what was there. 404 names a symbol nobody listed."""
         only(request)
         mine = await desk.me(_caller(request))
         wanted = rules.symbols([desk.universe.find(symbol).symbol for symbol in asked.symbols])
@@ -620,7 +622,7 @@ def _admin_routes(app: FastAPI, desk: Desk, only: Any) -> None:
     async def change(request: Request, id: Part, asked: Change) -> User:
         """Another role or tier; disable or enable. Keys that the new role could not have made end."""
         only(request)
-        tier = None if asked.tier is None else rules.tier(asked.tier)
+        tier = None if asked.tier is None else rules.tier(asked.tier, await desk.tiers())
         by = _caller(request).user or ""
         return await desk.store(desk.users.change, id, by, role=asked.role, tier=tier, disabled=asked.disabled)
 

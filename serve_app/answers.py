@@ -46,6 +46,16 @@ def form(accept: str) -> str | None:
     return best if liked[best][1] > 0 else None
 
 
+def packs(accepted: str) -> bool:
+    """Whether who sends this as its Accept-Encoding takes gzip; a quality of 0 refuses it (RFC 9110, 12.5.3).
+
+    >>> [packs(one) for one in ("br, GZIP;q=0.5", "gzip;q=0", "gzip; q=0.000, br", "identity")]
+    [True, False, False, False]
+    """
+    given = (one.split(";") for one in accepted.lower().split(","))
+    return any(name.strip() in ("gzip", "x-gzip") and _quality(words) > 0 for name, *words in given)
+
+
 def answer(request: Request, body: Any, status: int = 200) -> Response:
     """A body in the form the request takes, or 406."""
     wanted = form(request.headers.get("accept", ""))
@@ -57,7 +67,7 @@ def tagged(request: Request, facts: bytes, make: Callable[[], Any]) -> Response:
     wanted = form(request.headers.get("accept", ""))
     if wanted is None:
         return _unacceptable(request)
-    packed = "gzip" if "gzip" in request.headers.get("accept-encoding", "").lower() else "plain"
+    packed = "gzip" if packs(request.headers.get("accept-encoding", "")) else "plain"
     digest = blake2b(b"\0".join([facts, wanted.encode(), packed.encode()]), digest_size=12).hexdigest()
     headers = {**FRESH, "ETag": f'"{digest}"'}
     if _known(digest, request.headers.getlist("if-none-match")):

@@ -22,6 +22,7 @@ import structlog
 from fastapi import FastAPI, Query, Request
 from fastapi.responses import JSONResponse, Response
 from ray import serve
+from starlette.datastructures import Headers
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import WebSocketRoute
 from starlette.staticfiles import StaticFiles
@@ -337,8 +338,12 @@ class Packing:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
-        plain = scope["type"] != "http" or below(scope["path"], ACCOUNT)
-        await (self._app if plain else self._packing)(scope, receive, send)
+        if scope["type"] != "http" or below(scope["path"], ACCOUNT):
+            await self._app(scope, receive, send)
+            return
+        if not answers.packs(Headers(scope=scope).get("accept-encoding", "")):  # what packs looks for its name alone
+            scope = {**scope, "headers": [one for one in scope["headers"] if one[0] != b"accept-encoding"]}
+        await self._packing(scope, receive, send)
 
 
 def _tiers(desk: Desk, gate: Gate) -> None:

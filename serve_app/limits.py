@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from adapters.limits import Limits
 from market.access import Caller, Tier
 from market.errors import TooMany
-from market.limits import Allowance, Bucket
+from market.limits import Allowance, Bucket, Purpose
 from serve_app import problems
 from serve_app.guard import refuse
 
@@ -43,6 +43,7 @@ DEAR = {
 }  # fmt: skip
 """What other requests cost whose path ends so."""
 HISTORY = re.compile(r"/(candles|features|signals)(/|$)")
+BEGINNINGS = ("from", "since")
 HISTORY_COST = 5
 """What these cost where they name a beginning: that may lie years back."""
 
@@ -70,16 +71,18 @@ class Limiting:
             return
         name, tier_name = self._who(scope)
         tier = self._limits.tier(tier_name)
-        took = await self._limits.take(*self._buckets(scope, name, tier))
+        asked = self._buckets(scope, name, tier)
+        took = await self._limits.take(*asked)
+        said = told(tier_name, tier, took) if asked[0].name == name else {}  # of nobody's bucket but the caller's
         if not took.allowed:
             secret = _secret(scope)
             self._count("login" if secret else "rate")
             allowed = "fewer at once" if secret else f"{tier.requests_per_second:g} a second, {tier.burst} at once"
-            await self._send_away(scope, receive, send, took.wait, allowed, told(tier_name, tier, took))
+            await self._send_away(scope, receive, send, took.wait, allowed, said)
         elif scope["type"] == "websocket":
             await self._hold(scope, receive, send, name, tier)
         else:
-            await self._app(scope, receive, _telling(send, told(tier_name, tier, took)))
+            await self._app(scope, receive, _telling(send, said))
 
     def _who(self, scope: Scope) -> tuple[str, str]:
         state = scope.get("state", {})
@@ -90,6 +93,7 @@ class Limiting:
         return f"address:{address}" if address else STRANGERS, "anonymous"
 
     def _buckets(self, scope: Scope, name: str, tier: Tier) -> list[Bucket]:
+        """Its own first, where it is asked."""
         burst = max(tier.burst, 1)
         asked = [Bucket(name, tier.requests_per_second, burst, min(cost(scope), burst))]
         if not _secret(scope):
@@ -163,7 +167,8 @@ class Knocks:
 
 
 class Throttle:
-    """Slows down guessing: an account that failed, and the address that did, wait longer and longer.
+    """Slows down guessing: an account that failed, and the address that did, wait longer and longer, each purpose by
+    itself.
 
     `login` counts a try before its secret is looked at, so that a thousand at once are a thousand tries; `good` takes
     back those of who turned out to be the owner.
@@ -172,16 +177,16 @@ class Throttle:
     def __init__(self, limits: Limits, count: Callable[[str], None] = lambda _: None) -> None:
         self._limits, self._count = limits, count
 
-    async def login(self, address: str, user: str) -> None:
+    async def login(self, address: str, user: str, purpose: Purpose = "login") -> None:
         """Before each login, reset and renewal; "" is an address, or an account, that nobody knows. Raises TooMany."""
-        wait = await self._limits.attempt(user, address)
+        wait = await self._limits.attempt(user, address, purpose)
         if wait > 0:
             self._count("login")
             raise TooMany("tries", wait)
 
-    async def good(self, address: str, user: str) -> None:
+    async def good(self, address: str, user: str, purpose: Purpose = "login") -> None:
         """The last try was its owner's."""
-        await self._limits.good(user, address)
+        await self._limits.good(user, address, purpose)
 
 
 def cost(scope: Scope) -> int:
@@ -195,8 +200,9 @@ def cost(scope: Scope) -> int:
     query, path = scope.get("query_string", b""), scope["path"]
     symbols = len(_COMMA.findall(query)) + 1
     dear = next((tokens for end, tokens in DEAR.items() if path.endswith(end)), 1)
-    if HISTORY.search(path) is not None and "from" in parse_qs(query.decode("latin-1")):
-        dear = HISTORY_COST
+    if HISTORY.search(path) is not None:
+        named = parse_qs(query.decode("latin-1"))
+        dear = HISTORY_COST if any(name in named for name in BEGINNINGS) else dear
     return max(dear, -(-symbols // SYMBOLS_EACH))
 
 

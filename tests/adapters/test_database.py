@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import structlog
 from sqlalchemy import text
 
-from adapters.database import Database, address, without_password
+from adapters.database import Database, Watch, address, without_password
 from adapters.migrations.versions import accounts_0002, ipos_0003
 from adapters.postgres_server import PostgresServer
 from market.errors import BadSetting, BadValue, LineDown, StoreRefused
@@ -106,3 +110,30 @@ def test_an_error_does_not_show_what_the_database_was_given(shared_database: Pos
     said = "".join(traceback.format_exception(caught.value))
     assert "NUL" in said and "hush" not in said
     database.close()
+
+
+def test_a_watched_server_that_hangs_is_trouble_though_its_last_answer_was_good(
+    shared_database: PostgresServer,
+) -> None:
+    watch, other = Watch(shared_database.url, structlog.get_logger(), patience=0.2), Database(shared_database.url)
+    asked = text("SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND application_name = 'bourse'")
+
+    def becomes(up: bool) -> bool:
+        end = time.monotonic() + 30.0
+        while watch.health.up != up and time.monotonic() < end:
+            time.sleep(0.02)
+        return watch.health.up == up
+
+    assert becomes(True)
+    with other.begin() as line:
+        pids = list(line.execute(asked).scalars())
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    mute, said = becomes(False), watch.health.trouble
+    for pid in pids:
+        os.kill(pid, signal.SIGCONT)
+
+    assert pids and mute and said == "it has said nothing for more than 0.2 s"
+    assert becomes(True)
+    watch.stop()
+    other.close()

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from adapters.limits import ACCOUNT, ADDRESS, LEASE_SECONDS, Limits
+from adapters.limits import ACCOUNT, ADDRESS, LEASE_SECONDS, TAKE, Asked, Limits
 from adapters.redis_line import RedisLine
 from adapters.redis_server import RedisServer
 from market.access import TIERS, Tier
@@ -84,7 +84,7 @@ def test_all_buckets_are_taken_from_or_none_and_a_full_one_leaves_no_key(
         await pair[0].take(Bucket("quick", 1000, 1))
         return refused.allowed, refused.limit, (await pair[0].take(wide)).remaining
 
-    assert asyncio.run(ask()) == (False, 1, 3)
+    assert asyncio.run(ask()) == (False, 5, 3)
     assert cache.call("PTTL", "limit:take:quick") <= 2
 
 
@@ -120,6 +120,35 @@ def test_the_sockets_of_a_dead_replica_end_with_their_lease(pair: tuple[Limits, 
     assert asyncio.run(pair[1].open("key:1", 1)) is not None
 
 
+def test_many_sockets_are_renewed_by_few_scripts_and_hold_up_no_question(
+    shared_cache: RedisServer, cache: RedisLine, made: Made
+) -> None:
+    limits, line = made(shared_cache), RedisLine(shared_cache.url)
+    limits._open = {f"key:{i}": {f"lease-{i}"} for i in range(2500)}
+    asked = Asked(TAKE, ["limit:take:a"], [1000, 1, 1], Future())
+    limits._asked.put(asked)
+    limits._thread = threading.current_thread()  # it is we who answer
+    asked.answer.add_done_callback(lambda _: limits.close("key:2200", "lease-2200"))  # behind the first script
+
+    def scripts() -> int:
+        told = line.info("commandstats")
+        found = [told.get(f"cmdstat_{name}", "calls=0") for name in ("evalsha", "eval")]
+        return sum(int(one.split(",")[0].removeprefix("calls=")) for one in found)
+
+    before = scripts()
+    limits._renew()
+    after = scripts()
+    line.close()
+    limits._thread = None
+
+    assert asked.answer.done() and asked.answer.result()[0] == 1
+    assert after - before <= 2 * 5  # three for the sockets, two for the questions; each once more while it is new
+    assert cache.call("ZSCORE", "limit:open:key:2200", "lease-2200") is None
+    lasts = [int(cache.call("ZSCORE", f"limit:open:key:{i}", f"lease-{i}")) for i in (0, 2499)]
+    assert all(now(cache) < one <= now(cache) + LEASE_SECONDS * MICROS for one in lasts)
+    assert 0 < int(cache.call("PTTL", "limit:open:key:2499")) <= LEASE_SECONDS * 1000
+
+
 def test_tries_are_counted_before_they_are_looked_at_over_replicas(pair: tuple[Limits, Limits]) -> None:
     async def ask() -> list[float]:
         return list(await asyncio.gather(*(pair[i % 2].attempt("Asha@x.in ", "") for i in range(12))))
@@ -141,7 +170,20 @@ def test_a_good_try_ends_the_waiting_of_its_account_alone(pair: tuple[Limits, Li
     asha, ravi = asyncio.run(ask())
 
     assert asha == 0.0 and ravi > 0.9
-    assert int(cache.call("HGET", "limit:try:address:203.0.113.9", "n")) == 2 * ACCOUNT.free + 1 < ADDRESS.free
+    assert int(cache.call("HGET", "limit:try:login:address:203.0.113.9", "n")) == 2 * ACCOUNT.free + 1 < ADDRESS.free
+
+
+def test_each_purpose_has_failures_of_its_own(pair: tuple[Limits, Limits]) -> None:
+    async def ask() -> tuple[float, float, float]:
+        for _ in range(ACCOUNT.free + 1):
+            await pair[0].attempt("asha", "203.0.113.9", "reset")
+        await pair[0].good("asha", "", "login")
+        login = await pair[1].attempt("asha", "203.0.113.9")
+        return login, await pair[1].attempt("asha", "", "register"), await pair[1].attempt("asha", "", "reset")
+
+    login, register, reset = asyncio.run(ask())
+
+    assert login == register == 0.0 and reset > 0.9
 
 
 def test_without_redis_each_allows_its_share_and_logins_less(make_server: MakeServer, made: Made) -> None:

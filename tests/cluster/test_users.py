@@ -15,7 +15,7 @@ from adapters.passwords import Passwords
 from adapters.users import Users
 from cluster.instance import free_base
 from cluster.main import app
-from market.access import Role
+from market.access import Role, Tier
 
 ROOT = Path(__file__).resolve().parents[2]
 PASSWORD = "correct horse battery"
@@ -75,7 +75,44 @@ def test_accounts_are_made_changed_and_listed(deployment: tuple[Run, str], tmp_p
     assert Passwords().fits("another horse battery", known.password)
 
 
+def test_an_account_takes_a_tier_that_the_file_or_an_admin_has_made(
+    deployment: tuple[Run, str], tmp_path: Path
+) -> None:
+    from cluster.databases import opened
+    from cluster.settings import read
+
+    run, url = deployment
+    file = tmp_path / "cluster.yaml"
+    figures = {"requests_per_second": 500, "burst": 1000, "connections": 200, "symbols": 5000}
+    file.write_text(file.read_text().replace("    tiers:\n", f"    tiers:\n      gold: {json.dumps(figures)}\n"))
+    with opened(read(file)):
+        run("add", "asha@example.com", "--password-stdin", given=f"{PASSWORD}\n")
+        users = Users(url, None)
+        users.set_tier("silver", Tier.model_validate(figures), "test")
+        users.close()
+        done = [run("role", "asha@example.com", "admin", "--tier", name) for name in ("gold", "silver", "nobody")]
+
+    assert [one.exit_code for one in done] == [0, 0, 2]
+    assert "tier gold" in done[0].output and all(name in done[2].stderr for name in ("premium", "gold", "silver"))
+
+
 def test_a_password_never_stands_on_the_command_line(deployment: tuple[Run, str]) -> None:
     run, _ = deployment
 
     assert run("add", "asha@example.com", "--password", PASSWORD).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["retain", "--logins-days", "800000"],
+        ["retain", "--acts-days", "36501"],
+        ["key", "asha@example.com", "--scope", "quotes", "--days", "4000000"],
+    ],
+)
+def test_more_days_than_a_century_are_refused_in_one_line(deployment: tuple[Run, str], words: list[str]) -> None:
+    run, _ = deployment
+
+    done = run(*words)
+
+    assert done.exit_code == 2 and "36500" in done.stderr

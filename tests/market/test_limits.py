@@ -29,7 +29,7 @@ def test_of_several_buckets_all_are_taken_from_or_none() -> None:
     buckets.take(0, wide, narrow)
     refused = buckets.take(0, wide, narrow)
 
-    assert (refused.allowed, refused.limit, refused.wait) == (False, 1, 1.0)
+    assert (refused.allowed, refused.limit, refused.wait) == (False, 5, 1.0)
     assert buckets.take(0, wide).remaining == 3
 
 

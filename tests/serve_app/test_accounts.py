@@ -18,16 +18,18 @@ import pytest
 from adapters.letters import Letters
 from adapters.limits import TIERS_KEY, Limits
 from adapters.passwords import Cost, Passwords
+from adapters.postgres_server import PostgresServer
 from adapters.redis_line import RedisLine
+from adapters.redis_server import RedisServer
 from adapters.standings import Standings
 from adapters.tokens import Signer, secret
 from adapters.users import Users
-from market.access import Role
+from market.access import Role, Tier
 from market.errors import BadValue, LineDown, StoreRefused
 from market.users import AccountEvent
 from serve_app.gateway import build
-from tests.serve_app.door import CHEAP, PASSWORD, SECRET, V1, Guarded, bearer
-from tests.serve_app.house import wait
+from tests.serve_app.door import CHEAP, PASSWORD, SECRET, V1, Guarded, bearer, guard
+from tests.serve_app.house import AMPLE, wait
 
 OTHER = "another horse battery"
 QUOTE = "/api/stock/RELIANCE"
@@ -133,17 +135,19 @@ def test_logout_ends_the_access_token_too(guarded: Guarded) -> None:
     assert (done, guarded.status(QUOTE, bearer(tokens)), guarded.status(QUOTE, bearer(other))) == (204, 401, 200)
 
 
-def test_another_password_ends_every_other_login(guarded: Guarded) -> None:
+def test_another_password_ends_every_other_login_and_no_key(guarded: Guarded) -> None:
     guarded.person("asha")
     mine, other = guarded.login("asha"), guarded.login("asha")
     path, new = f"{V1}/auth/password", {"password": PASSWORD, "new_password": OTHER}
 
+    made = guarded.client.post(f"{V1}/keys", headers=bearer(mine), json={"name": "a", "scopes": ["quotes"]}).json()
     wrong = guarded.status(path, bearer(mine), "POST", json={**new, "password": OTHER})
     done = guarded.status(path, bearer(mine), "POST", json=new)
 
     assert (wrong, done) == (401, 204)
     assert (guarded.status(QUOTE, bearer(mine)), guarded.status(QUOTE, bearer(other))) == (200, 401)
     assert guarded.login("asha", OTHER)
+    assert guarded.status(QUOTE, {"X-API-KEY": made["key"]}) == 200  # a key stays until it is revoked
 
 
 def test_a_reset_sends_a_token_that_is_good_once(guarded: Guarded) -> None:
@@ -164,6 +168,18 @@ def test_a_reset_sends_a_token_that_is_good_once(guarded: Guarded) -> None:
     assert (weak, done) == (422, [204, 401])
     assert guarded.status(QUOTE, bearer(before)) == 401
     assert guarded.login("asha", OTHER)
+
+
+def test_whoever_asks_for_somebodys_reset_or_registers_the_address_locks_no_owner_out(guarded: Guarded) -> None:
+    guarded.person("asha")
+    theirs = {"email": "asha@example.com"}
+
+    resets = [guarded.status(f"{V1}/auth/password/reset", method="POST", json=theirs) for _ in range(9)]
+    again = {**theirs, "password": OTHER}
+    made = [guarded.status(f"{V1}/auth/register", method="POST", json=again) for _ in range(9)]
+
+    assert 429 in resets and 429 in made
+    assert guarded.login("asha")
 
 
 def test_a_second_factor_is_asked_for_once_it_is_confirmed_and_each_code_is_good_once(guarded: Guarded) -> None:
@@ -283,6 +299,18 @@ def test_with_the_database_away_known_credentials_go_on_and_the_rest_is_told(gua
     assert guarded.status(QUOTE, unknown) == 503
 
 
+def test_with_the_database_away_a_login_nobody_knows_yet_waits_and_an_operator_does_not(guarded: Guarded) -> None:
+    guarded.person("asha")
+    unseen = guarded.bearer("asha")
+    operator = {"Authorization": f"Bearer {guarded.gate.signer.operator()}"}
+
+    guarded.gate.users = Users("postgresql://u@127.0.0.1:1/none", None)
+    told = guarded.client.get(QUOTE, headers=unseen)
+
+    assert (told.status_code, told.headers["Content-Type"]) == (503, "application/problem+json")
+    assert guarded.status(QUOTE, operator) == 200
+
+
 def test_with_the_cache_away_keys_are_looked_up_in_the_database(guarded: Guarded) -> None:
     guarded.person("asha")
     me = guarded.bearer("asha")
@@ -369,6 +397,22 @@ def test_admins_see_and_end_logins_set_tiers_and_are_on_record(guarded: Guarded)
     assert guarded.client.get(f"{V1}/admin/tiers", headers=root).json()["tiers"]["standard"]["burst"] == 40
     acts = guarded.client.get(f"{V1}/admin/audit", headers=root).json()["acts"]
     assert [act["action"] for act in acts] == ["user changed", "tier set", "session ended"]
+
+
+def test_an_account_may_have_any_tier_of_the_settings(
+    stores: tuple[RedisServer, RedisServer], database: PostgresServer, tmp_path: Path
+) -> None:
+    gold = Tier(requests_per_second=500, burst=1000, connections=200, symbols=5000)
+    for door in guard(stores, database.url, tmp_path / "lake", demo=False, tiers={**AMPLE, "gold": gold}):
+        asha, _ = door.person("asha"), door.person("root", Role.ADMIN)
+        root, path = door.bearer("root"), f"{V1}/admin/users/{asha}"
+
+        changed = door.client.patch(path, headers=root, json={"tier": "gold"})
+        wrong = [door.status(path, root, "PATCH", json={"tier": name}) for name in ("nobody", "anonymous")]
+
+        assert (changed.status_code, changed.json()["tier"], wrong) == (200, "gold", [422, 422])
+        told = door.client.get(QUOTE, headers=door.bearer("asha")).headers
+        assert told["RateLimit-Policy"].startswith('"gold";q=1000')
 
 
 def test_limits_an_admin_sets_count_at_once_and_for_a_replica_that_begins_later(guarded: Guarded) -> None:

@@ -137,6 +137,9 @@ def test_long_answers_are_packed_and_those_with_secrets_never(told: House) -> No
     with told.client.stream("GET", "/api/v1/candles/RELIANCE", headers={"Accept-Encoding": "gzip"}) as answer:
         raw = b"".join(answer.iter_raw())
         assert (answer.headers["Content-Encoding"], answer.headers["Vary"]) == ("gzip", "Accept, Accept-Encoding")
+    for refused in ("gzip;q=0", "br, gzip; q=0.0", "identity"):
+        plain = told.client.get("/api/v1/candles/RELIANCE", headers={"Accept-Encoding": refused}).headers
+        assert (plain.get("Content-Encoding"), plain["Vary"]) == (None, "Accept, Accept-Encoding")
     ticket = told.client.post("/api/subscribe", json=symbols, headers={"Accept-Encoding": "gzip"})
 
     assert len(gzip.decompress(raw)) > 5 * len(raw)

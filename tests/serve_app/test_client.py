@@ -303,6 +303,9 @@ async def test_what_cannot_be_is_refused_with_a_typed_error(house: House, port: 
             await client.get_quotes(["NOBODY"])
         with pytest.raises(BadValue, match="interval"):
             await client.get_candles("TCS", "7m")
+        for name in ("TCS?limit=1", "TCS#", "NO%54"):
+            with pytest.raises(UnknownSymbol):
+                await client.get_candles(name)
         with pytest.raises(BadValue):
             Client("127.0.0.1:8000")
     with pytest.raises(LineDown):

@@ -153,6 +153,8 @@ def test_a_long_list_costs_more(gate: Gate) -> None:
         ("/api/v1/candles/TCS", b"", 1),
         ("/api/v1/candles/TCS", b"limit=5&fr%6Fm=2020-01-01", 5),
         ("/api/v1/features/TCS", b"from=2020-01-01", 5),
+        ("/api/v1/signals", b"symbol=TCS", 1),
+        ("/api/v1/signals", b"symbol=TCS&since=2020-01-01", 5),
         ("/api/v1/sessions", b"from=2020-01-01", 1),
         ("/api/v1/outcomes", b"", 5),
     ],
@@ -189,6 +191,21 @@ def test_login_is_slowed_by_address_whatever_the_credential(gate: Gate) -> None:
     assert found[:10] == [200] * 10 and 429 in found
     assert set(reasons) == {"login"}
     assert post(99, "203.0.113.10") == 200
+
+
+def test_where_a_secret_is_checked_a_caller_is_told_of_its_own_bucket_alone(gate: Gate) -> None:
+    stranger, known = gate(doors=Doors()), gate()
+
+    mine = known.post("/api/v1/login", headers={"X-API-KEY": "a", "X-Forwarded-For": "203.0.113.9"}).headers
+    address = [known.post("/api/v1/login", headers={"X-API-KEY": f"k{i}", "X-Forwarded-For": "203.0.113.9"})
+               for i in range(12)]  # fmt: skip
+    shared = [stranger.post("/api/v1/login").headers for _ in range(45)]
+
+    assert not any(name.startswith("ratelimit") for headers in shared for name in headers)
+    assert mine["RateLimit"] == '"premium";r=5;t=100'
+    refused = [one.headers for one in address if one.status_code == 429]
+    assert refused and {one["RateLimit-Remaining"] for one in refused} == {"6"}
+    assert all("Retry-After" in one for one in refused)
 
 
 def test_what_strangers_read_keeps_nobody_from_logging_in_nor_logins_from_staying(gate: Gate) -> None:
