@@ -18,6 +18,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -316,6 +317,12 @@ class Hub:
         self._cells: dict[Group, _Cell] = {}
         self._left: OrderedDict[str, Left] = OrderedDict()
         self._clock: asyncio.Task[None] | None = None
+        self._settled = False
+        """Whether the loop is a server's own, or will be: `_home`, once `_moved`."""
+        self._home: asyncio.AbstractEventLoop | None = None
+        self._moved: Future[None] | None = None
+        self._bound: tuple[asyncio.AbstractEventLoop, Future[None]] | None = None
+        """Where the hub is to move when its beat has ended."""
         self._lock = threading.Lock()
         self._counts = dict.fromkeys(
             ("frames", "bytes", "updates", "conflated", "frozen", "backlogged", "pushy", "beats", "late_beats"), 0
@@ -326,20 +333,62 @@ class Hub:
         """Whether this hub runs on a loop; the first one that is asked for. From any thread."""
         with self._lock:
             if self.loop is None or self.loop.is_closed():
-                self.loop = loop
+                self.loop, self._settled, self._home, self._moved = loop, False, None, None
             return self.loop is loop
+
+    async def move(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Whether this hub runs on a server's own loop; it moves there from a loop that is no server's. A socket that
+        came round about, as the first ones of a replica may, must not make all others take the long way.
+        """
+        with self._lock:
+            begins = not self._settled and self.loop is not loop and self.loop is not None
+            if begins:
+                self._home, self._moved = loop, Future()
+            elif not self._settled:
+                self._home = loop
+            self._settled = True
+            home, moved = self._home, self._moved
+        if begins:
+            self.call(self._depart, loop, moved)
+        if home is not loop:
+            return False
+        if moved is not None:
+            await asyncio.shield(asyncio.wrap_future(moved))
+        return True
+
+    def _depart(self, loop: asyncio.AbstractEventLoop, moved: Future[None]) -> None:
+        """On the old loop: now, or when the beat under way has ended."""
+        if self._clock is not None and not self._clock.done() and self._bound is None:
+            self._bound = loop, moved
+        else:
+            self._go(loop, moved)
+
+    def _go(self, loop: asyncio.AbstractEventLoop, moved: Future[None]) -> None:
+        self._bound, self._clock, self.loop = None, None, loop
+        loop.call_soon_threadsafe(self._arrive, moved)
+
+    def _arrive(self, moved: Future[None]) -> None:
+        if self.clients:
+            self._clock = asyncio.get_running_loop().create_task(self._run())
+        moved.set_result(None)
 
     def call(self, what: Callable[..., None], *arguments: Any) -> None:
         """Have something done on the hub's loop, in the order of the calls. From any thread."""
         if self.loop is None:
             raise RuntimeError("no socket has come yet")
-        self.loop.call_soon_threadsafe(what, *arguments)
+        self.loop.call_soon_threadsafe(self._here, what, arguments)
+
+    def _here(self, what: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+        if self.loop is not None and asyncio.get_running_loop() is not self.loop:  # it has moved meanwhile
+            self.loop.call_soon_threadsafe(self._here, what, arguments)
+        else:
+            what(*arguments)
 
     def soon(self, what: Callable[..., None], *arguments: Any) -> None:
         """As `call`, but at once and here where no socket has come yet. From one thread."""
         with self._lock:
             if self.loop is not None and not self.loop.is_closed():
-                self.loop.call_soon_threadsafe(what, *arguments)
+                self.loop.call_soon_threadsafe(self._here, what, arguments)
             else:
                 what(*arguments)
 
@@ -471,6 +520,9 @@ class Hub:
                 self._counts["late_beats"] += 1
                 due = max(due, loop.time() - 1.0)
             await asyncio.sleep(max(0.0, -late))
+            if self._bound is not None:
+                self._go(*self._bound)
+                return
         self._clock = None
 
     async def _tick(self) -> None:

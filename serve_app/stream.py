@@ -107,7 +107,8 @@ class Stream:
     ) -> None:
         here = asyncio.get_running_loop()
         wire = wires.wire_of(scope, send, binary=binary, compress=self._compress)
-        if not self.hub.adopt(wire.loop):
+        self.hub.adopt(wire.loop)
+        if isinstance(wire, wires.Direct) and not await self.hub.move(wire.loop):
             wire = wires.Plain(send, here, binary=binary)
         line = _Line(self, send, here, inbox)
         client = Client(wire, caller, line.end)

@@ -189,6 +189,33 @@ def test_messages_that_nobody_hears_are_not_read_without_a_bound(house: House, s
     assert keeper.most <= most + 2
 
 
+def test_a_first_socket_that_came_round_about_does_not_send_the_others_the_long_way(house: House) -> None:
+    """It is served by ASGI on another loop, and the hub with it, until one comes straight from a server."""
+    house.say(tick(TCS, after(TODAY, 1), 2000), live(after(TODAY, 1)))
+    hub = house.client.app.state.desk.hub
+    wanted = {"op": "subscribe", "symbols": ["NSE:TCS"]}
+    with house.client.websocket_connect("/ws/quotes") as first, served(house.client.app) as port:
+        first.send_json(wanted)
+        while first.receive_json()["type"] != "key":
+            pass
+        before = hub.loop
+        with line(port) as second, line(port) as third:
+            for there in (second, third):
+                there.send(orjson.dumps(wanted).decode())
+                while orjson.loads(there.recv(timeout=20))["type"] != "key":
+                    pass
+            kinds = sorted(type(client.wire).__name__ for client in hub.clients.values())
+            house.say(tick(TCS, after(TODAY, 2), 2100), live(after(TODAY, 2)))
+            for receive in (first.receive_text, second.recv, third.recv):
+                while "2100" not in receive():
+                    pass
+            first.send_json({"op": "ping"})
+            while first.receive_json()["type"] != "pong":
+                pass
+
+    assert kinds == ["Direct", "Direct", "Plain"] and hub.loop is not before
+
+
 @pytest.mark.parametrize("frame", [b"\x89\x80\0\0\0\0", b"\x00\x80\0\0\0\0", b"\x8a\x80\0\0\0\0"])
 def test_a_flood_of_frames_that_are_no_messages_is_ended(house: House, frame: bytes) -> None:
     """Pings, empty pieces of a message that never ends, answers to nothing: forty thousand in a breath."""
