@@ -117,7 +117,7 @@ def test_a_page_cut_off_anywhere_is_refused(sample: Sample) -> None:
 
 
 @every
-def test_a_kind_of_page_that_it_has_not_is_refused(sample: Sample) -> None:
+def test_a_body_taken_for_another_kind_of_page_is_a_page_or_refused(sample: Sample) -> None:
     for kind in PageKind:
         outcome(sample._replace(kind=kind), sample.body)
 
