@@ -1,4 +1,4 @@
-"""The commands that the IPO desk lives by, run by the timetable or by hand: refresh, validate; and how its sources are."""
+"""The commands the IPO desk lives by, run by the timetable or by hand: refresh, validate; and how its sources are."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def refresh(config: Config = Path("cluster.yaml"), as_json: AsJson = False) -> N
         typer.echo(json.dumps({"refresh": found.model_dump(mode="json"), "round": turn.model_dump(mode="json")}))
     else:
         screen.print(
-            f"{found.pages} pages, {found.known} of them as before, {found.alarms} alarms, {found.failed} not to be had; "
-            f"{found.issues} new issues, {found.premiums} premiums, {found.unsure} rows for review"
+            f"{found.pages} pages, {found.known} of them as before, {found.alarms} alarms, {found.failed} failed;"
+            f" {found.issues} new issues, {found.premiums} premiums, {found.unsure} rows for review"
         )
         for name, why in found.down.items():
             screen.print(f"{name} is left alone for now: {why}", markup=False, soft_wrap=True)

@@ -5,8 +5,8 @@ it is thought of. What became of it stands in the ledger as notes; the bus takes
 with several clocks one starts a run. Only the newest instant counts: of those missed at most this one is caught up.
 A run that did not end well is tried again, under a name of its own, until the next instant comes.
 
-Two clocks: instants are of the timetable's clock, the market's in a replay, unless a job says `clock: wall`; waiting and
-working are of UTC.
+Two clocks: instants are of the timetable's clock, the market's in a replay, unless a job says `clock: wall`; waiting
+and working are of UTC.
 """
 
 from __future__ import annotations

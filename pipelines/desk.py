@@ -1,5 +1,5 @@
-"""The IPO desk's turns, as the timetable has them done: a refresh, which takes what the sources show, and a round, which
-says what is believed and predicted of every issue and tells whom it concerns.
+"""The IPO desk's turns, as the timetable has them done: a refresh, which takes what the sources show, and a round,
+which says what is believed and predicted of every issue and tells whom it concerns.
 
 Everything is in the book before anybody is told of it. An alert that could not be told, since the bus was away, waits
 there for the next round.
@@ -81,8 +81,8 @@ def refresh(
     clock: Callable[[], int],
     say: Callable[[Came, Taken | None], None] = lambda came, taken: None,
 ) -> Refreshed:
-    """Visit what is due and take it into the book. `folder`: of the visits; `crier`: None where nobody listens; `clock`:
-    ns UTC; `say`: told of each visit and of what became of its page.
+    """Visit what is due and take it into the book. `folder`: of the visits; `crier`: None where nobody listens;
+    `clock`: ns UTC; `say`: told of each visit and of what became of its page.
 
     Raises LineDown (the book), StoreRefused.
     """
