@@ -46,8 +46,8 @@ def refresh(config: Config = Path("cluster.yaml"), as_json: AsJson = False) -> N
         return
     with told(), opened_book(settings) as book:
         crier = crier_of(settings)
-        say = (lambda came, taken: None) if as_json else _say
-        found = desk.refresh(book, sources, settings.data / "ipo" / "visits", crier, time.time_ns, say)
+        folder, told_of = settings.data / "ipo" / "visits", {} if as_json else {"say": _say, "waits": _wait}
+        found = desk.refresh(book, sources, folder, crier, time.time_ns, **told_of)
         turn = _turn(settings, book, crier)
     if as_json:
         typer.echo(json.dumps({"refresh": found.model_dump(mode="json"), "round": turn.model_dump(mode="json")}))
@@ -150,6 +150,10 @@ def _turn(settings: Settings, book: Book, crier: Crier | None) -> Round:
     if not settings.simulated:
         tables = desk.with_market(tables, Lake(settings.lake), today)
     return desk.turn(book, now, sessions, tables, crier)
+
+
+def _wait() -> None:
+    screen.print("another refresh is under way; this one waits for its end")
 
 
 def _say(came: Came, taken: Page | None) -> None:

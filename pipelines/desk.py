@@ -24,7 +24,6 @@ from market.errors import BadValue, LineDown
 from market.ipo.examples import FLOW, ISSUE, MARKET, QUOTE, Tables
 from market.ipo.registry import Reader
 from market.ipo.visiting import TRIPS, Standing
-from market.money import SCALE
 from market.records import Record
 from market.sessions import Sessions, day_number
 from pipelines import ipos, visits
@@ -80,9 +79,10 @@ def refresh(
     crier: Crier | None,
     clock: Callable[[], int],
     say: Callable[[Came, Taken | None], None] = lambda came, taken: None,
+    waits: Callable[[], None] = lambda: None,
 ) -> Refreshed:
     """Visit what is due and take it into the book. `folder`: of the visits; `crier`: None where nobody listens;
-    `clock`: ns UTC; `say`: told of each visit and of what became of its page.
+    `clock`: ns UTC; `say`: told of each visit and of what became of its page; `waits`: that another refresh goes on.
 
     Raises LineDown (the book), StoreRefused.
     """
@@ -102,7 +102,7 @@ def refresh(
             told.extend([taken.alarm] if taken.alarm is not None else [])
         say(came, taken)
 
-    standings = visits.run(readers, folder, take, clock)
+    standings = visits.run(readers, folder, take, clock, waits)
     down = {name: why.get(name, "") for name, one in standings.items() if one.fails >= TRIPS}
     if crier is not None:
         with book.looking() as run:
@@ -158,7 +158,7 @@ def with_market(tables: Tables, lake: Lake, last: date) -> Tables:
     known = int(tables.market["day"].max(initial=day_number(last) - BACK))
     first = last - timedelta(days=day_number(last) - known - 1)
     rows = lake.read_candles([INDEX, FEAR], "1d", first, last)
-    closes = rows["close"].to_numpy() / SCALE
+    closes = rows["close"].to_numpy().astype(np.float64)
     days = rows["session"].to_numpy().astype("datetime64[D]").astype(np.int64)
     fear = np.array([name == FEAR for name in rows["symbol"].to_pylist()], bool)
     more = np.zeros(int((~fear).sum()), MARKET)
