@@ -8,9 +8,6 @@ one lock: what pages told, the issues made of it, and the state of the judges th
 
 from __future__ import annotations
 
-import hashlib
-import os
-import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
@@ -19,10 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
-import zstandard
 
 from adapters.database import SCHEMA, Database
-from market.errors import BadValue, StoreRefused
+from adapters.page_files import PageFiles
+from market.errors import BadValue
 from market.ipo import ledger
 from market.ipo.alerts import IssueAlert
 from market.ipo.facts import Told
@@ -42,8 +39,6 @@ if TYPE_CHECKING:
 
 WRITING = 0x69706F73
 """The advisory lock of whoever writes."""
-LARGEST = 64 << 20
-"""Bytes of a page, unpacked."""
 MATCHER, VALIDATOR = "matcher", "validator"
 ISSUE = tuple(Issue.model_fields)
 ISSUES = f"SELECT {', '.join(ISSUE)} FROM ipo_issues"
@@ -157,7 +152,7 @@ class Book:
     def __init__(self, url: str, folder: Path, schema: str = SCHEMA) -> None:
         """`folder`: of the pages' bytes. Nothing is opened yet. Raises BadSetting."""
         self._database = Database(url, schema)
-        self._folder = folder
+        self._pages = PageFiles(folder)
 
     def close(self) -> None:
         """Close what is open."""
@@ -181,34 +176,11 @@ class Book:
 
     def keep(self, body: bytes) -> str:
         """Keep a page's bytes, once, before anything speaks of them. Returns their digest. Raises StoreRefused."""
-        digest = hashlib.sha256(body).hexdigest()
-        path = self._path(digest)
-        if path.exists():
-            return digest
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _write(path, zstandard.ZstdCompressor(write_checksum=True).compress(body))
-        except OSError as e:
-            raise StoreRefused(str(path), f"{e.strerror}; make room for the pages, or let us write there") from e
-        return digest
+        return self._pages.keep(body)
 
     def body(self, digest: str) -> bytes:
         """A page's bytes. Raises BadValue: there is no such page; StoreRefused: they are not what they were."""
-        path = self._path(digest)
-        try:
-            body = zstandard.ZstdDecompressor().decompress(path.read_bytes(), max_output_size=LARGEST)
-        except FileNotFoundError:
-            raise BadValue("page", digest, "the digest of a page that was kept") from None
-        except (OSError, zstandard.ZstdError) as e:
-            raise StoreRefused(str(path), f"{e}; restore it from a backup") from e
-        if hashlib.sha256(body).hexdigest() != digest:
-            raise StoreRefused(str(path), "not the bytes that were kept; restore them from a backup")
-        return body
-
-    def _path(self, digest: str) -> Path:
-        if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
-            raise BadValue("page", digest[:100], "a SHA-256 in hex")
-        return self._folder / digest[:2] / f"{digest}.zst"
+        return self._pages.body(digest)
 
 
 class Looking:
@@ -595,22 +567,3 @@ def _plain(record: Record) -> dict[str, Any]:
 
 def _json(value: object) -> str:
     return orjson.dumps(value).decode()
-
-
-def _write(path: Path, content: bytes) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".page-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    for folder in (path.parent, path.parent.parent):
-        held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(held)
-        finally:
-            os.close(held)
