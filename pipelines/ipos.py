@@ -21,7 +21,7 @@ from adapters.ipos import Taken as PageRow
 from market.alerts import OperatorAlert
 from market.errors import BadPayload, BadValue, LayoutChanged
 from market.ipo import life
-from market.ipo.alerts import IssueAlert, day_of, due
+from market.ipo.alerts import IssueAlert, IssueEvent, day_of, due, due_to
 from market.ipo.changes import check
 from market.ipo.examples import ISSUE, NO_DAY, QUOTE, Tables
 from market.ipo.facts import points
@@ -32,7 +32,7 @@ from market.ipo.life import State
 from market.ipo.matching import Matcher
 from market.ipo.models import GMP
 from market.ipo.pages import Glance, Page, PageKind, Unread
-from market.ipo.profit import Thresholds
+from market.ipo.profit import Measured, Thresholds, measured
 from market.ipo.readings import Category
 from market.ipo.sources import Source
 from market.ipo.validation import ValidatedGmp, Validator
@@ -124,7 +124,8 @@ def accept(book: Book, source: Source, kind: PageKind, digest: str, key: str = "
 
 def validate(book: Book, now: int, sessions: Sessions | None = None, thresholds: Thresholds | None = None) -> Round:
     """Say what is believed of every issue that is not listed, `now`, ns UTC. `sessions`: the exchange's calendar, to
-    tell when an issue lists that nobody has given a day. A time that was validated, or one before it, is not again.
+    tell when an issue lists that nobody has given a day; `thresholds`: of alerts for everybody, users have their own.
+    A time that was validated, or one before it, is not again.
 
     Raises LineDown, StoreRefused.
     """
@@ -133,11 +134,13 @@ def validate(book: Book, now: int, sessions: Sessions | None = None, thresholds:
             return Round(believed=(), settled=(), alerts=tuple(run.unsent()))
         matcher, validator = run.matcher(), run.validator()
         settled = _settle(run, matcher, validator, now) if _whole(run, now) else {}
-        overrides = run.overrides()
+        overrides, own = run.overrides(), run.thresholds()
+        live = run.every([State.ANNOUNCED, State.OPEN, State.CLOSED, State.ALLOTTED])
+        told = run.told(IssueEvent.PROFITABLE, [one.id for one in live])
         found: list[ValidatedGmp] = []
         alerts: list[IssueAlert] = []
         changed: list[Issue] = []
-        for before in run.every([State.ANNOUNCED, State.OPEN, State.CLOSED, State.ALLOTTED]):
+        for before in live:
             issue = advanced(before, now)
             changed += [issue] if issue is not before else []
             if now - issue.seen_at > FORGOTTEN:
@@ -145,6 +148,8 @@ def validate(book: Book, now: int, sessions: Sessions | None = None, thresholds:
             believed = _believed(run, validator, issue, overrides.get(issue.id), now)
             found += [believed] if believed is not None else []
             alerts += due(issue, believed, now, listing(issue, sessions), thresholds or Thresholds())
+            waiting = {user: one for user, one in own.items() if (issue.id, user) not in told}
+            alerts += due_to(issue, believed, now, waiting)
         run.put_issues(changed)
         run.add_alerts(alerts)
         run.save(matcher, validator)
@@ -207,6 +212,11 @@ def track(book: Book) -> Track:
         predicted, validated, listed = run.track()
     done = scored(predicted, listed)
     return Track(scored=done, accounts=tuple(accounts(done.outcomes)), league=tuple(league(validated, listed)))
+
+
+def precision(run: Looking, thresholds: Thresholds) -> Measured:
+    """How often thresholds have been right of the issues that came, the book's own and those of an imported history."""
+    return measured(run.came(), thresholds)
 
 
 def decide(book: Book, number: int, issue: str | None, by: str, because: str, now: int) -> str:

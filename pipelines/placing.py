@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from datetime import date
 from typing import Any
 
-from adapters.ipos import Bids, Premium, Review, Writing, bids, premium
+from adapters.ipos import Bids, Premium, Review, Writing
 from market.alerts import OperatorAlert
 from market.errors import BadValue
 from market.ipo.alerts import day_of
@@ -85,6 +85,46 @@ def resolve(run: Writing, validator: Validator, number: int, issue: str, by: str
     pen.end(now)
     words = {"issue": issue, "by": by, "because": because, "decided_at": now}
     run.put_review(review.model_copy(update=words))
+
+
+def premium(issue: str, reading: GmpReading, page: str, received: int, listing: int | None) -> Premium:
+    """A premium as the book keeps it. One without a stamp is of the fetch; of a listed issue of its last moment before
+    trading, for it is not quoted any more.
+    """
+    stamp = reading.at
+    latest = received if listing is None else min(received, listing)
+    return Premium(
+        issue=issue,
+        source=reading.source,
+        at=latest if stamp is None else min(stamp, received),
+        stamped=stamp is not None,
+        gmp=reading.gmp,
+        kostak=reading.kostak,
+        sauda=reading.sauda,
+        rating=reading.rating,
+        page=page,
+        place=reading.place,
+    )
+
+
+def bids(issue: str, reading: SubscriptionReading, page: str, received: int, day: date) -> list[Bids]:
+    """What was bid, a row a category; `day`: it tells of."""
+    return [
+        Bids(
+            issue=issue,
+            source=reading.source,
+            book=reading.book.value,
+            day=day,
+            category=one.category.value,
+            times=one.times,
+            offered=one.offered,
+            bid=one.bid,
+            at=received if reading.at is None else min(reading.at, received),
+            page=page,
+            place=reading.place,
+        )
+        for one in reading.demand
+    ]
 
 
 class _Pen:
