@@ -16,31 +16,31 @@ from typing import Any
 
 import numpy as np
 
-from adapters.ipos import Bids, Book, Looking, Outcome, Override, Premium, Review, Said, Writing, bids, premium
+from adapters.ipos import Bids, Book, Looking, Outcome, Override, Said, Writing
 from adapters.ipos import Taken as PageRow
 from market.alerts import OperatorAlert
 from market.errors import BadPayload, BadValue, LayoutChanged
 from market.ipo import life
-from market.ipo.alerts import IssueAlert, day_of, due
+from market.ipo.alerts import IssueAlert, IssueEvent, day_of, due, due_to
 from market.ipo.changes import check
 from market.ipo.examples import ISSUE, NO_DAY, QUOTE, Tables
-from market.ipo.facts import Told, points
+from market.ipo.facts import points
 from market.ipo.intervals import BOUNDS
-from market.ipo.issues import TRADES_FROM, Issue, Origin, advanced, learned
+from market.ipo.issues import TRADES_FROM, Issue, advanced
 from market.ipo.ledger import Account, Scored, Standing, accounts, league, scored
 from market.ipo.life import State
-from market.ipo.matching import Matched, Matcher, Unsure
+from market.ipo.matching import Matcher
 from market.ipo.models import GMP
 from market.ipo.pages import Glance, Page, PageKind, Unread
-from market.ipo.profit import Thresholds
-from market.ipo.readings import Category, GmpReading, Reading, SubscriptionReading
-from market.ipo.rows import dumped, restored, rows, told
+from market.ipo.profit import Measured, Thresholds, measured
+from market.ipo.readings import Category
 from market.ipo.sources import Source
 from market.ipo.validation import ValidatedGmp, Validator
 from market.ipo.walkforward import OURS, Task, rows_of, walk
 from market.money import SCALE, Money
 from market.records import Record
 from market.sessions import DAY, MINUTE, Sessions, at, day_number
+from pipelines.placing import Taken, placed, resolve
 
 LISTS = "the lists of all sources"
 """Who decides where nobody has to."""
@@ -53,23 +53,6 @@ WHOLE = 6 * 60 * MINUTE
 
 CLOSE_LASTS = 2 * DAY
 """A first trade that is not known so long after the listing will not be: the close stands for it."""
-
-
-class Taken(Record):
-    """What became of a page. `again`: it was in the book; `trouble`: why it is an alarm and not data; `alarm`: for the
-    operator, that it is one, or is none any more; `issues`: new ones; `unsure`: numbers of rows in the review queue;
-    `premiums`: how many of those it told are placed; `refused`: why one was not taken at its word, by issue.
-    """
-
-    digest: str
-    again: bool = False
-    trouble: str = ""
-    matched: int = 0
-    issues: tuple[str, ...] = ()
-    unsure: tuple[int, ...] = ()
-    premiums: int = 0
-    refused: tuple[tuple[str, str], ...] = ()
-    alarm: OperatorAlert | None = None
 
 
 class Round(Record):
@@ -118,7 +101,7 @@ def take(book: Book, page: Page | Unread, body: bytes, received: int, url: str =
         run.add_page(digest, page.source, page.kind, url, received, len(body), trouble, words, glance)
         if trouble or isinstance(page, Unread):
             return Taken(digest=digest, trouble=trouble, alarm=_alarm(page, trouble, received))
-        taken = _placed(run, page, digest, received)
+        taken = placed(run, page, digest, received)
         over = any(one is not None and one.trouble for one in (before, last))
         return taken.model_copy(update={"alarm": _alarm(page, "", received)}) if over else taken
 
@@ -141,7 +124,8 @@ def accept(book: Book, source: Source, kind: PageKind, digest: str, key: str = "
 
 def validate(book: Book, now: int, sessions: Sessions | None = None, thresholds: Thresholds | None = None) -> Round:
     """Say what is believed of every issue that is not listed, `now`, ns UTC. `sessions`: the exchange's calendar, to
-    tell when an issue lists that nobody has given a day. A time that was validated, or one before it, is not again.
+    tell when an issue lists that nobody has given a day; `thresholds`: of alerts for everybody, users have their own.
+    A time that was validated, or one before it, is not again.
 
     Raises LineDown, StoreRefused.
     """
@@ -150,11 +134,13 @@ def validate(book: Book, now: int, sessions: Sessions | None = None, thresholds:
             return Round(believed=(), settled=(), alerts=tuple(run.unsent()))
         matcher, validator = run.matcher(), run.validator()
         settled = _settle(run, matcher, validator, now) if _whole(run, now) else {}
-        overrides = run.overrides()
+        overrides, own = run.overrides(), run.thresholds()
+        live = run.every([State.ANNOUNCED, State.OPEN, State.CLOSED, State.ALLOTTED])
+        told = run.told(IssueEvent.PROFITABLE, [one.id for one in live])
         found: list[ValidatedGmp] = []
         alerts: list[IssueAlert] = []
         changed: list[Issue] = []
-        for before in run.every([State.ANNOUNCED, State.OPEN, State.CLOSED, State.ALLOTTED]):
+        for before in live:
             issue = advanced(before, now)
             changed += [issue] if issue is not before else []
             if now - issue.seen_at > FORGOTTEN:
@@ -162,6 +148,8 @@ def validate(book: Book, now: int, sessions: Sessions | None = None, thresholds:
             believed = _believed(run, validator, issue, overrides.get(issue.id), now)
             found += [believed] if believed is not None else []
             alerts += due(issue, believed, now, listing(issue, sessions), thresholds or Thresholds())
+            waiting = {user: one for user, one in own.items() if (issue.id, user) not in told}
+            alerts += due_to(issue, believed, now, waiting)
         run.put_issues(changed)
         run.add_alerts(alerts)
         run.save(matcher, validator)
@@ -226,6 +214,11 @@ def track(book: Book) -> Track:
     return Track(scored=done, accounts=tuple(accounts(done.outcomes)), league=tuple(league(validated, listed)))
 
 
+def precision(run: Looking, thresholds: Thresholds) -> Measured:
+    """How often thresholds have been right of the issues that came, the book's own and those of an imported history."""
+    return measured(run.came(), thresholds)
+
+
 def decide(book: Book, number: int, issue: str | None, by: str, because: str, now: int) -> str:
     """A person's word on a row of the review queue: its issue, None for a new one. Returns the issue's id.
 
@@ -235,10 +228,10 @@ def decide(book: Book, number: int, issue: str | None, by: str, because: str, no
         raise BadValue("because", because, "the reason, in words")
     with book.writing() as run:
         matcher, validator = run.matcher(), run.validator()
-        placed = matcher.decide(number, issue)
-        _resolve(run, validator, number, placed, by, because, now)
+        name = matcher.decide(number, issue)
+        resolve(run, validator, number, name, by, because, now)
         run.save(matcher, validator)
-    return placed
+    return name
 
 
 def override(book: Book, issue: str, gmp: Money, by: str, because: str, now: int, *, pinned: bool = False) -> int:
@@ -330,127 +323,6 @@ def _counts(page: Page) -> dict[str, Any]:
     return counts | more | {"refused": refused, "unknown": list(page.unknown)}
 
 
-class _Pen:
-    """What one transaction writes of issues, gathered: rows of one page speak of one issue more than once."""
-
-    def __init__(self, run: Writing, validator: Validator) -> None:
-        self._run, self._validator = run, validator
-        self._had: dict[str, Issue | None] = {}
-        self.issues: dict[str, Issue] = {}
-        self.names: set[tuple[str, str, str]] = set()
-        self.premiums: list[Premium] = []
-        self.bids: list[Bids] = []
-        self.refused: list[tuple[str, str]] = []
-        self._scored: set[str] = set()
-        self._told: list[tuple[str, Told]] = []
-
-    def look(self, names: Iterable[str]) -> None:
-        """Fetch these issues, all at once."""
-        wanted = sorted(set(names) - self._had.keys())
-        there = self._run.issues(wanted)
-        self._had |= {name: there.get(name) for name in wanted}
-        asked = "SELECT issue FROM ipo_outcomes WHERE issue = ANY(:names)"
-        self._scored |= {row["issue"] for row in self._run.all(asked, names=wanted)}
-
-    def write(self, name: str, readings: Sequence[Reading], origin: Origin) -> None:
-        """What a row told of an issue."""
-        self.look([name])
-        issue = learned(self.issues.get(name) or self._had[name], name, readings, origin)
-        self.issues[name] = issue
-        for reading in readings:
-            self.names.add((reading.source, reading.name, name))
-            if isinstance(reading, GmpReading):
-                self.premiums.append(premium(name, reading, origin.page, origin.received, issue.listing))
-                self._told.append((name, told(readings, origin.received)))
-            elif isinstance(reading, SubscriptionReading):
-                self.bids += bids(name, reading, origin.page, origin.received, _bid_day(reading, issue, origin))
-
-    def end(self, received: int) -> None:
-        """Write it all; the validator reads what was quoted before the listing."""
-        self._run.put_issues(self.issues.values())
-        self._run.add_names(sorted(self.names), received)
-        self._run.add_premiums(self.premiums)
-        self._run.put_bids(self.bids)
-        for name, row in self._told:
-            issue = self.issues[name]
-            if name in self._scored:
-                continue
-            why: str | None
-            if issue.listing is not None and row.at >= issue.listing:
-                why = "told when it was trading"
-            elif issue.high is None or issue.segment is None:
-                why = "its price or its segment is not known"
-            else:
-                why = self._validator.read(name, row, issue.high, issue.segment)
-            self.refused += [(name, why)] if why is not None else []
-
-
-def _placed(run: Writing, page: Page, digest: str, received: int) -> Taken:
-    matcher, validator = run.matcher(), run.validator()
-    pen, origin = _Pen(run, validator), Origin(source=page.source, page=digest, received=received)
-    placed: list[tuple[str, tuple[Reading, ...]]] = []
-    new: list[str] = []
-    unsure: list[int] = []
-    matched = 0
-    for row in rows(page):
-        before = len(matcher)
-        verdict = matcher.feed(row.told)
-        if isinstance(verdict, Unsure):
-            unsure.append(_queue(run, matcher, row.told, row.readings, origin))
-            continue
-        name = verdict.issue if isinstance(verdict, Matched) else _home(matcher, row.told)
-        matched += isinstance(verdict, Matched)
-        new += [name] if len(matcher) > before else []
-        placed.append((name, row.readings))
-    pen.look(name for name, _ in placed)
-    for name, readings in placed:
-        pen.write(name, readings, origin)
-    pen.end(received)
-    run.save(matcher, validator)
-    return Taken(
-        digest=digest,
-        matched=matched,
-        issues=tuple(new),
-        unsure=tuple(dict.fromkeys(unsure)),
-        premiums=len(pen.premiums),
-        refused=tuple(pen.refused),
-    )
-
-
-def _home(matcher: Matcher, row: Told) -> str:
-    found = matcher.match(row)
-    if not isinstance(found, Matched):
-        raise BadValue("row", row.name, "one that its own issue was made of")
-    return found.issue
-
-
-def _queue(run: Writing, matcher: Matcher, row: Told, readings: Sequence[Reading], origin: Origin) -> int:
-    number, queued = next((n, one) for n, one in matcher.queue.items() if one.told.bare == row.bare)
-    had = next((one for one in run.reviews() if one.number == number), None)
-    kept = list(had.readings) if had is not None else []
-    said = [_bare(one["reading"]) for one in kept]
-    kept += [{"page": origin.page, "received": origin.received, "reading": dumped(one)}
-             for one in readings if _bare(dumped(one)) not in said]  # fmt: skip
-    review = Review(
-        number=number,
-        told=had.told if had is not None else queued.told,
-        candidates=queued.verdict.candidates,
-        why=queued.verdict.why,
-        readings=tuple(kept),
-        first_at=had.first_at if had is not None else origin.received,
-        issue=None,
-        by="",
-        because="",
-        decided_at=None,
-    )
-    run.put_review(review)
-    return number
-
-
-def _bare(reading: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in reading.items() if name not in ("place", "cells")}
-
-
 def _whole(run: Writing, now: int) -> bool:
     return all(now - at <= WHOLE for at in run.heard().values())
 
@@ -458,26 +330,8 @@ def _whole(run: Writing, now: int) -> bool:
 def _settle(run: Writing, matcher: Matcher, validator: Validator, now: int) -> dict[int, str]:
     settled = matcher.settle()
     for number, issue in settled.items():
-        _resolve(run, validator, number, issue, LISTS, "nothing else is left for it", now)
+        resolve(run, validator, number, issue, LISTS, "nothing else is left for it", now)
     return settled
-
-
-def _resolve(run: Writing, validator: Validator, number: int, issue: str, by: str, because: str, now: int) -> None:
-    review = next(one for one in run.reviews() if one.number == number)
-    pen = _Pen(run, validator)
-    groups: dict[tuple[str, int], list[Reading]] = {}
-    for one in review.readings:
-        groups.setdefault((one["page"], one["received"]), []).append(restored(one["reading"]))
-    for (page, received), readings in sorted(groups.items(), key=lambda group: group[0][1]):
-        pen.write(issue, readings, Origin(source=review.told.source, page=page, received=received))
-    pen.end(now)
-    words = {"issue": issue, "by": by, "because": because, "decided_at": now}
-    run.put_review(review.model_copy(update=words))
-
-
-def _bid_day(reading: SubscriptionReading, issue: Issue, origin: Origin) -> date:
-    day = reading.day or day_of(origin.received if reading.at is None else min(reading.at, origin.received))
-    return day if issue.closes is None else min(day, issue.closes)
 
 
 def _believed(run: Writing, validator: Validator, issue: Issue, word: Override | None, now: int) -> ValidatedGmp | None:
