@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from datetime import date, timedelta
 from itertools import count
 from pathlib import Path
@@ -14,11 +13,8 @@ from aiohttp import web
 
 from adapters.alerts import Alerts, IssueAlerts
 from adapters.bus import Bus
-from adapters.database import Database
 from adapters.ipos import Book
 from adapters.lake import Lake
-from adapters.migrations.versions.ipos_0003 import TABLES
-from adapters.postgres_server import PostgresServer
 from adapters.schemas import candle_table
 from market.alerts import still_open
 from market.candles import CANDLE, Provenance
@@ -34,21 +30,7 @@ from pipelines.desk import FEAR, INDEX, SOURCE_DOWN, Crier
 from tests.market.ipo.issues import ISSUES, NOW
 from tests.pipelines.test_visits import visited
 
-SCHEMA = "turns"
 SESSIONS = nse_sessions(date(2024, 11, 1), date(2025, 2, 28))
-
-
-@pytest.fixture
-def book(shared_database: PostgresServer, tmp_path: Path) -> Iterator[Book]:
-    """An empty book."""
-    line = Database(shared_database.url, SCHEMA)
-    line.migrate()
-    with line.begin() as run:
-        run.exec_driver_sql(f"TRUNCATE {', '.join(TABLES)} RESTART IDENTITY")
-    line.close()
-    found = Book(shared_database.url, tmp_path / "pages", SCHEMA)
-    yield found
-    found.close()
 
 
 @pytest.fixture
