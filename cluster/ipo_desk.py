@@ -24,8 +24,13 @@ if TYPE_CHECKING:
     from adapters.ipos import Book
     from market.ipo.registry import Reader
     from pipelines.desk import Crier, Round
+    from pipelines.histories import Imported
     from pipelines.ipos import Taken as Page
     from pipelines.visits import Came
+
+HISTORY = Path("ipo") / "history"
+PAST = timedelta(days=730)
+"""So far back the demo's past reaches."""
 
 AROUND = timedelta(days=40)
 """Sessions before and after today that an issue's days are counted by."""
@@ -45,6 +50,9 @@ def refresh(config: Config = Path("cluster.yaml"), as_json: AsJson = False) -> N
         screen.print("no source is named under ipo: sources, and the demo is off: nothing to visit")
         return
     with told(), opened_book(settings) as book:
+        if settings.ipo_demo and not (settings.data / HISTORY).is_dir():
+            done = _imagine(settings, book)
+            screen.print(f"{done.issues} issues of the past are imagined") if not as_json else None
         crier = crier_of(settings)
         folder, told_of = settings.data / "ipo" / "visits", {} if as_json else {"say": _say, "waits": _wait}
         found = desk.refresh(book, sources, folder, crier, time.time_ns, **told_of)
@@ -134,6 +142,16 @@ def crier_of(settings: Settings) -> Crier | None:
     return None
 
 
+def _imagine(settings: Settings, book: Book) -> Imported:
+    from market.sessions import IST, instant
+    from pipelines import desk
+
+    now = time.time_ns()
+    today = instant(now).astimezone(IST).date()
+    sessions = calendar(settings, today - PAST, today + AROUND, NSE)
+    return desk.imagine(book, settings.ipo.seed, sessions, settings.data / HISTORY, now)
+
+
 def _turn(settings: Settings, book: Book, crier: Crier | None) -> Round:
     from adapters.lake import Lake
     from market.sessions import IST, instant
@@ -143,7 +161,7 @@ def _turn(settings: Settings, book: Book, crier: Crier | None) -> Round:
     today = instant(now).astimezone(IST).date()
     sessions = calendar(settings, today - AROUND, today + AROUND, NSE)
     try:
-        tables = desk.history(settings.data / "ipo" / "history")
+        tables = desk.history(settings.data / HISTORY)
     except BadValue as e:
         screen.print(f"the history is left out: {e}; import it again", markup=False, soft_wrap=True)
         tables = desk.history(settings.data / "ipo" / "none")
