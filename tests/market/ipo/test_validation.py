@@ -12,7 +12,7 @@ from market.ipo.confidence import FEW, PARTS, TOLERANCE_POINTS, Confidence, Doub
 from market.ipo.facts import Told
 from market.ipo.kinds import Segment
 from market.ipo.reliability import Reliability
-from market.ipo.validation import Limits, ValidatedGmp, Validator
+from market.ipo.validation import Limits, Shown, ValidatedGmp, Validator
 from market.money import money
 from market.sessions import DAY
 
@@ -114,6 +114,33 @@ def test_readings_go_stale_and_then_nothing_is_known() -> None:
     assert len(both.used) == 2
     assert (one.points, left_out(one)) == (30.0, {"a": "stale"})
     assert (none.gmp, none.confidence) == (None, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("seen", "now", "age"),
+    [
+        (0, 2 * DAY, 2 * DAY),
+        (2 * DAY, 2 * DAY + HOUR, HOUR),
+        (4 * DAY, 4 * DAY + HOUR, HOUR),
+        (9 * DAY, 5 * DAY, DAY),  # seen after the time that is asked about: as long as it counts
+        (7 * DAY, 7 * DAY, 3 * DAY),
+        (8 * DAY, 7 * DAY + HOUR, None),
+    ],
+)
+def test_a_page_that_shows_a_reading_again_renews_it_for_four_days(seen: int, now: int, age: int | None) -> None:
+    validator = heard(("a", "20", 0))
+
+    found = validator.validate("x", now, {"a": Shown(0, seen)})
+
+    assert (found.age, left_out(found)) == (age, {} if age is not None else {"a": "stale"})
+
+
+def test_a_page_that_shows_another_reading_renews_nothing() -> None:
+    validator = heard(("a", "20", 0), ("b", "24", 3 * DAY))
+
+    found = validator.validate("x", 4 * DAY, {"a": Shown(HOUR, 4 * DAY), "c": Shown(0, 4 * DAY)})
+
+    assert (left_out(found), found.age) == ({"a": "stale"}, DAY)
 
 
 def test_a_reading_that_comes_late_changes_nothing() -> None:
