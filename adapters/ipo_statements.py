@@ -28,3 +28,12 @@ WHERE p.issue = ANY(:issues) AND NOT p.stamped
 ORDER BY p.issue, p.source, p.at DESC, g.seen_at DESC
 """
 """The last premium without a stamp of each issue and source, and when its page was seen last."""
+
+PROVEN = """
+SELECT last.record, coalesce(o.open_points, o.close_points) AS gain
+FROM ipo_outcomes o CROSS JOIN LATERAL (
+    SELECT record, override FROM ipo_validations WHERE issue = o.issue AND at < o.at ORDER BY at DESC LIMIT 1
+) last
+WHERE last.override IS NULL AND coalesce(o.open_points, o.close_points) IS NOT NULL ORDER BY o.at, o.issue
+"""
+"""What was believed last before the first trade, where no operator had set it, and what came."""

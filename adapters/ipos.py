@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 from adapters.database import SCHEMA, Database
-from adapters.ipo_statements import CAME, SHOWN
+from adapters.ipo_statements import CAME, PROVEN, SHOWN
 from adapters.page_files import PageFiles
 from market.errors import BadValue
 from market.ipo import ledger
 from market.ipo.alerts import IssueAlert, IssueEvent
+from market.ipo.confidence import Doubts
 from market.ipo.facts import Told
 from market.ipo.issues import Issue
 from market.ipo.life import State
@@ -294,6 +295,11 @@ class Looking:
         )
         rows = [row["record"] | {"gmp": row["gmp"], "points": row["points"]} for row in self.all(asked)]
         return [ValidatedGmp(**row) for row in rows]
+
+    def proven(self) -> list[tuple[Doubts, float]]:
+        """Of each premium the sources were believed in: what made it doubtful, and how far off it was, in points."""
+        found = [(ValidatedGmp(**row["record"]), float(row["gain"])) for row in self.all(PROVEN)]
+        return [(one.doubts, abs(one.points - gain)) for one, gain in found if one.doubts and one.points is not None]
 
     def outcomes(self) -> list[Outcome]:
         """What came, oldest listing first."""

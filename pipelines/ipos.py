@@ -23,6 +23,7 @@ from market.errors import BadPayload, BadValue, LayoutChanged
 from market.ipo import life
 from market.ipo.alerts import IssueAlert, IssueEvent, day_of, due, due_to
 from market.ipo.changes import check
+from market.ipo.confidence import FEW, fitted
 from market.ipo.examples import ISSUE, NO_DAY, QUOTE, Tables
 from market.ipo.facts import points
 from market.ipo.intervals import BOUNDS
@@ -183,7 +184,8 @@ def predict(book: Book, now: int, tables: Tables, sessions: Sessions | None = No
 
 
 def score(book: Book, now: int) -> list[Outcome]:
-    """Write down what came of issues that are listed, and let the sources be judged by it, each issue once.
+    """Write down what came of issues that are listed, and let the sources be judged by it, each issue once; after `FEW`
+    more of them the confidence is fitted anew, for what is believed from now on.
 
     Raises LineDown, StoreRefused.
     """
@@ -203,6 +205,8 @@ def score(book: Book, now: int) -> list[Outcome]:
                 validator.score(issue.id, gain, one.at)
         for issue in run.every([State.WITHDRAWN]):
             validator.forget(issue.id)
+        if found:
+            _refit(run, validator)
         run.save(validator)
     return found
 
@@ -369,6 +373,12 @@ def _outcome(issue: Issue, now: int) -> Outcome | None:
     return Outcome(
         issue=issue.id, at=traded, segment=issue.segment.value, open_points=opened, close_points=closed, scored_at=now
     )
+
+
+def _refit(run: Writing, validator: Validator) -> None:
+    proven = run.proven()
+    if len(proven) - validator.confidence.outcomes >= FEW:
+        validator.confidence = fitted([doubts for doubts, _ in proven], [off for _, off in proven])
 
 
 def _gains(one: Outcome) -> tuple[float | None, float | None]:

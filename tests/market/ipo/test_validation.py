@@ -275,6 +275,33 @@ def test_fitted_confidence_comes_true_for_errors_that_grow_with_the_height() -> 
         assert p[low].mean() == pytest.approx((errors[2000:][low] <= TOLERANCE_POINTS).mean(), abs=0.05)
 
 
+def test_confidence_learns_of_a_part_that_those_on_record_do_not_have() -> None:
+    rng = np.random.default_rng(7)
+    apart = rng.uniform(0, 30, 2000)
+    errors = rng.exponential(1 + 0.8 * apart)
+    doubts = [Doubts(3.0, 10.0, float(one), 0) for one in apart]
+
+    again = fitted(doubts[:1000], errors[:1000].tolist())
+
+    def surprise(confidence: Confidence) -> float:
+        p = np.array([confidence.of(one) for one in doubts[1000:]])
+        return float((((errors[1000:] <= TOLERANCE_POINTS) - p) ** 2).mean())
+
+    assert (again.outcomes, Confidence.restore(again.snapshot()).snapshot()) == (1000, again.snapshot())
+    assert surprise(again) < surprise(Confidence()) - 0.03
+
+
+def test_sixty_outcomes_count_as_much_as_those_on_record() -> None:
+    doubts = [Doubts(10.0, 0.0, 0.0, 0)] * FEW
+    twice = [Doubts(10.0, 0.0, 0.0, 0)] * (2 * FEW)
+
+    half, more = (fitted(found, [20.0] * len(found)).parts for found in (doubts, twice))
+
+    # Of a shown error of 10 those on record make 5.4, and these outcomes 20.
+    assert half[0] + 10 * half[1] == pytest.approx((5.4 + 20) / 2)
+    assert more[0] + 10 * more[1] == pytest.approx((5.4 + 2 * 20) / 3)
+
+
 def test_few_outcomes_fit_nothing() -> None:
     few = [Doubts(5.0, 20.0, 0.0, 0)] * (FEW - 1)
 
