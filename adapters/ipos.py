@@ -18,17 +18,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 from adapters.database import SCHEMA, Database
+from adapters.ipo_statements import CAME, PROVEN, SHOWN
 from adapters.page_files import PageFiles
 from market.errors import BadValue
 from market.ipo import ledger
 from market.ipo.alerts import IssueAlert, IssueEvent
+from market.ipo.confidence import Doubts
 from market.ipo.facts import Told
 from market.ipo.issues import Issue
 from market.ipo.life import State
 from market.ipo.matching import Matcher
 from market.ipo.pages import Glance, PageKind
 from market.ipo.profit import Came, Thresholds
-from market.ipo.validation import Reading, ValidatedGmp, Validator
+from market.ipo.validation import Reading, Shown, ValidatedGmp, Validator
 from market.ipo.walkforward import Task
 from market.money import Money
 from market.records import Record
@@ -43,23 +45,6 @@ MATCHER, VALIDATOR = "matcher", "validator"
 ISSUE = tuple(Issue.model_fields)
 ISSUES = f"SELECT {', '.join(ISSUE)} FROM ipo_issues"
 OVERRIDE = "id, issue, gmp, pinned, by, because, at"
-CAME = """
-SELECT word.gmp, i.high AS price, coalesce(o.open_points, o.close_points) AS gain_points
-FROM ipo_outcomes o JOIN ipo_issues i ON i.id = o.issue
-CROSS JOIN LATERAL (
-    SELECT least(o.at, CAST(extract(epoch FROM (i.closes + 1) AT TIME ZONE 'Asia/Kolkata') * 1e9 AS bigint)) AS ends
-) day
-CROSS JOIN LATERAL (
-    SELECT gmp FROM (
-        (SELECT 0 AS rank, gmp FROM ipo_validations
-         WHERE issue = o.issue AND at < day.ends AND gmp IS NOT NULL ORDER BY at DESC LIMIT 1)
-        UNION ALL
-        (SELECT 1, gmp FROM ipo_premiums
-         WHERE issue = o.issue AND at < day.ends AND gmp IS NOT NULL ORDER BY at DESC, source, gmp LIMIT 1)
-    ) both_ ORDER BY rank LIMIT 1
-) word
-WHERE i.high IS NOT NULL AND coalesce(i.kind, 'ipo') = 'ipo' ORDER BY o.at, o.issue
-"""
 REVIEW = "number, told, candidates, why, readings, first_at, issue, by, because, decided_at"
 
 
@@ -266,6 +251,13 @@ class Looking:
         asked = f"SELECT {names} FROM ipo_premiums WHERE issue = :issue ORDER BY at, source, page, place"
         return [Premium(**row) for row in self.all(asked, issue=issue)]
 
+    def shown(self, issues: Collection[str]) -> dict[str, dict[str, Shown]]:
+        """Of the last premiums without a stamp, until when their pages showed them, by issue and source."""
+        found: dict[str, dict[str, Shown]] = {}
+        for row in self.all(SHOWN, issues=list(issues)):
+            found.setdefault(row["issue"], {})[row["source"]] = Shown(row["at"], row["seen_at"])
+        return found
+
     def bids(self, issue: str | None = None) -> list[Bids]:
         """What was bid for an issue, or all, by day, source, book and category."""
         asked = f"SELECT {', '.join(Bids.model_fields)} FROM ipo_bids"
@@ -303,6 +295,11 @@ class Looking:
         )
         rows = [row["record"] | {"gmp": row["gmp"], "points": row["points"]} for row in self.all(asked)]
         return [ValidatedGmp(**row) for row in rows]
+
+    def proven(self) -> list[tuple[Doubts, float]]:
+        """Of each premium the sources were believed in: what made it doubtful, and how far off it was, in points."""
+        found = [(ValidatedGmp(**row["record"]), float(row["gain"])) for row in self.all(PROVEN)]
+        return [(one.doubts, abs(one.points - gain)) for one, gain in found if one.doubts and one.points is not None]
 
     def outcomes(self) -> list[Outcome]:
         """What came, oldest listing first."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -23,6 +23,7 @@ from market.errors import BadPayload, BadValue, LayoutChanged
 from market.ipo import life
 from market.ipo.alerts import IssueAlert, IssueEvent, day_of, due, due_to
 from market.ipo.changes import check
+from market.ipo.confidence import FEW, fitted
 from market.ipo.examples import ISSUE, NO_DAY, QUOTE, Tables
 from market.ipo.facts import points
 from market.ipo.intervals import BOUNDS
@@ -35,7 +36,7 @@ from market.ipo.pages import Glance, Page, PageKind, Unread
 from market.ipo.profit import Measured, Thresholds, measured
 from market.ipo.readings import Category
 from market.ipo.sources import Source
-from market.ipo.validation import ValidatedGmp, Validator
+from market.ipo.validation import Shown, ValidatedGmp, Validator
 from market.ipo.walkforward import OURS, Task, rows_of, walk
 from market.money import SCALE, Money
 from market.records import Record
@@ -136,7 +137,8 @@ def validate(book: Book, now: int, sessions: Sessions | None = None, thresholds:
         settled = _settle(run, matcher, validator, now) if _whole(run, now) else {}
         overrides, own = run.overrides(), run.thresholds()
         live = run.every([State.ANNOUNCED, State.OPEN, State.CLOSED, State.ALLOTTED])
-        told = run.told(IssueEvent.PROFITABLE, [one.id for one in live])
+        names = [one.id for one in live]
+        told, shown = run.told(IssueEvent.PROFITABLE, names), run.shown(names)
         found: list[ValidatedGmp] = []
         alerts: list[IssueAlert] = []
         changed: list[Issue] = []
@@ -145,7 +147,7 @@ def validate(book: Book, now: int, sessions: Sessions | None = None, thresholds:
             changed += [issue] if issue is not before else []
             if now - issue.seen_at > FORGOTTEN:
                 continue
-            believed = _believed(run, validator, issue, overrides.get(issue.id), now)
+            believed = _believed(run, validator, issue, overrides.get(issue.id), now, shown.get(issue.id, {}))
             found += [believed] if believed is not None else []
             alerts += due(issue, believed, now, listing(issue, sessions), thresholds or Thresholds())
             waiting = {user: one for user, one in own.items() if (issue.id, user) not in told}
@@ -182,7 +184,8 @@ def predict(book: Book, now: int, tables: Tables, sessions: Sessions | None = No
 
 
 def score(book: Book, now: int) -> list[Outcome]:
-    """Write down what came of issues that are listed, and let the sources be judged by it, each issue once.
+    """Write down what came of issues that are listed, and let the sources be judged by it, each issue once; after `FEW`
+    more of them the confidence is fitted anew, for what is believed from now on.
 
     Raises LineDown, StoreRefused.
     """
@@ -202,6 +205,8 @@ def score(book: Book, now: int) -> list[Outcome]:
                 validator.score(issue.id, gain, one.at)
         for issue in run.every([State.WITHDRAWN]):
             validator.forget(issue.id)
+        if found:
+            _refit(run, validator)
         run.save(validator)
     return found
 
@@ -334,10 +339,12 @@ def _settle(run: Writing, matcher: Matcher, validator: Validator, now: int) -> d
     return settled
 
 
-def _believed(run: Writing, validator: Validator, issue: Issue, word: Override | None, now: int) -> ValidatedGmp | None:
+def _believed(
+    run: Writing, validator: Validator, issue: Issue, word: Override | None, now: int, shown: Mapping[str, Shown]
+) -> ValidatedGmp | None:
     if issue.id not in validator and word is None:
         return None
-    found = validator.validate(issue.id, now) if issue.id in validator else _unread(issue.id, now)
+    found = validator.validate(issue.id, now, shown) if issue.id in validator else _unread(issue.id, now)
     newest = max((one.reading.at for one in found.used), default=0)
     if word is not None and not word.pinned and newest > word.at:
         run.end_override(issue.id, LISTS, now)
@@ -366,6 +373,12 @@ def _outcome(issue: Issue, now: int) -> Outcome | None:
     return Outcome(
         issue=issue.id, at=traded, segment=issue.segment.value, open_points=opened, close_points=closed, scored_at=now
     )
+
+
+def _refit(run: Writing, validator: Validator) -> None:
+    proven = run.proven()
+    if len(proven) - validator.confidence.outcomes >= FEW:
+        validator.confidence = fitted([doubts for doubts, _ in proven], [off for _, off in proven])
 
 
 def _gains(one: Outcome) -> tuple[float | None, float | None]:
