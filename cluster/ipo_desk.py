@@ -7,7 +7,7 @@ import time
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from pipelines.histories import Imported
     from pipelines.ipos import Taken as Page
     from pipelines.visits import Came
+
+SHORT = 12
+"""Characters of a digest that are shown, and enough of one."""
 
 HISTORY = Path("ipo") / "history"
 PAST = timedelta(days=730)
@@ -116,6 +119,43 @@ def sources(config: Config = Path("cluster.yaml"), as_json: AsJson = False) -> N
             row["source"], escape(row["at"]), robots, f"{row['every_minutes']:g} min", heard_at, due_at, breaker
         )
     show_table(table)
+
+
+@ipo.command()
+def alarms(config: Config = Path("cluster.yaml"), as_json: AsJson = False) -> None:
+    """The pages that were not believed: they could not be read, or differ too much from the one before."""
+    with told(), opened_book(settings_of(config)) as book, book.looking() as run:
+        found = run.alarms()
+    if as_json:
+        typer.echo(json.dumps([one.model_dump(mode="json") for one in found], indent=2))
+    elif found:
+        table = Table("source", "kind", "since", "last seen", "page", "why", box=None)
+        for one in found:
+            times = india(one.fetched_at), india(one.seen_at)
+            table.add_row(one.source, one.kind, *times, one.digest[:SHORT], escape(one.trouble))
+        show_table(table)
+    else:
+        screen.print("every source's last page was believed")
+
+
+@ipo.command()
+def accept(
+    page: Annotated[str, typer.Argument(metavar="PAGE", help="Its digest, as `bourse ipo alarms` shows it.")],
+    key: Annotated[str, typer.Option(help="The symbol, of a page of one issue's bids.")] = "",
+    config: Config = Path("cluster.yaml"),
+) -> None:
+    """Take a page that was an alarm as data: somebody has looked at it and found it right."""
+    from market.ipo.registry import SOURCES
+    from pipelines import ipos
+
+    with told(), opened_book(settings_of(config)) as book:
+        with book.looking() as run:
+            found = [one for one in run.alarms() if one.digest.startswith(page)]
+        if len(found) != 1 or len(page) < SHORT:
+            raise BadValue("page", page, f"{SHORT} characters or more of the digest of an alarm (bourse ipo alarms)")
+        one = found[0]
+        taken = ipos.accept(book, SOURCES[one.source](), one.kind, one.digest, key)
+    screen.print(f"{one.source} {one.kind} is believed: {taken.matched} matched, {len(taken.issues)} new issues")
 
 
 def readers(settings: Settings) -> list[Reader]:
