@@ -14,6 +14,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from adapters.children import launch
@@ -25,6 +26,8 @@ SET = "bourse"
 SERVERS, SENTINELS = 2, 3
 READY_SECONDS = 30.0
 LOOK_SECONDS = 0.02
+PORTS = range(20_000, 32_000)
+"""Below what the kernel gives a connection that names none, so that none comes between the choice and the server."""
 DOWN_MS = 1000
 """After so many milliseconds of silence a Sentinel takes a server for dead."""
 
@@ -186,12 +189,12 @@ class RedisPair:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nobody listens on just now, all different."""
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
+    """Ports of loopback that nobody listens on just now, all different, of those no connection is given by itself."""
+    found: list[int] = []
+    for port in secrets.SystemRandom().sample(PORTS, len(PORTS)):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise LineDown("the pair", f"{count} free ports of {PORTS.start} to {PORTS.stop - 1} are not to be had")

@@ -167,6 +167,7 @@ class Wiring:
             feeds=tuple(self.feeds),
             notices=self._notices,
             predictor=True,
+            pages=str(self.settings.data / "ipo" / "pages"),
             trainings={model_of(horizon): training(horizon) for horizon in HORIZONS},
             doors=self.settings.doors,
             tiers=self.settings.tiers,

@@ -7,6 +7,7 @@ there for the next round.
 
 from __future__ import annotations
 
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, timedelta
@@ -21,13 +22,15 @@ from adapters.ipos import Book
 from adapters.lake import Lake
 from market.alerts import OperatorAlert, still_open
 from market.errors import BadValue, LineDown
+from market.ipo import imagined_past
 from market.ipo.examples import FLOW, ISSUE, MARKET, QUOTE, Tables
+from market.ipo.imagined import Imagined
 from market.ipo.registry import Reader
 from market.ipo.visiting import TRIPS, Standing
-from market.money import SCALE
 from market.records import Record
 from market.sessions import Sessions, day_number
-from pipelines import ipos, visits
+from pipelines import histories, ipos, visits
+from pipelines.histories import Imported
 from pipelines.ipos import Taken
 from pipelines.visits import Came
 
@@ -80,9 +83,10 @@ def refresh(
     crier: Crier | None,
     clock: Callable[[], int],
     say: Callable[[Came, Taken | None], None] = lambda came, taken: None,
+    waits: Callable[[], None] = lambda: None,
 ) -> Refreshed:
     """Visit what is due and take it into the book. `folder`: of the visits; `crier`: None where nobody listens;
-    `clock`: ns UTC; `say`: told of each visit and of what became of its page.
+    `clock`: ns UTC; `say`: told of each visit and of what became of its page; `waits`: that another refresh goes on.
 
     Raises LineDown (the book), StoreRefused.
     """
@@ -102,7 +106,7 @@ def refresh(
             told.extend([taken.alarm] if taken.alarm is not None else [])
         say(came, taken)
 
-    standings = visits.run(readers, folder, take, clock)
+    standings = visits.run(readers, folder, take, clock, waits)
     down = {name: why.get(name, "") for name, one in standings.items() if one.fails >= TRIPS}
     if crier is not None:
         with book.looking() as run:
@@ -143,6 +147,17 @@ def turn(book: Book, now: int, sessions: Sessions, tables: Tables, crier: Crier 
     )
 
 
+def imagine(book: Book, seed: int, sessions: Sessions, target: Path, now: int) -> Imported:
+    """Take the demo's past into the book, and keep its tables in `target`. `sessions`: of the years it is of.
+
+    Raises LineDown, StoreRefused.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        for name, body in imagined_past.history(Imagined(seed, sessions), now).items():
+            (Path(folder) / name).write_bytes(body)
+        return histories.run(book, Path(folder), target, now)
+
+
 def history(folder: Path) -> Tables:
     """The tables that were imported, empty ones where none were. Raises BadValue: they cannot be read."""
     if not folder.is_dir():
@@ -158,7 +173,7 @@ def with_market(tables: Tables, lake: Lake, last: date) -> Tables:
     known = int(tables.market["day"].max(initial=day_number(last) - BACK))
     first = last - timedelta(days=day_number(last) - known - 1)
     rows = lake.read_candles([INDEX, FEAR], "1d", first, last)
-    closes = rows["close"].to_numpy() / SCALE
+    closes = rows["close"].to_numpy().astype(np.float64)
     days = rows["session"].to_numpy().astype("datetime64[D]").astype(np.int64)
     fear = np.array([name == FEAR for name in rows["symbol"].to_pylist()], bool)
     more = np.zeros(int((~fear).sum()), MARKET)

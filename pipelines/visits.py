@@ -18,7 +18,7 @@ import structlog
 from adapters.fetching import Door
 from adapters.visit_cache import VisitCache
 from adapters.visits import Visits
-from market.errors import MOST_REASON, BadPayload, StoreRefused
+from market.errors import MOST_REASON, BadPayload
 from market.ipo.pages import Page, Unread
 from market.ipo.registry import Reader
 from market.ipo.visiting import Errand, Purpose, Standing, Standings, Visit
@@ -26,7 +26,7 @@ from market.sessions import MINUTE, SECOND
 
 LOCK = "lock"
 
-SPAN = 10 * MINUTE
+SPAN = 3 * MINUTE
 """What becomes due so long after a refresh began still belongs to it: the pages of one source come one by one."""
 
 
@@ -41,13 +41,17 @@ class Came(NamedTuple):
 
 
 def run(
-    readers: Sequence[Reader], folder: Path, take: Callable[[Came], None], clock: Callable[[], int] = time.time_ns
+    readers: Sequence[Reader],
+    folder: Path,
+    take: Callable[[Came], None],
+    clock: Callable[[], int] = time.time_ns,
+    waits: Callable[[], None] = lambda: None,
 ) -> dict[str, Standing]:
     """One refresh: `take` is given every visit to a page, as it comes. Where it raises, the refresh ends as if it had
     not been: the next asks for all of it again. `folder`: of the visits before, and after; `clock`: ns UTC; it must
-    not stand still.
+    not stand still. It waits for another refresh of this folder to end, and says so by `waits`.
 
-    Returns how the sources stand. Raises StoreRefused: another refresh of this folder is under way.
+    Returns how the sources stand.
     """
 
     async def all_of_it() -> dict[str, Standing]:
@@ -61,7 +65,7 @@ def run(
         cache.remember(Standings(sources=visits.standings))
         return visits.standings
 
-    with _alone(folder):
+    with _alone(folder, waits):
         return asyncio.run(all_of_it())
 
 
@@ -89,13 +93,14 @@ async def rounds(visits: Visits, now: int) -> list[Came]:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def _alone(folder: Path, waits: Callable[[], None]) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOCK).open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise StoreRefused(str(folder), "another refresh is under way; wait for its end") from None
+        except BlockingIOError:
+            waits()
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 

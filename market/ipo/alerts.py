@@ -23,6 +23,10 @@ REMINDED_FROM = time(17)
 """On the eve of the listing, on India's clocks."""
 
 
+AHEAD = (State.ANNOUNCED, State.OPEN)
+"""While one can still apply."""
+
+
 class IssueEvent(StrEnum):
     """What there is to tell of an issue."""
 
@@ -68,7 +72,7 @@ def due(
         return IssueAlert(event=event, issue=issue.id, about=about, at=now, text=text, gmp=gmp, points=worth)
 
     yield alert(IssueEvent.NEW, f"a new issue, {_days(issue)}")
-    if profitable(gmp, issue.high, thresholds):
+    if issue.state in AHEAD and profitable(gmp, issue.high, thresholds):
         yield alert(IssueEvent.PROFITABLE, f"worth an application: {_premium(gmp, worth)}")
     if believed is not None and believed.spike is not None:
         spike = believed.spike
@@ -84,7 +88,7 @@ def due_to(
     issue: Issue, believed: ValidatedGmp | None, now: int, own: Mapping[str, Thresholds]
 ) -> Iterator[IssueAlert]:
     """What is due to users by thresholds of their own, by user: that it is profitable `now`, ns UTC, told or not."""
-    if issue.over or not issue.shares_only:
+    if issue.state not in AHEAD or not issue.shares_only:
         return
     gmp, worth = _worth(issue, believed)
     reached = {one: profitable(gmp, issue.high, one) for one in set(own.values())}

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import redis
 
 from actors.archive import Archive
 from actors.plans import ArchivePlan, SignalsPlan
@@ -25,6 +23,7 @@ from market.scores import HORIZON_NAMES, SCORE, Scores
 from market.sessions import MINUTE, Sessions, session
 from market.signals import SIGNAL, Action, Reason, Rules, SignalMachine, records, scored
 from tests.actors.day import SESSION, Running, instruments, log
+from tests.adapters.ear import Ear
 
 OF = instruments()[:2]
 SYMBOLS = [i.symbol for i in OF]
@@ -105,9 +104,7 @@ def test_signals_are_written_once_whoever_goes_on_and_from_wherever(server: Redi
 
 def test_a_new_signal_is_said_and_kept_in_the_lake(server: RedisServer, bus: Bus, tmp_path: Path) -> None:
     put(bus, [minute(1, (0.7, 0.5)), minute(2, (float("nan"), 0.5))])
-    user = redis.Redis.from_url(server.url).pubsub(ignore_subscribe_messages=True)
-    user.subscribe("signal:alerts")
-    user.get_message(timeout=5)
+    ear = Ear(server.url, "signal:alerts")
 
     give_all(bus, server.url)
     lake = tmp_path / "lake"
@@ -117,8 +114,7 @@ def test_a_new_signal_is_said_and_kept_in_the_lake(server: RedisServer, bus: Bus
     one.wait(lambda: archive.health()["tables"].get("signals", {}).get("committed") == {"0": bus.last("signals", 0)})
     one.stop()
 
-    said = [json.loads(message["data"]) for message in iter(lambda: user.get_message(timeout=0.1), None)]
-    user.close()
+    said = ear.heard()
     kept = read_signals(Lake(str(lake)), ["NSE:RELIANCE"], DAY.date, DAY.date)
     assert [one.model_dump() for one in kept] == said
     assert [(s.action, s.reason, s.abstained, s.version) for s in kept] == [

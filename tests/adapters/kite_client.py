@@ -32,7 +32,7 @@ def polite(call, *arguments):
 
 
 def desk(url: str, token: int) -> dict:
-    login = requests.get(f"{url}/connect/login", params={"api_key": KEY, "v": 3}, timeout=5)
+    login = requests.get(f"{url}/connect/login", params={"api_key": KEY, "v": 3}, timeout=60)
     request = parse_qs(urlparse(login.url).query)["request_token"][0]
     kite = KiteConnect(KEY, root=url)
     session = kite.generate_session(request, SECRET)
@@ -73,7 +73,8 @@ def stream(url: str, access: str, full: int, quote: int) -> dict:
         if sum(t["instrument_token"] == full for t in seen["ticks"]) >= BEFORE and full in socket.subscribed_tokens:
             socket.unsubscribe([full])
         elif full not in socket.subscribed_tokens:
-            seen["after"].append([t["instrument_token"] for t in ticks])
+            tokens = [t["instrument_token"] for t in ticks]
+            seen["after"] = [] if full in tokens else [*seen["after"], tokens]  # what was on its way comes first
             if len(seen["after"]) >= AFTER:
                 socket.close()
 

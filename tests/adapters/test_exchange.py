@@ -99,7 +99,7 @@ def assert_streamed(stream: dict[str, Any], traded: np.ndarray, tape: Tape) -> N
         assert len(tick["depth"]["buy"]) == len(tick["depth"]["sell"]) == 5
     assert {t["mode"] for t in index} == {"quote"}
     assert {round(t["last_price"] * 10_000) for t in index} <= levels
-    assert RELIANCE.tokens["kite"] not in [t for tokens in stream["after"][40:] for t in tokens]
+    assert RELIANCE.tokens["kite"] not in [t for tokens in stream["after"] for t in tokens]
     clocks = [t["data"]["bourse"]["clock"] for t in stream["texts"]]
     assert clocks == list(range(clocks[0], clocks[-1] + 1, SECOND))
 
@@ -144,13 +144,14 @@ def test_asking_too_often_is_refused_with_429() -> None:
     async def story() -> list[int]:
         async with running([short()], speed=STILL) as (_, url), aiohttp.ClientSession() as web:
             told = {"Authorization": "token demo:access"}
-            path = f"{url}/quote/ltp?i=NSE:TCS"
-            return [(await web.get(path, headers=told)).status for _ in range(3)]
+            path, codes = f"{url}/quote/ltp?i=NSE:TCS", []
+            while 429 not in codes:
+                codes.append((await web.get(path, headers=told)).status)
+            return codes
 
     codes = run(story())
 
-    assert codes[0] == 200
-    assert 429 in codes
+    assert set(codes[:-1]) == {200}
 
 
 @pytest.mark.parametrize(("interval", "count"), [("minute", 11), ("5minute", 3), ("60minute", 1), ("day", 1)])
@@ -247,7 +248,7 @@ def test_the_3001st_instrument_of_a_socket_is_refused() -> None:
         async with running([from_bars(SHORT, bars, {})], many, hold=True) as (_, url), aiohttp.ClientSession() as web:
             line = await connect(web, url)
             await line.send_str(json.dumps({"a": "subscribe", "v": tokens}))
-            complaint = await line.receive_json(timeout=10)
+            complaint = await line.receive_json(timeout=60)
             frames, _ = await play(line, -1)
             sent = [columns(f)["quote"].rows["token"].tolist() for f in frames]
             return complaint, [t for some in sent for t in some]
@@ -275,7 +276,7 @@ def test_malformed_texts_are_answered_and_the_socket_goes_on() -> None:
             answers = []
             for text in MALFORMED:
                 await line.send_str(text)
-                answers.append(await line.receive_json(timeout=5))
+                answers.append(await line.receive_json(timeout=60))
             await line.send_bytes(b"\x00\x01")
             await ask(line, "full", TOKENS)
             frames, _ = await play(line, -1)
@@ -351,7 +352,7 @@ def test_nothing_comes_from_a_held_tape_before_it_is_asked_for() -> None:
             line = await connect(web, url)
             await ask(line, "full", TOKENS)
             await line.send_str("{}")  # answered in order: whatever was sent before comes before
-            first = await line.receive_json(timeout=5)
+            first = await line.receive_json(timeout=60)
             _, texts = await play(line, 99)
             return first["type"] == "error", texts[0]["frame"]
 
@@ -366,7 +367,7 @@ def test_who_subscribes_late_is_shown_the_latest_value() -> None:
         async with running([tape], speed=STILL, begin=begin) as (_, url), aiohttp.ClientSession() as web:
             line = await connect(web, url)
             await line.send_str(json.dumps({"a": "subscribe", "v": [RELIANCE.tokens["kite"]]}))
-            return await line.receive_bytes(timeout=5)
+            return await line.receive_bytes(timeout=60)
 
     [row] = columns(run(story()))["quote"].rows
 
@@ -379,7 +380,7 @@ def test_an_idle_socket_hears_a_heartbeat() -> None:
     async def story() -> bytes:
         async with running([short()], speed=STILL) as (_, url), aiohttp.ClientSession() as web:
             line = await connect(web, url)
-            return await line.receive_bytes(timeout=10)
+            return await line.receive_bytes(timeout=60)
 
     assert run(story()) == b"\x00"
 
@@ -404,8 +405,9 @@ def test_a_frozen_reader_is_dropped_and_the_others_go_on() -> None:
         limits = {"behind": 500_000, "patience": 0.5}
         async with running([tape], speed=None, **limits) as (exchange, url), aiohttp.ClientSession() as web:
             with frozen(url) as stuck:
-                await asyncio.to_thread(stuck.handshake, TOKENS)
+                await asyncio.to_thread(stuck.handshake)
                 line = await connect(web, url)
+                stuck.ask(TOKENS)  # from now on the tape plays
                 await ask(line, "ltp", TOKENS)
                 _, texts = await play(line, None)
                 return len(texts), texts[-1]["frame"], exchange.dropped
@@ -529,7 +531,7 @@ async def play(
     frames: list[bytes] = []
     texts: list[dict[str, Any]] = []
     while True:
-        message = await line.receive(timeout=30)
+        message = await line.receive(timeout=60)
         if message.type is aiohttp.WSMsgType.BINARY:
             if len(message.data) > 1:
                 frames.append(message.data)
@@ -552,7 +554,7 @@ class frozen:
         self._socket.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 4096)
         self._address = host, int(port)
 
-    def handshake(self, tokens: list[int]) -> None:
+    def handshake(self) -> None:
         self._socket.connect(self._address)
         lines = [
             "GET /?api_key=demo&access_token=access HTTP/1.1", "Host: exchange", "Upgrade: websocket",
@@ -562,6 +564,8 @@ class frozen:
         answer = b""
         while not answer.endswith(b"\r\n\r\n"):
             answer += self._socket.recv(1)
+
+    def ask(self, tokens: list[int]) -> None:
         text = json.dumps({"a": "mode", "v": ["full", tokens]}).encode()
         self._socket.sendall(b"\x81" + bytes([0x80 | 126]) + struct.pack(">H", len(text)) + bytes(4) + text)
 

@@ -185,7 +185,7 @@ def test_who_subscribes_late_is_shown_the_whole_state_and_then_what_changes() ->
     tape = generate(NIFTY50, SHORT, 7)
 
     async def story() -> list[dict[str, Any]]:
-        server = Exchange(UNIVERSE, iter([tape]), dialect="flattrade", access_token="t", speed=20.0, begin=BEGIN)
+        server = Exchange(UNIVERSE, iter([tape]), dialect="flattrade", access_token="t", speed=None, begin=BEGIN)
         url = await server.start()
         try:
             async with aiohttp.ClientSession() as web, web.ws_connect(f"{url}/") as line:
@@ -194,7 +194,7 @@ def test_who_subscribes_late_is_shown_the_whole_state_and_then_what_changes() ->
                 await line.send_json({"t": "d", "k": RELIANCE.tokens["flattrade"]})
                 said: list[dict[str, Any]] = []
                 while len(said) < 3:
-                    message = await line.receive_json(timeout=20)
+                    message = await line.receive_json(timeout=60)
                     said += [message] if message.get("t") in ("dk", "df") else []
                 return said
         finally:
@@ -215,7 +215,7 @@ def test_a_second_socket_of_a_user_closes_the_first() -> None:
             for line in (first, second):
                 await line.send_json(said)
                 assert (await line.receive_json()) == {"t": "ak", "uid": "DEMO", "s": "OK"}
-            message = await first.receive(timeout=10)
+            message = await first.receive(timeout=60)
             assert not second.closed
             return message.data if message.type is aiohttp.WSMsgType.CLOSE else first.close_code
 
@@ -240,9 +240,9 @@ def test_nonsense_is_answered_and_the_socket_goes_on() -> None:
             answers = []
             for text in NONSENSE:
                 await line.send_str(text)
-                answers.append(await line.receive_json(timeout=5))
+                answers.append(await line.receive_json(timeout=60))
             await line.send_str('{"t":"h"}')
-            return answers, first, await line.receive_json(timeout=5)
+            return answers, first, await line.receive_json(timeout=60)
 
     answers, first, beat = there(story)
 

@@ -105,7 +105,7 @@ def test_a_mute_line_hears_only_the_heartbeat_until_it_is_over() -> None:
         async with running([short()], speed=5.0, faults=silent) as (exchange, url), aiohttp.ClientSession() as web:
             line = await connect(web, url)
             await ask(line, "full", TOKENS)
-            heartbeat = await line.receive_bytes(timeout=10)
+            heartbeat = await line.receive_bytes(timeout=60)
             step = exchange.step
             await order(web, url, mute=False)
             _, texts = await play(line, None, step + SOON)
@@ -135,7 +135,7 @@ def test_every_socket_is_cut_and_may_come_back(cut: bool | int, seen: int) -> No
     async def story() -> tuple[list[int | None], int]:
         async with running([short()], speed=STILL) as (exchange, url), aiohttp.ClientSession() as web:
             lines = [await connect(web, url) for _ in range(3)]
-            waiting = [asyncio.create_task(line.receive(timeout=10)) for line in lines]
+            waiting = [asyncio.create_task(line.receive(timeout=60)) for line in lines]
             told = await order(web, url, cut=cut)
             await asyncio.gather(*waiting)
             await connect(web, url)

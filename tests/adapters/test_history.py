@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import pairwise
+from time import monotonic
 from urllib.parse import urlsplit
 
 import pytest
@@ -100,13 +101,14 @@ def test_a_vendor_that_has_had_enough_is_left_alone_as_long_as_it_says(
     redis: RedisServer, headers: dict[str, str], pause: float
 ) -> None:
     async def story() -> None:
-        waits = Waits()
+        waits, began = Waits(), monotonic()
         async with vendor((429, ERROR, headers), (200, GOOD, {})) as (root, asked):
             one = history(redis, root, waits)
             rows = await asyncio.to_thread(one.candles, OF[0], SESSION.open, SESSION.open)
+        took = monotonic() - began
 
         assert (len(rows), len(asked), one.throttled) == (1, 2, 1)
-        assert pause - 1 < sum(waits) <= pause
+        assert pause - took < sum(waits) <= pause
 
     asyncio.run(story())
 
@@ -145,13 +147,13 @@ def test_a_host_that_is_away_is_line_down(redis: RedisServer) -> None:
 
 def test_everybody_who_asks_under_one_name_shares_its_turns(redis: RedisServer) -> None:
     waits = Waits()
-    one, other = (Budget(redis.url, "shared", 0.5, wait=waits) for _ in range(2))
+    one, other = (Budget(redis.url, "shared", 0.005, wait=waits) for _ in range(2))
 
     for budget in (one, other, one, other):
         budget.take()
 
     assert len(waits) == 3
-    assert [round(b - a) for a, b in pairwise([0.0, *waits])] == [2, 2, 2]
+    assert [round((b - a) / 200) for a, b in pairwise([0.0, *waits])] == [1, 1, 1]
 
 
 def test_budgets_of_two_names_do_not_wait_for_each_other(redis: RedisServer) -> None:
@@ -185,4 +187,4 @@ def test_a_pause_holds_for_all_and_is_never_endless(redis: RedisServer) -> None:
 
     Budget(redis.url, "paused", 1000.0, wait=waits).take()
 
-    assert 299 < waits[0] <= 300
+    assert 200 < waits[0] <= 300

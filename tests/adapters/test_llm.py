@@ -47,7 +47,8 @@ BODY: dict[str, object] = {
 KEY = "sk-very-hush"
 NOW = 1_795_000_000_000_000_000
 NOON = datetime(2026, 11, 20, 6, 30, tzinfo=UTC).timestamp()
-SHORT = 0.5
+SHORT = 2.0
+"""Seconds after which a silent house is given up: as few as a slow machine can keep to."""
 
 
 class Waits:
@@ -143,7 +144,7 @@ def test_who_is_slow_is_given_up_at_the_deadline_and_counts_as_spent(reply: Repl
 
     error, llm, made, _ = story([reply], tell, timeout_seconds=SHORT)
 
-    assert isinstance(error, OutcomeUnknown) and error.reason == "no answer within 0.5 s"
+    assert isinstance(error, OutcomeUnknown) and error.reason == "no answer within 2 s"
     assert len(made.asked) == 1
     assert llm._spending.spent().tokens > 400
 

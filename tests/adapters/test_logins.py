@@ -200,7 +200,7 @@ def test_what_the_desk_cannot_answer_is_refused_in_its_envelope(body: dict[str, 
 def test_asking_too_often_is_a_line_that_is_down_for_a_second() -> None:
     def story(root: str) -> None:
         headers = session_of(root)
-        for _ in range(3):
+        while True:
             fetching.ask("GET", root + mstock_rest.MASTER, headers)
 
     with pytest.raises(LineDown, match="429") as down:

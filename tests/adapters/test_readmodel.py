@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import redis
 
 from adapters.readmodel import ReadModel
 from adapters.redis_line import RedisLine
@@ -22,6 +21,7 @@ from market.signals import SIGNAL, records
 from market.ticks import Kind, Ticks, blank
 from market.view import Watch
 from tests.adapters.cycle import MakeServer
+from tests.adapters.ear import Ear
 
 SYMBOLS = ["NSE:RELIANCE", "NSE:TCS", "BSE:XYZ", "NSE:NIFTY 50"]
 EQUITY = np.array([True, True, True, False])
@@ -54,16 +54,9 @@ def model(shared_cache: RedisServer, cache: RedisLine) -> Iterator[ReadModel]:
 
 def heard(shared_cache: RedisServer, channel: str, model: ReadModel, quotes: Quotes) -> list[dict[str, Any]]:
     """What one refresh says on a channel."""
-    user = redis.Redis.from_url(shared_cache.url).pubsub(ignore_subscribe_messages=True)
-    user.subscribe(channel)
-    user.get_message(timeout=5)
+    ear = Ear(shared_cache.url, channel)
     model.refresh(SYMBOLS, quotes, EQUITY)
-    model.put("end", {}, 1)
-    said = []
-    while message := user.get_message(timeout=0.1):
-        said.append(json.loads(message["data"]))
-    user.close()
-    return said
+    return ear.heard()
 
 
 def test_a_latest_tick_is_json_under_the_ticker_for_five_minutes(
@@ -74,7 +67,7 @@ def test_a_latest_tick_is_json_under_the_ticker_for_five_minutes(
     tick = json.loads(cache.call("GET", "tick:latest:RELIANCE"))
     assert (tick["ltp"], tick["volume"], tick["ts"], tick["change_percent"]) == (102.0, 1_500, 1_705_560_000, 2.0)
     assert json.loads(cache.call("GET", "tick:latest:BSE:XYZ"))["symbol"] == "BSE:XYZ"
-    assert 290 < cache.call("TTL", "tick:latest:RELIANCE") <= 300
+    assert 240 < cache.call("TTL", "tick:latest:RELIANCE") <= 300
 
 
 def test_gainers_are_the_equities_of_the_session_by_per_cent(
@@ -148,17 +141,14 @@ def test_the_view_comes_back_and_its_sentiment_is_said(
 ) -> None:
     watch = Watch([Instrument(id=k, symbol=symbol) for k, symbol in enumerate(SYMBOLS)])
     view = watch.view(quotes.read(range(4)), np.zeros(4, np.bool_), AT, "LIVE")
-    user = redis.Redis.from_url(shared_cache.url).pubsub(ignore_subscribe_messages=True)
-    user.subscribe("market:sentiment")
-    user.get_message(timeout=5)
+    ear = Ear(shared_cache.url, "market:sentiment")
 
     model.market(view, tell=False)
     model.market(view, tell=True)
 
-    said = [json.loads(message["data"]) for message in iter(lambda: user.get_message(timeout=0.1), None)]
-    user.close()
+    said = ear.heard()
     assert said == [{"overall": "BULLISH", "breadth": 3.0}]
-    assert model.market_view() == view and 290 < cache.call("TTL", "market:view") <= 300
+    assert model.market_view() == view and 240 < cache.call("TTL", "market:view") <= 300
 
 
 def test_a_signal_is_said_and_the_last_one_of_a_symbol_is_kept(
@@ -168,14 +158,11 @@ def test_a_signal_is_said_and_the_last_one_of_a_symbol_is_kept(
     rows["action"], rows["reason"], rows["at"] = [1, 0], [1, 4], [AT, AT + 1]
     rows["price"], rows["stop"], rows["expires"] = 1_000_000, [994_191, UNKNOWN], [AT + 9, UNKNOWN]
     rows["horizon"], rows["version"], rows["low"] = b"15m", b"direction-15m@3", np.nan
-    user = redis.Redis.from_url(shared_cache.url).pubsub(ignore_subscribe_messages=True)
-    user.subscribe("signal:alerts")
-    user.get_message(timeout=5)
+    ear = Ear(shared_cache.url, "signal:alerts")
 
     model.signals(records(rows, SYMBOLS))
 
-    said = [json.loads(message["data"]) for message in iter(lambda: user.get_message(timeout=0.1), None)]
-    user.close()
+    said = ear.heard()
     assert [(one["action"], one["reason"], one["stop"], one["low"]) for one in said] == [
         ("BUY", "ENTERED", 99.4191, None),
         ("HOLD", "WEAKENED", None, None),
@@ -198,15 +185,15 @@ def test_a_current_candle_is_a_hash_for_two_minutes(model: ReadModel, cache: Red
         b"open": b"2845.0", b"high": b"2851.0", b"low": b"2844.0", b"close": b"2850.5", b"volume": b"150000",
         b"start": b"1705560000",
     }  # fmt: skip
-    assert 110 < cache.call("TTL", "candle:current:RELIANCE") <= 120
+    assert 60 < cache.call("TTL", "candle:current:RELIANCE") <= 120
     assert cache.call("EXISTS", "candle:current:TCS") == 0
 
 
 def test_a_record_of_ours_comes_back_until_it_expires(model: ReadModel, cache: RedisLine) -> None:
-    model.put("status", {"parts": [1, None], "at": 1.5}, 15)
+    model.put("status", {"parts": [1, None], "at": 1.5}, 150)
 
     assert model.get("status") == {"parts": [1, None], "at": 1.5}
-    assert 0 < cache.call("PTTL", "bourse:status") <= 15_000
+    assert 0 < cache.call("PTTL", "bourse:status") <= 150_000
     assert model.get("nothing") is None
 
 

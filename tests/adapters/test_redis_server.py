@@ -101,7 +101,7 @@ def test_a_stalled_server_can_be_stopped(make_server: MakeServer) -> None:
 
     stopped.start()
     os.kill(server.pid or 0, signal.SIGCONT)
-    stopped.join(30)
+    stopped.join(60)
 
     assert server.pid is None
 
@@ -193,7 +193,7 @@ def test_a_server_ends_with_its_killed_parent(make_server: MakeServer) -> None:
     parent.kill()
     parent.communicate()
 
-    assert child.wait(10) is None  # not our child, so only its end is known
+    assert child.wait(60) is None  # not our child, so only its end is known
     assert server.start()
 
 
@@ -204,12 +204,20 @@ def test_a_server_that_outlived_its_parent_is_ended_and_its_log_goes_on(make_ser
     os.kill(pid, signal.SIGSTOP)  # the signal that ends it with its parent stays pending
     parent.kill()
     parent.communicate()
-    orphan = psutil.Process(pid)
-    waker = threading.Timer(0.2, orphan.resume)
+    orphan, given_up = psutil.Process(pid), threading.Event()
+
+    def wake() -> None:
+        while not given_up.wait(0.01):
+            if any("outlived" in said for said in server.recovered):
+                orphan.resume()
+                return
+
+    waker = threading.Thread(target=wake)
     waker.start()
 
     said = server.start()
 
+    given_up.set()
     waker.join()
     assert not orphan.is_running()
     assert f"process {pid}, our server, had outlived its parent and was ended" in said

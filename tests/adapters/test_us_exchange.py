@@ -129,7 +129,7 @@ def test_a_second_socket_of_a_key_pushes_out_the_first(dialect: str) -> None:
                 for socket in (first, second):
                     for text in [*codec.hello(ACCOUNT), *codec.subscribe([*TICKERS], "full")]:
                         await socket.send_str(text)
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(60):
                     while (message := await first.receive()).type is aiohttp.WSMsgType.TEXT:
                         pass
                 assert not second.closed

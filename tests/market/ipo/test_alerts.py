@@ -50,6 +50,14 @@ def test_whoever_wants_both_thresholds_reached_hears_less() -> None:
     assert [one.event for one in due(issue(), believed(money("20")), OPEN, None, wanted)] == [NEW]
 
 
+@pytest.mark.parametrize("state", [State.CLOSED, State.ALLOTTED])
+def test_what_nobody_can_apply_for_any_more_is_not_worth_an_application(state: State) -> None:
+    closed, own = issue(state=state), {"asha": Thresholds()}
+
+    assert events(closed, "100") == [NEW]
+    assert list(due_to(closed, believed(money("100")), OPEN, own)) == []
+
+
 @pytest.mark.parametrize(
     "one", [issue(state=State.LISTED), issue(state=State.WITHDRAWN), issue(kind=Kind.REIT), issue(kind=Kind.FPO)]
 )
