@@ -37,3 +37,26 @@ FROM ipo_outcomes o CROSS JOIN LATERAL (
 WHERE last.override IS NULL AND coalesce(o.open_points, o.close_points) IS NOT NULL ORDER BY o.at, o.issue
 """
 """What was believed last before the first trade, where no operator had set it, and what came."""
+
+PUT_PAGE = """
+INSERT INTO ipo_pages VALUES (:digest, :source, :kind, :url, :at, :at, :size, :trouble,
+    CAST(:told AS jsonb), CAST(:glance AS jsonb))
+ON CONFLICT (digest, source, kind) DO UPDATE SET trouble = excluded.trouble, told = excluded.told,
+    glance = excluded.glance, seen_at = greatest(ipo_pages.seen_at, excluded.seen_at)
+"""
+
+PUT_REVIEW = """
+INSERT INTO ipo_reviews VALUES (:number, CAST(:told AS jsonb), :candidates, :why, CAST(:readings AS jsonb), :first_at,
+    :issue, :by, :because, :decided_at)
+ON CONFLICT (number) DO UPDATE SET told = excluded.told, candidates = excluded.candidates, why = excluded.why,
+    readings = excluded.readings, issue = excluded.issue, "by" = excluded."by", because = excluded.because,
+    decided_at = excluded.decided_at
+"""
+
+PUT_THRESHOLDS = """
+INSERT INTO ipo_thresholds (user_id, points, amount, joined)
+SELECT id, :points, :amount, :joined FROM users WHERE id = :user FOR KEY SHARE
+ON CONFLICT (user_id) DO UPDATE SET points = excluded.points, amount = excluded.amount, joined = excluded.joined
+RETURNING user_id
+"""
+"""No row comes back where there is no such account."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 from adapters.database import SCHEMA, Database
-from adapters.ipo_statements import CAME, PROVEN, SHOWN
+from adapters.ipo_statements import CAME, PROVEN, PUT_PAGE, PUT_REVIEW, PUT_THRESHOLDS, SHOWN
 from adapters.page_files import PageFiles
 from market.errors import BadValue
 from market.ipo import ledger
@@ -31,7 +31,7 @@ from market.ipo.matching import Matcher
 from market.ipo.pages import Glance, PageKind
 from market.ipo.profit import Came, Thresholds
 from market.ipo.validation import Reading, Shown, ValidatedGmp, Validator
-from market.ipo.walkforward import Task
+from market.ipo.walkforward import Memory, Task, month
 from market.money import Money
 from market.records import Record
 from market.sessions import instant
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 WRITING = 0x69706F73
 """The advisory lock of whoever writes."""
-MATCHER, VALIDATOR = "matcher", "validator"
+MATCHER, VALIDATOR, WALKS = "matcher", "validator", "walks"
 ISSUE = tuple(Issue.model_fields)
 ISSUES = f"SELECT {', '.join(ISSUE)} FROM ipo_issues"
 OVERRIDE = "id, issue, gmp, pinned, by, because, at"
@@ -419,6 +419,13 @@ class Looking:
         ]
         return predicted, validated, listed
 
+    def walks(self, by: str) -> dict[Task, Memory]:
+        """The months that were walked by the same models, `by` their digest; none where others walked them."""
+        state = self._state(WALKS) or {}
+        if state.get("by") != by:
+            return {task: {} for task in Task}
+        return {task: {key: month(said) for key, said in state["tasks"][task].items()} for task in Task}
+
     def _state(self, name: str) -> Mapping[str, Any] | None:
         found = self.one("SELECT state FROM ipo_state WHERE name = :name", name=name)
         return None if found is None else found["state"]
@@ -440,10 +447,7 @@ class Writing(Looking):
     ) -> None:  # fmt: skip
         """Say of a page what it told; one that was an alarm before may become data."""
         self.all(
-            "INSERT INTO ipo_pages VALUES (:digest, :source, :kind, :url, :at, :at, :size, :trouble,"
-            " CAST(:told AS jsonb), CAST(:glance AS jsonb)) ON CONFLICT (digest, source, kind) DO UPDATE"
-            " SET trouble = excluded.trouble, told = excluded.told, glance = excluded.glance,"
-            " seen_at = greatest(ipo_pages.seen_at, excluded.seen_at)",
+            PUT_PAGE,
             digest=digest, source=source, kind=kind.value, url=url, at=received, size=size, trouble=trouble[:1000],
             told=_json(told), glance=None if glance is None else _json(glance.model_dump(mode="json")),
         )  # fmt: skip
@@ -490,14 +494,7 @@ class Writing(Looking):
         """A row that waits, or is decided."""
         words = review.model_dump(mode="json")
         words |= {"told": _json(words["told"]), "readings": _json(words["readings"])}
-        self.all(
-            "INSERT INTO ipo_reviews VALUES (:number, CAST(:told AS jsonb), :candidates, :why,"
-            ' CAST(:readings AS jsonb), :first_at, :issue, :by, :because, :decided_at) ON CONFLICT (number) DO UPDATE'
-            " SET told = excluded.told, candidates = excluded.candidates, why = excluded.why,"
-            ' readings = excluded.readings, issue = excluded.issue, "by" = excluded."by",'
-            " because = excluded.because, decided_at = excluded.decided_at",
-            **words,
-        )  # fmt: skip
+        self.all(PUT_REVIEW, **words)
 
     def add_validation(self, believed: ValidatedGmp, override: int | None) -> None:
         """What was believed of an issue at an instant."""
@@ -544,12 +541,7 @@ class Writing(Looking):
 
     def put_thresholds(self, user: str, thresholds: Thresholds) -> None:
         """A user's own thresholds. Raises BadValue: there is no such account."""
-        done = self.all(
-            "INSERT INTO ipo_thresholds (user_id, points, amount, joined) SELECT id, :points, :amount, :joined"
-            " FROM users WHERE id = :user FOR KEY SHARE ON CONFLICT (user_id) DO UPDATE SET points = excluded.points,"
-            " amount = excluded.amount, joined = excluded.joined RETURNING user_id",
-            user=user, **_plain(thresholds),
-        )  # fmt: skip
+        done = self.all(PUT_THRESHOLDS, user=user, **_plain(thresholds))
         if not done:
             raise BadValue("user", user[:100], "the id of an account")
 
@@ -578,11 +570,19 @@ class Writing(Looking):
     def save(self, *judges: Matcher | Validator) -> None:
         """Keep the state of the judges, with what was made by it."""
         for one in judges:
-            self.all(
-                "INSERT INTO ipo_state VALUES (:name, CAST(:state AS jsonb))"
-                " ON CONFLICT (name) DO UPDATE SET state = excluded.state",
-                name=MATCHER if isinstance(one, Matcher) else VALIDATOR, state=_json(one.snapshot()),
-            )  # fmt: skip
+            self._put_state(MATCHER if isinstance(one, Matcher) else VALIDATOR, one.snapshot())
+
+    def save_walks(self, by: str, walks: Mapping[Task, Memory]) -> None:
+        """Keep months that were walked, in the place of those there are."""
+        tasks = {task.value: {key: one.plain() for key, one in memory.items()} for task, memory in walks.items()}
+        self._put_state(WALKS, {"by": by, "tasks": tasks})
+
+    def _put_state(self, name: str, state: Mapping[str, Any]) -> None:
+        self.all(
+            "INSERT INTO ipo_state VALUES (:name, CAST(:state AS jsonb))"
+            " ON CONFLICT (name) DO UPDATE SET state = excluded.state",
+            name=name, state=_json(state),
+        )  # fmt: skip
 
 
 def _said(believed: ValidatedGmp) -> list[Reading]:
