@@ -101,8 +101,8 @@ def test_what_ray_tells_of_a_proxy_that_died_is_one_line() -> None:
 
 
 def test_no_base_is_given_to_two_processes_and_who_asks_often_gets_his_own_again() -> None:
-    asking = f"from cluster.instance import free_base; print(*[free_base() for _ in range({3 * MOST_BASES})], flush=True)"
-    words = [sys.executable, "-c", f"{asking}; input()"]
+    many = f"print(*[free_base() for _ in range({3 * MOST_BASES})], flush=True)"
+    words = [sys.executable, "-c", f"from cluster.instance import free_base; {many}; input()"]
 
     askers = [
         subprocess.Popen(words, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)
