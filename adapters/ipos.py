@@ -18,18 +18,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 from adapters.database import SCHEMA, Database
+from adapters.ipo_statements import CAME, PROVEN, PUT_PAGE, PUT_REVIEW, PUT_THRESHOLDS, SHOWN
 from adapters.page_files import PageFiles
 from market.errors import BadValue
 from market.ipo import ledger
 from market.ipo.alerts import IssueAlert, IssueEvent
+from market.ipo.confidence import Doubts
 from market.ipo.facts import Told
 from market.ipo.issues import Issue
 from market.ipo.life import State
 from market.ipo.matching import Matcher
 from market.ipo.pages import Glance, PageKind
 from market.ipo.profit import Came, Thresholds
-from market.ipo.validation import Reading, ValidatedGmp, Validator
-from market.ipo.walkforward import Task
+from market.ipo.validation import Reading, Shown, ValidatedGmp, Validator
+from market.ipo.walkforward import Memory, Task, month
 from market.money import Money
 from market.records import Record
 from market.sessions import instant
@@ -39,27 +41,10 @@ if TYPE_CHECKING:
 
 WRITING = 0x69706F73
 """The advisory lock of whoever writes."""
-MATCHER, VALIDATOR = "matcher", "validator"
+MATCHER, VALIDATOR, WALKS = "matcher", "validator", "walks"
 ISSUE = tuple(Issue.model_fields)
 ISSUES = f"SELECT {', '.join(ISSUE)} FROM ipo_issues"
 OVERRIDE = "id, issue, gmp, pinned, by, because, at"
-CAME = """
-SELECT word.gmp, i.high AS price, coalesce(o.open_points, o.close_points) AS gain_points
-FROM ipo_outcomes o JOIN ipo_issues i ON i.id = o.issue
-CROSS JOIN LATERAL (
-    SELECT least(o.at, CAST(extract(epoch FROM (i.closes + 1) AT TIME ZONE 'Asia/Kolkata') * 1e9 AS bigint)) AS ends
-) day
-CROSS JOIN LATERAL (
-    SELECT gmp FROM (
-        (SELECT 0 AS rank, gmp FROM ipo_validations
-         WHERE issue = o.issue AND at < day.ends AND gmp IS NOT NULL ORDER BY at DESC LIMIT 1)
-        UNION ALL
-        (SELECT 1, gmp FROM ipo_premiums
-         WHERE issue = o.issue AND at < day.ends AND gmp IS NOT NULL ORDER BY at DESC, source, gmp LIMIT 1)
-    ) both_ ORDER BY rank LIMIT 1
-) word
-WHERE i.high IS NOT NULL AND coalesce(i.kind, 'ipo') = 'ipo' ORDER BY o.at, o.issue
-"""
 REVIEW = "number, told, candidates, why, readings, first_at, issue, by, because, decided_at"
 
 
@@ -266,6 +251,13 @@ class Looking:
         asked = f"SELECT {names} FROM ipo_premiums WHERE issue = :issue ORDER BY at, source, page, place"
         return [Premium(**row) for row in self.all(asked, issue=issue)]
 
+    def shown(self, issues: Collection[str]) -> dict[str, dict[str, Shown]]:
+        """Of the last premiums without a stamp, until when their pages showed them, by issue and source."""
+        found: dict[str, dict[str, Shown]] = {}
+        for row in self.all(SHOWN, issues=list(issues)):
+            found.setdefault(row["issue"], {})[row["source"]] = Shown(row["at"], row["seen_at"])
+        return found
+
     def bids(self, issue: str | None = None) -> list[Bids]:
         """What was bid for an issue, or all, by day, source, book and category."""
         asked = f"SELECT {', '.join(Bids.model_fields)} FROM ipo_bids"
@@ -303,6 +295,11 @@ class Looking:
         )
         rows = [row["record"] | {"gmp": row["gmp"], "points": row["points"]} for row in self.all(asked)]
         return [ValidatedGmp(**row) for row in rows]
+
+    def proven(self) -> list[tuple[Doubts, float]]:
+        """Of each premium the sources were believed in: what made it doubtful, and how far off it was, in points."""
+        found = [(ValidatedGmp(**row["record"]), float(row["gain"])) for row in self.all(PROVEN)]
+        return [(one.doubts, abs(one.points - gain)) for one, gain in found if one.doubts and one.points is not None]
 
     def outcomes(self) -> list[Outcome]:
         """What came, oldest listing first."""
@@ -422,6 +419,13 @@ class Looking:
         ]
         return predicted, validated, listed
 
+    def walks(self, by: str) -> dict[Task, Memory]:
+        """The months that were walked by the same models, `by` their digest; none where others walked them."""
+        state = self._state(WALKS) or {}
+        if state.get("by") != by:
+            return {task: {} for task in Task}
+        return {task: {key: month(said) for key, said in state["tasks"][task].items()} for task in Task}
+
     def _state(self, name: str) -> Mapping[str, Any] | None:
         found = self.one("SELECT state FROM ipo_state WHERE name = :name", name=name)
         return None if found is None else found["state"]
@@ -443,10 +447,7 @@ class Writing(Looking):
     ) -> None:  # fmt: skip
         """Say of a page what it told; one that was an alarm before may become data."""
         self.all(
-            "INSERT INTO ipo_pages VALUES (:digest, :source, :kind, :url, :at, :at, :size, :trouble,"
-            " CAST(:told AS jsonb), CAST(:glance AS jsonb)) ON CONFLICT (digest, source, kind) DO UPDATE"
-            " SET trouble = excluded.trouble, told = excluded.told, glance = excluded.glance,"
-            " seen_at = greatest(ipo_pages.seen_at, excluded.seen_at)",
+            PUT_PAGE,
             digest=digest, source=source, kind=kind.value, url=url, at=received, size=size, trouble=trouble[:1000],
             told=_json(told), glance=None if glance is None else _json(glance.model_dump(mode="json")),
         )  # fmt: skip
@@ -493,14 +494,7 @@ class Writing(Looking):
         """A row that waits, or is decided."""
         words = review.model_dump(mode="json")
         words |= {"told": _json(words["told"]), "readings": _json(words["readings"])}
-        self.all(
-            "INSERT INTO ipo_reviews VALUES (:number, CAST(:told AS jsonb), :candidates, :why,"
-            ' CAST(:readings AS jsonb), :first_at, :issue, :by, :because, :decided_at) ON CONFLICT (number) DO UPDATE'
-            " SET told = excluded.told, candidates = excluded.candidates, why = excluded.why,"
-            ' readings = excluded.readings, issue = excluded.issue, "by" = excluded."by",'
-            " because = excluded.because, decided_at = excluded.decided_at",
-            **words,
-        )  # fmt: skip
+        self.all(PUT_REVIEW, **words)
 
     def add_validation(self, believed: ValidatedGmp, override: int | None) -> None:
         """What was believed of an issue at an instant."""
@@ -547,12 +541,7 @@ class Writing(Looking):
 
     def put_thresholds(self, user: str, thresholds: Thresholds) -> None:
         """A user's own thresholds. Raises BadValue: there is no such account."""
-        done = self.all(
-            "INSERT INTO ipo_thresholds (user_id, points, amount, joined) SELECT id, :points, :amount, :joined"
-            " FROM users WHERE id = :user FOR KEY SHARE ON CONFLICT (user_id) DO UPDATE SET points = excluded.points,"
-            " amount = excluded.amount, joined = excluded.joined RETURNING user_id",
-            user=user, **_plain(thresholds),
-        )  # fmt: skip
+        done = self.all(PUT_THRESHOLDS, user=user, **_plain(thresholds))
         if not done:
             raise BadValue("user", user[:100], "the id of an account")
 
@@ -581,11 +570,19 @@ class Writing(Looking):
     def save(self, *judges: Matcher | Validator) -> None:
         """Keep the state of the judges, with what was made by it."""
         for one in judges:
-            self.all(
-                "INSERT INTO ipo_state VALUES (:name, CAST(:state AS jsonb))"
-                " ON CONFLICT (name) DO UPDATE SET state = excluded.state",
-                name=MATCHER if isinstance(one, Matcher) else VALIDATOR, state=_json(one.snapshot()),
-            )  # fmt: skip
+            self._put_state(MATCHER if isinstance(one, Matcher) else VALIDATOR, one.snapshot())
+
+    def save_walks(self, by: str, walks: Mapping[Task, Memory]) -> None:
+        """Keep months that were walked, in the place of those there are."""
+        tasks = {task.value: {key: one.plain() for key, one in memory.items()} for task, memory in walks.items()}
+        self._put_state(WALKS, {"by": by, "tasks": tasks})
+
+    def _put_state(self, name: str, state: Mapping[str, Any]) -> None:
+        self.all(
+            "INSERT INTO ipo_state VALUES (:name, CAST(:state AS jsonb))"
+            " ON CONFLICT (name) DO UPDATE SET state = excluded.state",
+            name=name, state=_json(state),
+        )  # fmt: skip
 
 
 def _said(believed: ValidatedGmp) -> list[Reading]:

@@ -7,7 +7,7 @@ import time
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -24,8 +24,16 @@ if TYPE_CHECKING:
     from adapters.ipos import Book
     from market.ipo.registry import Reader
     from pipelines.desk import Crier, Round
+    from pipelines.histories import Imported
     from pipelines.ipos import Taken as Page
     from pipelines.visits import Came
+
+SHORT = 12
+"""Characters of a digest that are shown, and enough of one."""
+
+HISTORY = Path("ipo") / "history"
+PAST = timedelta(days=730)
+"""So far back the demo's past reaches."""
 
 AROUND = timedelta(days=40)
 """Sessions before and after today that an issue's days are counted by."""
@@ -45,6 +53,9 @@ def refresh(config: Config = Path("cluster.yaml"), as_json: AsJson = False) -> N
         screen.print("no source is named under ipo: sources, and the demo is off: nothing to visit")
         return
     with told(), opened_book(settings) as book:
+        if settings.ipo_demo and not (settings.data / HISTORY).is_dir():
+            done = _imagine(settings, book)
+            screen.print(f"{done.issues} issues of the past are imagined") if not as_json else None
         crier = crier_of(settings)
         folder, told_of = settings.data / "ipo" / "visits", {} if as_json else {"say": _say, "waits": _wait}
         found = desk.refresh(book, sources, folder, crier, time.time_ns, **told_of)
@@ -110,6 +121,43 @@ def sources(config: Config = Path("cluster.yaml"), as_json: AsJson = False) -> N
     show_table(table)
 
 
+@ipo.command()
+def alarms(config: Config = Path("cluster.yaml"), as_json: AsJson = False) -> None:
+    """The pages that were not believed: they could not be read, or differ too much from the one before."""
+    with told(), opened_book(settings_of(config)) as book, book.looking() as run:
+        found = run.alarms()
+    if as_json:
+        typer.echo(json.dumps([one.model_dump(mode="json") for one in found], indent=2))
+    elif found:
+        table = Table("source", "kind", "since", "last seen", "page", "why", box=None)
+        for one in found:
+            times = india(one.fetched_at), india(one.seen_at)
+            table.add_row(one.source, one.kind, *times, one.digest[:SHORT], escape(one.trouble))
+        show_table(table)
+    else:
+        screen.print("every source's last page was believed")
+
+
+@ipo.command()
+def accept(
+    page: Annotated[str, typer.Argument(metavar="PAGE", help="Its digest, as `bourse ipo alarms` shows it.")],
+    key: Annotated[str, typer.Option(help="The symbol, of a page of one issue's bids.")] = "",
+    config: Config = Path("cluster.yaml"),
+) -> None:
+    """Take a page that was an alarm as data: somebody has looked at it and found it right."""
+    from market.ipo.registry import SOURCES
+    from pipelines import ipos
+
+    with told(), opened_book(settings_of(config)) as book:
+        with book.looking() as run:
+            found = [one for one in run.alarms() if one.digest.startswith(page)]
+        if len(found) != 1 or len(page) < SHORT:
+            raise BadValue("page", page, f"{SHORT} characters or more of the digest of an alarm (bourse ipo alarms)")
+        one = found[0]
+        taken = ipos.accept(book, SOURCES[one.source](), one.kind, one.digest, key)
+    screen.print(f"{one.source} {one.kind} is believed: {taken.matched} matched, {len(taken.issues)} new issues")
+
+
 def readers(settings: Settings) -> list[Reader]:
     """Who reads the sources of this deployment: those that are named, or the demo's."""
     from market.ipo.registry import demo
@@ -134,6 +182,16 @@ def crier_of(settings: Settings) -> Crier | None:
     return None
 
 
+def _imagine(settings: Settings, book: Book) -> Imported:
+    from market.sessions import IST, instant
+    from pipelines import desk
+
+    now = time.time_ns()
+    today = instant(now).astimezone(IST).date()
+    sessions = calendar(settings, today - PAST, today + AROUND, NSE)
+    return desk.imagine(book, settings.ipo.seed, sessions, settings.data / HISTORY, now)
+
+
 def _turn(settings: Settings, book: Book, crier: Crier | None) -> Round:
     from adapters.lake import Lake
     from market.sessions import IST, instant
@@ -143,7 +201,7 @@ def _turn(settings: Settings, book: Book, crier: Crier | None) -> Round:
     today = instant(now).astimezone(IST).date()
     sessions = calendar(settings, today - AROUND, today + AROUND, NSE)
     try:
-        tables = desk.history(settings.data / "ipo" / "history")
+        tables = desk.history(settings.data / HISTORY)
     except BadValue as e:
         screen.print(f"the history is left out: {e}; import it again", markup=False, soft_wrap=True)
         tables = desk.history(settings.data / "ipo" / "none")

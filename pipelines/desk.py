@@ -7,6 +7,7 @@ there for the next round.
 
 from __future__ import annotations
 
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, timedelta
@@ -21,12 +22,15 @@ from adapters.ipos import Book
 from adapters.lake import Lake
 from market.alerts import OperatorAlert, still_open
 from market.errors import BadValue, LineDown
+from market.ipo import imagined_past
 from market.ipo.examples import FLOW, ISSUE, MARKET, QUOTE, Tables
+from market.ipo.imagined import Imagined
 from market.ipo.registry import Reader
 from market.ipo.visiting import TRIPS, Standing
 from market.records import Record
 from market.sessions import Sessions, day_number
-from pipelines import ipos, visits
+from pipelines import histories, ipos, visits
+from pipelines.histories import Imported
 from pipelines.ipos import Taken
 from pipelines.visits import Came
 
@@ -141,6 +145,17 @@ def turn(book: Book, now: int, sessions: Sessions, tables: Tables, crier: Crier 
         told=len(done),
         trouble=tuple(trouble),
     )
+
+
+def imagine(book: Book, seed: int, sessions: Sessions, target: Path, now: int) -> Imported:
+    """Take the demo's past into the book, and keep its tables in `target`. `sessions`: of the years it is of.
+
+    Raises LineDown, StoreRefused.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        for name, body in imagined_past.history(Imagined(seed, sessions), now).items():
+            (Path(folder) / name).write_bytes(body)
+        return histories.run(book, Path(folder), target, now)
 
 
 def history(folder: Path) -> Tables:

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,9 +21,10 @@ from adapters.ipos import Bids, Book, Looking, Outcome, Override, Said, Writing
 from adapters.ipos import Taken as PageRow
 from market.alerts import OperatorAlert
 from market.errors import BadPayload, BadValue, LayoutChanged
-from market.ipo import life
+from market.ipo import intervals, life, models, walkforward
 from market.ipo.alerts import IssueAlert, IssueEvent, day_of, due, due_to
 from market.ipo.changes import check
+from market.ipo.confidence import FEW, fitted
 from market.ipo.examples import ISSUE, NO_DAY, QUOTE, Tables
 from market.ipo.facts import points
 from market.ipo.intervals import BOUNDS
@@ -35,8 +37,8 @@ from market.ipo.pages import Glance, Page, PageKind, Unread
 from market.ipo.profit import Measured, Thresholds, measured
 from market.ipo.readings import Category
 from market.ipo.sources import Source
-from market.ipo.validation import ValidatedGmp, Validator
-from market.ipo.walkforward import OURS, Task, rows_of, walk
+from market.ipo.validation import Shown, ValidatedGmp, Validator
+from market.ipo.walkforward import OURS, Memory, Task, rows_of, walk
 from market.money import SCALE, Money
 from market.records import Record
 from market.sessions import DAY, MINUTE, Sessions, at, day_number
@@ -50,6 +52,12 @@ FORGOTTEN = 60 * DAY
 
 WHOLE = 6 * 60 * MINUTE
 """The lists are whole when every source gave a good page within so long; before that, nothing follows from them."""
+
+GRAINS = {
+    **dict.fromkeys(("gmp_points", "predicted_points", "low_points", "high_points"), 0.01),
+    **dict.fromkeys(("p_gain_10", "p_loss"), 0.001),
+}
+"""A prediction that moved by less than these says the same: points, and probabilities."""
 
 CLOSE_LASTS = 2 * DAY
 """A first trade that is not known so long after the listing will not be: the close stands for it."""
@@ -136,7 +144,8 @@ def validate(book: Book, now: int, sessions: Sessions | None = None, thresholds:
         settled = _settle(run, matcher, validator, now) if _whole(run, now) else {}
         overrides, own = run.overrides(), run.thresholds()
         live = run.every([State.ANNOUNCED, State.OPEN, State.CLOSED, State.ALLOTTED])
-        told = run.told(IssueEvent.PROFITABLE, [one.id for one in live])
+        names = [one.id for one in live]
+        told, shown = run.told(IssueEvent.PROFITABLE, names), run.shown(names)
         found: list[ValidatedGmp] = []
         alerts: list[IssueAlert] = []
         changed: list[Issue] = []
@@ -145,7 +154,7 @@ def validate(book: Book, now: int, sessions: Sessions | None = None, thresholds:
             changed += [issue] if issue is not before else []
             if now - issue.seen_at > FORGOTTEN:
                 continue
-            believed = _believed(run, validator, issue, overrides.get(issue.id), now)
+            believed = _believed(run, validator, issue, overrides.get(issue.id), now, shown.get(issue.id, {}))
             found += [believed] if believed is not None else []
             alerts += due(issue, believed, now, listing(issue, sessions), thresholds or Thresholds())
             waiting = {user: one for user, one in own.items() if (issue.id, user) not in told}
@@ -164,25 +173,35 @@ def sent(book: Book, alerts: Iterable[IssueAlert], now: int) -> None:
 
 def predict(book: Book, now: int, tables: Tables, sessions: Sessions | None = None) -> list[Said]:
     """Predict the issues that are not listed, `now`, ns UTC, from a history and what the book has; both the premium's
-    word and ours, and which is served. One that says the same as before is not published again, and none when the day
-    of its decision is over.
+    word and ours, and which is served. One that says nearly the same as before is not published again, and none when
+    the day of its decision is over. What was said in months that are over is kept in the book, for the next time.
 
     Raises LineDown, StoreRefused, BadValue.
     """
+    by = _models()
     with book.looking() as run:
         issues = [one for one in run.every() if one.shares_only and one.segment is not None]
         merged = with_book(run, tables, issues, sessions)
         last = {(one.issue, one.task, one.model): one for one in run.newest()}
-    live, today = {one.id for one in issues if not one.over}, day_number(day_of(now))
-    said = [one for task in Task for one in _predicted(merged, task, live, today, now)]
+        walks = run.walks(by)
+    known = {task: set(memory) for task, memory in walks.items()}
+    live, today = {one.id for one in issues if not one.over}, day_of(now)
+    said = [one for task in Task for one in _predicted(merged, task, live, today, now, walks[task])]
     fresh = [one for one in said if not _same(one, last.get((one.issue, one.task, one.model)))]
+    over = {
+        task: {key: one for key, one in memory.items() if one.gate.month < today.replace(day=1)}
+        for task, memory in walks.items()
+    }
     with book.writing() as run:
         run.add_predictions(fresh)
+        if any(set(memory) != known[task] for task, memory in over.items()):
+            run.save_walks(by, over)
     return fresh
 
 
 def score(book: Book, now: int) -> list[Outcome]:
-    """Write down what came of issues that are listed, and let the sources be judged by it, each issue once.
+    """Write down what came of issues that are listed, and let the sources be judged by it, each issue once; after `FEW`
+    more of them the confidence is fitted anew, for what is believed from now on.
 
     Raises LineDown, StoreRefused.
     """
@@ -202,6 +221,8 @@ def score(book: Book, now: int) -> list[Outcome]:
                 validator.score(issue.id, gain, one.at)
         for issue in run.every([State.WITHDRAWN]):
             validator.forget(issue.id)
+        if found:
+            _refit(run, validator)
         run.save(validator)
     return found
 
@@ -334,10 +355,12 @@ def _settle(run: Writing, matcher: Matcher, validator: Validator, now: int) -> d
     return settled
 
 
-def _believed(run: Writing, validator: Validator, issue: Issue, word: Override | None, now: int) -> ValidatedGmp | None:
+def _believed(
+    run: Writing, validator: Validator, issue: Issue, word: Override | None, now: int, shown: Mapping[str, Shown]
+) -> ValidatedGmp | None:
     if issue.id not in validator and word is None:
         return None
-    found = validator.validate(issue.id, now) if issue.id in validator else _unread(issue.id, now)
+    found = validator.validate(issue.id, now, shown) if issue.id in validator else _unread(issue.id, now)
     newest = max((one.reading.at for one in found.used), default=0)
     if word is not None and not word.pinned and newest > word.at:
         run.end_override(issue.id, LISTS, now)
@@ -366,6 +389,12 @@ def _outcome(issue: Issue, now: int) -> Outcome | None:
     return Outcome(
         issue=issue.id, at=traded, segment=issue.segment.value, open_points=opened, close_points=closed, scored_at=now
     )
+
+
+def _refit(run: Writing, validator: Validator) -> None:
+    proven = run.proven()
+    if len(proven) - validator.confidence.outcomes >= FEW:
+        validator.confidence = fitted([doubts for doubts, _ in proven], [off for _, off in proven])
 
 
 def _gains(one: Outcome) -> tuple[float | None, float | None]:
@@ -412,12 +441,12 @@ def _times(found: Sequence[Bids], issue: Issue) -> dict[str, float]:
     return told
 
 
-def _predicted(tables: Tables, task: Task, live: set[str], today: int, now: int) -> list[Said]:
+def _predicted(tables: Tables, task: Task, live: set[str], today: date, now: int, memory: Memory) -> list[Said]:
     found, came = rows_of(tables, task)
-    asked = np.isin(tables.issues["issue"][found["row"]], sorted(live)) & (found["decided"] >= today)
+    asked = np.isin(tables.issues["issue"][found["row"]], sorted(live)) & (found["decided"] >= day_number(today))
     if not asked.any():
         return []
-    walked = walk(found, came, close=task is Task.ALL, competitors={})
+    walked = walk(found, came, close=task is Task.ALL, competitors={}, memory=memory)
     gates = {gate.month: gate for gate in walked.gates}
     said = []
     for k in np.flatnonzero(asked):
@@ -446,4 +475,20 @@ def _finite(value: np.float64) -> float | None:
 
 
 def _same(one: Said, before: Said | None) -> bool:
-    return before is not None and one.model_copy(update={"at": before.at}) == before
+    if before is None or (one.decided, one.served) != (before.decided, before.served):
+        return False
+    apart = [_apart(one, before, name) / grain for name, grain in GRAINS.items()]
+    return one.gate["served"] == before.gate["served"] and max(apart) < 1
+
+
+def _apart(one: Said, before: Said, name: str) -> float:
+    mine, theirs = getattr(one, name), getattr(before, name)
+    if mine is None or theirs is None:
+        return 0.0 if mine is theirs else np.inf
+    return abs(mine - theirs)
+
+
+def _models() -> str:
+    # What was said by other models, or by other sums, is not what these would say.
+    files = [Path(one.__file__ or "") for one in (walkforward, models, intervals)]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files) + np.__version__.encode()).hexdigest()

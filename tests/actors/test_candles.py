@@ -132,14 +132,15 @@ def test_without_any_snapshot_the_whole_log_is_folded_to_the_same(
 
 
 def test_a_second_owner_waits_until_the_firsts_lease_runs_out(
-    server: RedisServer, bus: Bus, played: list[list[Entry]]
+    server: RedisServer, bus: Bus, raw: RedisLine, played: list[list[Entry]]
 ) -> None:
-    dead = bus.lease("candles:{0}", 2.0)
+    dead = bus.lease("candles:{0}", 600.0)
     second = Candles(candles_plan(server.url, PARTITIONS))
 
     running = Running(second)
     running.wait(lambda: "held by another owner" in second.health()["trouble"])
     waiting = stream(bus)
+    raw.call("PEXPIRE", "lease:candles:{0}", 1)
     running.wait(lambda: caught_up(second, bus))
     with pytest.raises(LeaseLost):
         dead.renew()
@@ -173,9 +174,11 @@ def test_an_owner_that_was_overtaken_and_its_successor_write_what_one_writes(
     first = Running(one)
     first.wait(lambda: one.health()["partitions"])
     for p in range(PARTITIONS):
-        raw.call("SET", f"lease:candles:{{{p}}}", "another", "PX", 1500)
+        raw.call("SET", f"lease:candles:{{{p}}}", "another")
     second = Running(other)
     overtaken = first.ended()
+    for p in range(PARTITIONS):
+        raw.call("DEL", f"lease:candles:{{{p}}}")
     second.wait(lambda: caught_up(other, bus))
     second.stop()
 

@@ -44,11 +44,14 @@ def now(cache: RedisLine) -> int:
     return int(seconds) * MICROS + int(micros)
 
 
+LENGTHENED_SECONDS = 600
+
+
 def lengthen(cache: RedisLine) -> None:
     """Every pause that was given lasts ten minutes more, so that none is over while this machine is slow."""
     for key in cache.call("KEYS", "limit:try:*:account:*"):
         if int(cache.call("HGET", key, "n")) > ACCOUNT.free:
-            cache.call("HINCRBY", key, "u", 600 * MICROS)
+            cache.call("HINCRBY", key, "u", LENGTHENED_SECONDS * MICROS)
 
 
 def test_two_that_race_for_one_bucket_never_get_more_than_it_holds(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import stat
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -17,7 +18,7 @@ import pytest
 
 from adapters.letters import Letters
 from adapters.limits import TIERS_KEY, Limits
-from adapters.passwords import Cost, Passwords
+from adapters.passwords import STEP, Passwords
 from adapters.postgres_server import PostgresServer
 from adapters.redis_line import RedisLine
 from adapters.redis_server import RedisServer
@@ -190,12 +191,12 @@ def test_a_second_factor_is_asked_for_once_it_is_confirmed_and_each_code_is_good
     assert guarded.login("asha")
 
     now = time.time()
-    codes = guarded.client.post(f"{V1}/me/totp/confirm", headers=me, json={"code": app.at(now - 30)}).json()
+    codes = guarded.client.post(f"{V1}/me/totp/confirm", headers=me, json={"code": app.at(now)}).json()
     asked = {"email": "asha@example.com", "password": PASSWORD}
     without = guarded.client.post(f"{V1}/auth/login", json=asked)
-    replayed = guarded.client.post(f"{V1}/auth/login", json={**asked, "code": app.at(now - 30)})
-    good = guarded.client.post(f"{V1}/auth/login", json={**asked, "code": app.at(now)})
-    again = guarded.client.post(f"{V1}/auth/login", json={**asked, "code": app.at(now)})
+    replayed = guarded.client.post(f"{V1}/auth/login", json={**asked, "code": app.at(now)})
+    good = guarded.client.post(f"{V1}/auth/login", json={**asked, "code": app.at(now + STEP)})
+    again = guarded.client.post(f"{V1}/auth/login", json={**asked, "code": app.at(now + STEP)})
     lost = [
         guarded.client.post(f"{V1}/auth/login", json={**asked, "code": codes["recovery_codes"][0]}) for _ in range(2)
     ]
@@ -435,12 +436,23 @@ def test_limits_an_admin_sets_count_at_once_and_for_a_replica_that_begins_later(
     assert guarded.client.get(path, headers=root).json()["tiers"]["standard"]["burst"] == 10_000
 
 
+class Held(Passwords):
+    """Looks at a password when it may."""
+
+    def __init__(self) -> None:
+        super().__init__(CHEAP)
+        self.may = threading.Event()
+
+    def fits(self, password: str, kept: str | None) -> bool:
+        """As `Passwords.fits`."""
+        return self.may.wait(60.0) and super().fits(password, kept)
+
+
 def test_a_quote_is_answered_while_a_login_is_being_checked(guarded: Guarded) -> None:
-    slow = Passwords(Cost(passes=30, memory_kib=1 << 13, lanes=1))
     desk = guarded.client.app.state.accounts  # type: ignore[attr-defined]
-    user = guarded.users.register("slow@example.com", "", slow.hash(PASSWORD))
+    desk.passwords = held = Held()
+    guarded.person("slow")
     token, _ = guarded.gate.signer.sign("operator", "operator", Role.ADMIN, "premium")
-    assert user is not None and desk.passwords.outdated(slow.hash(OTHER))
     ends = []
 
     async def both() -> None:
@@ -457,6 +469,7 @@ def test_a_quote_is_answered_while_a_login_is_being_checked(guarded: Guarded) ->
             while not (desk._waiting or login.done()):
                 await asyncio.sleep(0)
             await ask("quote", "GET", QUOTE, headers={"Authorization": f"Bearer {token}"})
+            held.may.set()
             await login
 
     asyncio.run(both())

@@ -52,7 +52,7 @@ class Page:
     async def until(self, holds: Callable[[], Any]) -> None:
         """Read what it tells until something holds."""
         assert self._process.stdout is not None
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             while not holds():
                 line = await self._process.stdout.readline()
                 assert line, "the page has ended"
@@ -108,7 +108,11 @@ async def test_a_page_folds_what_rest_tells_and_gets_each_candle_once(
             await asyncio.to_thread(house.say, *rows, live(now))
             await asyncio.to_thread(house.fold, candle(TCS, TODAY, k, 100 + k))
             await mine.until(lambda: mine.live)
-        line.cut()
+        for _ in range(2):
+            await mine.until(lambda: mine.live)
+            before = mine.cuts
+            line.cut()
+            await mine.until(lambda before=before: mine.cuts > before)
         truth = rest(house)
         await mine.until(lambda: {s: {n: q[n] for n in SAME} for s, q in mine.quotes.items()} == truth)
         await mine.until(lambda: len(mine.rows) == CUTS)

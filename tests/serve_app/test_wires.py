@@ -176,13 +176,13 @@ def test_messages_that_nobody_hears_are_not_read_without_a_bound(house: House, s
     keeper = Greedy(partial(known, stream))
     with served(Transports(keeper)) as port, line(port) as there:
         there.send(orjson.dumps({"op": "subscribe", "watchlist": "mine"}).decode())
-        assert begun.wait(20)
+        assert begun.wait(120)
         with pytest.raises(ConnectionClosed) as ended:
             for _ in range(5 * int(MESSAGES)):
                 there.send('{"op": "ping"}'.ljust(size))
             go_on.set()
             while True:
-                there.recv(timeout=20)
+                there.recv(timeout=120)
         go_on.set()
 
     assert ended.value.rcvd is not None and ended.value.rcvd.code == 4010
@@ -202,7 +202,7 @@ def test_a_first_socket_that_came_round_about_does_not_send_the_others_the_long_
         with line(port) as second, line(port) as third:
             for there in (second, third):
                 there.send(orjson.dumps(wanted).decode())
-                while orjson.loads(there.recv(timeout=20))["type"] != "key":
+                while orjson.loads(there.recv(timeout=120))["type"] != "key":
                     pass
             kinds = sorted(type(client.wire).__name__ for client in hub.clients.values())
             house.say(tick(TCS, after(TODAY, 2), 2100), live(after(TODAY, 2)))
@@ -224,7 +224,7 @@ def test_a_flood_of_frames_that_are_no_messages_is_ended(house: House, frame: by
             there.socket.sendall(sent)
         with pytest.raises(ConnectionClosed) as ended:
             while True:
-                there.recv(timeout=20)
+                there.recv(timeout=120)
 
     assert ended.value.rcvd is not None and ended.value.rcvd.code == 4010
 
@@ -234,7 +234,7 @@ def test_who_is_heard_may_say_as_much_as_he_likes(house: House) -> None:
     with served(house.client.app) as port, line(port) as there:
         for _ in range(30):  # three times the bound in all
             there.send('{"op": "ping"}'.ljust(INBOX_BYTES // 10))
-            while orjson.loads(there.recv(timeout=20))["type"] != "pong":
+            while orjson.loads(there.recv(timeout=120))["type"] != "pong":
                 pass
             answers += 1
 
@@ -253,7 +253,7 @@ def listen(there: ClientConnection, known: dict[str, dict[str, Any]], enough: Ca
     """Fold messages until it is enough; their types."""
     kinds = []
     for _ in range(200):
-        message = orjson.loads(there.recv(timeout=20))
+        message = orjson.loads(there.recv(timeout=120))
         kinds.append(message["type"])
         for symbol, told in message.get("quotes", {}).items():
             known.setdefault(symbol, {}).update(told)
@@ -392,11 +392,10 @@ def test_who_reads_slowly_behind_a_proxy_that_holds_much_gets_no_backlog(quoted:
             beat = hub.beat
             house.say(tick(TCS, after(TODAY, 2), 2000 + k, k), live(after(TODAY, 2)))
             wait(lambda beat=beat: hub.beat > beat)
-        unseen = client.wire.waiting()
+        wait(lambda: client.wire.waiting() == 0)  # nothing stays on our side
         proxy.passes.set()
         kinds = listen(there, known, lambda: known["NSE:TCS"]["price"] == 2025.0)
 
-    assert unseen == 0, "nothing waits on our side"
     assert kinds.count("delta") < 20 and kinds[-1] == "key"
 
 
