@@ -212,6 +212,29 @@ def test_a_decision_that_decides_nothing_is_refused(door: Guarded, book: Book, r
     assert len(door.client.get(f"{ADMIN}/reviews", headers=root).json()["reviews"]) == 1
 
 
+def test_two_issues_that_are_one_are_joined_and_either_id_answers(door: Guarded, book: Book, root: Headers) -> None:
+    take(book, [DOUBT], LATER, "ipowatch")
+    new = door.client.post(f"{ADMIN}/reviews/1", headers=root, json={"new": True, "because": "y"}).json()["issue"]
+    name, path = amber(door, root)["id"], f"{ADMIN}/issues/{new}/join"
+    cobalt = door.client.get(IPOS, params={"text": "cobalt"}, headers=root).json()["issues"][0]["id"]
+
+    wrong = [
+        door.status(path, root, "POST", json=asked)
+        for asked in ({"into": new, "because": "y"}, {"into": cobalt, "because": "y"}, {"into": name}, {"because": "y"})
+    ]
+    nobody = door.status(path, root, "POST", json={"into": "nobody", "because": "y"})
+    done = door.client.post(path, headers=root, json={"into": name, "because": "it was renamed"})
+    answers = [door.client.get(f"{IPOS}/{one}", headers=root).json() for one in (new, name)]
+    acts = door.client.get(f"{V1}/admin/audit", headers=root).json()["acts"]
+
+    assert (wrong, nobody) == ([422] * 4, 404)
+    assert (done.status_code, done.json()) == (200, {"issue": name})
+    assert answers[0] == answers[1] and answers[0]["id"] == name
+    assert {"source": "ipowatch", "name": "Zinc Pumps"} in answers[0]["names"]
+    assert door.client.get(f"{IPOS}/{new}/gmp", headers=root).json()["id"] == name
+    assert f"{new} is the same: it was renamed" in [one["detail"] for one in acts]
+
+
 def test_reviews_come_a_page_at_a_time(door: Guarded, book: Book, root: Headers) -> None:
     for k, name in enumerate(("Zinc Pumps", "Iron Valves")):
         take(book, [DOUBT.model_copy(update={"name": name})], LATER + k, "ipowatch")
