@@ -84,8 +84,6 @@ class Timetable:
             self._jobs = Jobs(self._bus)
         jobs, heard = self._jobs, len(self._jobs.hear())
         self._now = self._clock()
-        if not self._now:
-            return
         for note in self._table.due(jobs.ledger, self._now, time.time_ns()):
             heard += self._note(jobs, note)
         down: LineDown | None = None
@@ -152,6 +150,6 @@ class Timetable:
     def _row(self, name: str, job: Job, ledger: Ledger) -> dict[str, Any]:
         last = ledger.last(name)
         row: dict[str, Any] = {"job": name, "do": job.do, "at": job.schedule}
-        row["next"] = self._table.next_run(name, self._now) if self._now else None
+        row["next"] = self._table.next_run(name, self._now, time.time_ns())
         row["last"] = {**last.model_dump(mode="json"), "run": last.run} if last else None
         return row

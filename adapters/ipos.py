@@ -8,9 +8,6 @@ one lock: what pages told, the issues made of it, and the state of the judges th
 
 from __future__ import annotations
 
-import hashlib
-import os
-import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
@@ -19,20 +16,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
-import zstandard
 
 from adapters.database import SCHEMA, Database
-from market.errors import BadValue, StoreRefused
+from adapters.ipo_statements import CAME, PROVEN, PUT_PAGE, PUT_REVIEW, PUT_THRESHOLDS, SHOWN
+from adapters.page_files import PageFiles
+from market.errors import BadValue
 from market.ipo import ledger
-from market.ipo.alerts import IssueAlert
+from market.ipo.alerts import IssueAlert, IssueEvent
+from market.ipo.confidence import Doubts
 from market.ipo.facts import Told
 from market.ipo.issues import Issue
 from market.ipo.life import State
 from market.ipo.matching import Matcher
 from market.ipo.pages import Glance, PageKind
-from market.ipo.readings import GmpReading, SubscriptionReading
-from market.ipo.validation import Reading, ValidatedGmp, Validator
-from market.ipo.walkforward import Task
+from market.ipo.profit import Came, Thresholds
+from market.ipo.validation import Reading, Shown, ValidatedGmp, Validator
+from market.ipo.walkforward import Memory, Task, month
 from market.money import Money
 from market.records import Record
 from market.sessions import instant
@@ -42,9 +41,7 @@ if TYPE_CHECKING:
 
 WRITING = 0x69706F73
 """The advisory lock of whoever writes."""
-LARGEST = 64 << 20
-"""Bytes of a page, unpacked."""
-MATCHER, VALIDATOR = "matcher", "validator"
+MATCHER, VALIDATOR, WALKS = "matcher", "validator", "walks"
 ISSUE = tuple(Issue.model_fields)
 ISSUES = f"SELECT {', '.join(ISSUE)} FROM ipo_issues"
 OVERRIDE = "id, issue, gmp, pinned, by, because, at"
@@ -151,13 +148,25 @@ class Outcome(Record):
     scored_at: int
 
 
+class Alarm(Record):
+    """A page that is an alarm now, and why; `fetched_at`, `seen_at`: when it came first and last, ns UTC."""
+
+    source: str
+    kind: PageKind
+    trouble: str
+    digest: str
+    url: str
+    fetched_at: int
+    seen_at: int
+
+
 class Book:
     """Threads may share it. Every method raises LineDown, StoreRefused, and BadValue for text with a NUL."""
 
     def __init__(self, url: str, folder: Path, schema: str = SCHEMA) -> None:
         """`folder`: of the pages' bytes. Nothing is opened yet. Raises BadSetting."""
         self._database = Database(url, schema)
-        self._folder = folder
+        self._pages = PageFiles(folder)
 
     def close(self) -> None:
         """Close what is open."""
@@ -181,34 +190,11 @@ class Book:
 
     def keep(self, body: bytes) -> str:
         """Keep a page's bytes, once, before anything speaks of them. Returns their digest. Raises StoreRefused."""
-        digest = hashlib.sha256(body).hexdigest()
-        path = self._path(digest)
-        if path.exists():
-            return digest
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _write(path, zstandard.ZstdCompressor(write_checksum=True).compress(body))
-        except OSError as e:
-            raise StoreRefused(str(path), f"{e.strerror}; make room for the pages, or let us write there") from e
-        return digest
+        return self._pages.keep(body)
 
     def body(self, digest: str) -> bytes:
         """A page's bytes. Raises BadValue: there is no such page; StoreRefused: they are not what they were."""
-        path = self._path(digest)
-        try:
-            body = zstandard.ZstdDecompressor().decompress(path.read_bytes(), max_output_size=LARGEST)
-        except FileNotFoundError:
-            raise BadValue("page", digest, "the digest of a page that was kept") from None
-        except (OSError, zstandard.ZstdError) as e:
-            raise StoreRefused(str(path), f"{e}; restore it from a backup") from e
-        if hashlib.sha256(body).hexdigest() != digest:
-            raise StoreRefused(str(path), "not the bytes that were kept; restore them from a backup")
-        return body
-
-    def _path(self, digest: str) -> Path:
-        if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
-            raise BadValue("page", digest[:100], "a SHA-256 in hex")
-        return self._folder / digest[:2] / f"{digest}.zst"
+        return self._pages.body(digest)
 
 
 class Looking:
@@ -227,6 +213,11 @@ class Looking:
     def one(self, asked: str, **words: Any) -> dict[str, Any] | None:
         """The first of them."""
         return next(iter(self.all(asked, **words)), None)
+
+    def version(self) -> int:
+        """Another number after every transaction that changed anything an answer is made of, and after no other."""
+        found = self.one("SELECT number FROM ipo_version")
+        return 0 if found is None else int(found["number"])
 
     def issue(self, name: str) -> Issue:
         """By id. Raises BadValue."""
@@ -259,6 +250,13 @@ class Looking:
         names = ", ".join(Premium.model_fields)
         asked = f"SELECT {names} FROM ipo_premiums WHERE issue = :issue ORDER BY at, source, page, place"
         return [Premium(**row) for row in self.all(asked, issue=issue)]
+
+    def shown(self, issues: Collection[str]) -> dict[str, dict[str, Shown]]:
+        """Of the last premiums without a stamp, until when their pages showed them, by issue and source."""
+        found: dict[str, dict[str, Shown]] = {}
+        for row in self.all(SHOWN, issues=list(issues)):
+            found.setdefault(row["issue"], {})[row["source"]] = Shown(row["at"], row["seen_at"])
+        return found
 
     def bids(self, issue: str | None = None) -> list[Bids]:
         """What was bid for an issue, or all, by day, source, book and category."""
@@ -298,10 +296,31 @@ class Looking:
         rows = [row["record"] | {"gmp": row["gmp"], "points": row["points"]} for row in self.all(asked)]
         return [ValidatedGmp(**row) for row in rows]
 
+    def proven(self) -> list[tuple[Doubts, float]]:
+        """Of each premium the sources were believed in: what made it doubtful, and how far off it was, in points."""
+        found = [(ValidatedGmp(**row["record"]), float(row["gain"])) for row in self.all(PROVEN)]
+        return [(one.doubts, abs(one.points - gain)) for one, gain in found if one.doubts and one.points is not None]
+
     def outcomes(self) -> list[Outcome]:
         """What came, oldest listing first."""
         rows = self.all(f"SELECT {', '.join(Outcome.model_fields)} FROM ipo_outcomes ORDER BY at, issue")
         return [Outcome(**row) for row in rows]
+
+    def came(self) -> list[Came]:
+        """Of every issue of which it is known what came: the premium that stood when bidding closed, or without such a
+        day before the first trade; where nothing was believed, what a source told last.
+        """
+        return [Came(**row) for row in self.all(CAME)]
+
+    def thresholds(self) -> dict[str, Thresholds]:
+        """The thresholds of the users who have set their own, by user."""
+        rows = self.all("SELECT user_id, points, amount, joined FROM ipo_thresholds ORDER BY user_id")
+        return {row.pop("user_id"): Thresholds(**row) for row in rows}
+
+    def thresholds_of(self, user: str) -> Thresholds | None:
+        """A user's own; None: the defaults count."""
+        found = self.one("SELECT points, amount, joined FROM ipo_thresholds WHERE user_id = :user", user=user)
+        return None if found is None else Thresholds(**found)
 
     def reviews(self, *, waiting: bool = True) -> list[Review]:
         """The rows that wait for a person, or all that ever did, oldest first."""
@@ -337,6 +356,12 @@ class Looking:
         found = self.one(asked, source=source, kind=kind.value, before=before)
         return None if found is None else Glance(**found["glance"])
 
+    def alarms(self) -> list[Alarm]:
+        """The pages that are alarms now: of each source and kind the last one, where it is no data."""
+        asked = f"SELECT DISTINCT ON (source, kind) {', '.join(Alarm.model_fields)} FROM ipo_pages"
+        rows = self.all(f"SELECT * FROM ({asked} ORDER BY source, kind, seen_at DESC, digest) last WHERE trouble <> ''")
+        return [Alarm(**row) for row in rows]
+
     def heard(self) -> dict[str, int]:
         """When each source gave a good page last, ns UTC."""
         rows = self.all("SELECT source, max(seen_at) AS at FROM ipo_pages WHERE trouble = '' GROUP BY source")
@@ -354,8 +379,13 @@ class Looking:
 
     def unsent(self) -> list[IssueAlert]:
         """The alerts of which nobody has said that they were told, oldest first."""
-        rows = self.all("SELECT alert FROM ipo_alerts WHERE sent_at IS NULL ORDER BY at, issue, event, about")
+        rows = self.all("SELECT alert FROM ipo_alerts WHERE sent_at IS NULL ORDER BY at, issue, event, about, user_id")
         return [IssueAlert(**row["alert"]) for row in rows]
+
+    def told(self, event: IssueEvent, issues: Collection[str]) -> set[tuple[str, str]]:
+        """To whom an event of some issues was or will be told for themselves: issue and user."""
+        asked = "SELECT issue, user_id FROM ipo_alerts WHERE event = :event AND issue = ANY(:issues) AND user_id <> ''"
+        return {(row["issue"], row["user_id"]) for row in self.all(asked, event=event.value, issues=list(issues))}
 
     def matcher(self) -> Matcher:
         """As it was left. Raises BadValue: an older Bourse wrote it."""
@@ -389,6 +419,13 @@ class Looking:
         ]
         return predicted, validated, listed
 
+    def walks(self, by: str) -> dict[Task, Memory]:
+        """The months that were walked by the same models, `by` their digest; none where others walked them."""
+        state = self._state(WALKS) or {}
+        if state.get("by") != by:
+            return {task: {} for task in Task}
+        return {task: {key: month(said) for key, said in state["tasks"][task].items()} for task in Task}
+
     def _state(self, name: str) -> Mapping[str, Any] | None:
         found = self.one("SELECT state FROM ipo_state WHERE name = :name", name=name)
         return None if found is None else found["state"]
@@ -410,10 +447,7 @@ class Writing(Looking):
     ) -> None:  # fmt: skip
         """Say of a page what it told; one that was an alarm before may become data."""
         self.all(
-            "INSERT INTO ipo_pages VALUES (:digest, :source, :kind, :url, :at, :at, :size, :trouble,"
-            " CAST(:told AS jsonb), CAST(:glance AS jsonb)) ON CONFLICT (digest, source, kind) DO UPDATE"
-            " SET trouble = excluded.trouble, told = excluded.told, glance = excluded.glance,"
-            " seen_at = greatest(ipo_pages.seen_at, excluded.seen_at)",
+            PUT_PAGE,
             digest=digest, source=source, kind=kind.value, url=url, at=received, size=size, trouble=trouble[:1000],
             told=_json(told), glance=None if glance is None else _json(glance.model_dump(mode="json")),
         )  # fmt: skip
@@ -460,14 +494,7 @@ class Writing(Looking):
         """A row that waits, or is decided."""
         words = review.model_dump(mode="json")
         words |= {"told": _json(words["told"]), "readings": _json(words["readings"])}
-        self.all(
-            "INSERT INTO ipo_reviews VALUES (:number, CAST(:told AS jsonb), :candidates, :why,"
-            ' CAST(:readings AS jsonb), :first_at, :issue, :by, :because, :decided_at) ON CONFLICT (number) DO UPDATE'
-            " SET told = excluded.told, candidates = excluded.candidates, why = excluded.why,"
-            ' readings = excluded.readings, issue = excluded.issue, "by" = excluded."by",'
-            " because = excluded.because, decided_at = excluded.decided_at",
-            **words,
-        )  # fmt: skip
+        self.all(PUT_REVIEW, **words)
 
     def add_validation(self, believed: ValidatedGmp, override: int | None) -> None:
         """What was believed of an issue at an instant."""
@@ -497,24 +524,30 @@ class Writing(Looking):
 
     def add_alerts(self, alerts: Iterable[IssueAlert]) -> None:
         """Alerts that are due; one that was due before is there already."""
-        rows = [
-            {"issue": one.issue, "event": one.event.value, "about": one.about, "at": one.at,
-             "alert": one.model_dump_json()}
-            for one in alerts
-        ]  # fmt: skip
+        rows = [_key(one) | {"at": one.at, "alert": one.model_dump_json()} for one in alerts]
         self.many(
-            "INSERT INTO ipo_alerts VALUES (:issue, :event, :about, :at, CAST(:alert AS jsonb)) ON CONFLICT DO NOTHING",
+            "INSERT INTO ipo_alerts (issue, event, about, user_id, at, alert)"
+            " VALUES (:issue, :event, :about, :user, :at, CAST(:alert AS jsonb)) ON CONFLICT DO NOTHING",
             rows,
         )
 
     def sent(self, alerts: Iterable[IssueAlert], at: int) -> None:
         """These were told."""
-        rows = [{"issue": one.issue, "event": one.event.value, "about": one.about, "at": at} for one in alerts]
         self.many(
             "UPDATE ipo_alerts SET sent_at = :at WHERE issue = :issue AND event = :event AND about = :about"
-            " AND sent_at IS NULL",
-            rows,
+            " AND user_id = :user AND sent_at IS NULL",
+            [_key(one) | {"at": at} for one in alerts],
         )
+
+    def put_thresholds(self, user: str, thresholds: Thresholds) -> None:
+        """A user's own thresholds. Raises BadValue: there is no such account."""
+        done = self.all(PUT_THRESHOLDS, user=user, **_plain(thresholds))
+        if not done:
+            raise BadValue("user", user[:100], "the id of an account")
+
+    def drop_thresholds(self, user: str) -> bool:
+        """The defaults count again; False: they did."""
+        return bool(self.all("DELETE FROM ipo_thresholds WHERE user_id = :user RETURNING user_id", user=user))
 
     def add_override(self, issue: str, gmp: Money, by: str, because: str, at: int, *, pinned: bool) -> int:
         """Set a premium; one that was set before ends. Returns its number."""
@@ -537,56 +570,28 @@ class Writing(Looking):
     def save(self, *judges: Matcher | Validator) -> None:
         """Keep the state of the judges, with what was made by it."""
         for one in judges:
-            self.all(
-                "INSERT INTO ipo_state VALUES (:name, CAST(:state AS jsonb))"
-                " ON CONFLICT (name) DO UPDATE SET state = excluded.state",
-                name=MATCHER if isinstance(one, Matcher) else VALIDATOR, state=_json(one.snapshot()),
-            )  # fmt: skip
+            self._put_state(MATCHER if isinstance(one, Matcher) else VALIDATOR, one.snapshot())
 
+    def save_walks(self, by: str, walks: Mapping[Task, Memory]) -> None:
+        """Keep months that were walked, in the place of those there are."""
+        tasks = {task.value: {key: one.plain() for key, one in memory.items()} for task, memory in walks.items()}
+        self._put_state(WALKS, {"by": by, "tasks": tasks})
 
-def premium(issue: str, reading: GmpReading, page: str, received: int, listing: int | None) -> Premium:
-    """A premium as the book keeps it. One without a stamp is of the fetch; of a listed issue of its last moment before
-    trading, for it is not quoted any more.
-    """
-    stamp = reading.at
-    latest = received if listing is None else min(received, listing)
-    return Premium(
-        issue=issue,
-        source=reading.source,
-        at=latest if stamp is None else min(stamp, received),
-        stamped=stamp is not None,
-        gmp=reading.gmp,
-        kostak=reading.kostak,
-        sauda=reading.sauda,
-        rating=reading.rating,
-        page=page,
-        place=reading.place,
-    )
-
-
-def bids(issue: str, reading: SubscriptionReading, page: str, received: int, day: date) -> list[Bids]:
-    """What was bid, a row a category; `day`: it tells of."""
-    return [
-        Bids(
-            issue=issue,
-            source=reading.source,
-            book=reading.book.value,
-            day=day,
-            category=one.category.value,
-            times=one.times,
-            offered=one.offered,
-            bid=one.bid,
-            at=received if reading.at is None else min(reading.at, received),
-            page=page,
-            place=reading.place,
-        )
-        for one in reading.demand
-    ]
+    def _put_state(self, name: str, state: Mapping[str, Any]) -> None:
+        self.all(
+            "INSERT INTO ipo_state VALUES (:name, CAST(:state AS jsonb))"
+            " ON CONFLICT (name) DO UPDATE SET state = excluded.state",
+            name=name, state=_json(state),
+        )  # fmt: skip
 
 
 def _said(believed: ValidatedGmp) -> list[Reading]:
     # What a source holds back comes first: what it is taken at its word for counts, where there are both.
     return [one.reading for one in believed.refused] + [one.reading for one in believed.used]
+
+
+def _key(alert: IssueAlert) -> dict[str, str]:
+    return {"issue": alert.issue, "event": alert.event.value, "about": alert.about, "user": alert.user}
 
 
 def _plain(record: Record) -> dict[str, Any]:
@@ -595,22 +600,3 @@ def _plain(record: Record) -> dict[str, Any]:
 
 def _json(value: object) -> str:
     return orjson.dumps(value).decode()
-
-
-def _write(path: Path, content: bytes) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".page-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    for folder in (path.parent, path.parent.parent):
-        held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(held)
-        finally:
-            os.close(held)

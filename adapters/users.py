@@ -438,6 +438,11 @@ class Users:
                 run.all(f"INSERT INTO tiers (name, {names}) VALUES (:name, {values})", name=name, **words)
             run.note(by, "tier set", name, "built in" if tier is None else tier.model_dump_json())
 
+    def note(self, by: str, action: str, subject: str, detail: str) -> None:
+        """Put on record what an admin did elsewhere."""
+        with self._begin() as run:
+            run.note(by, action, subject, detail)
+
     def audit(self, count: int = PAGE) -> list[Act]:
         """The last acts, newest first."""
         with self._begin() as run:

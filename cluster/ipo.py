@@ -20,6 +20,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from cluster.console import Config, screen, settings_of, show_table, told
+from cluster.settings import Settings
 from market.errors import BadValue
 from market.ipo.kinds import Segment
 from market.ipo.life import State
@@ -52,17 +53,25 @@ ipo = typer.Typer(no_args_is_help=True, help="Issues of shares: the premium, wha
 def list_issues(
     status: Annotated[State | None, typer.Option(help="Only those that stand here.")] = None,
     segment: Annotated[Segment | None, typer.Option(help="Only those of this segment.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Those that were listed long ago, too.")] = False,
     config: Config = Path("cluster.yaml"),
     as_json: AsJson = False,
 ) -> None:
-    """The issues, the last to open first: price, premium believed, what is expected of it."""
-    from pipelines.digests import entries_of
+    """The issues, the last to open first: price, premium believed, what is expected of it.
 
-    with told(), _book(config) as book, book.looking() as run:
+    Without a status: those that are not listed yet, or were within the last week.
+    """
+    from pipelines.digests import entries_of, lately
+
+    today = instant(time.time_ns()).astimezone(IST).date()
+    everything = everything or status is not None
+    with told(), opened_book(settings_of(config)) as book, book.looking() as run:
         found = [
             one
             for one in entries_of(run)
-            if (status is None or one.issue.state is status) and (segment is None or one.issue.segment is segment)
+            if (status is None or one.issue.state is status)
+            and (segment is None or one.issue.segment is segment)
+            and (everything or not one.issue.over or lately(one.issue, today))
         ]
     if as_json:
         typer.echo(json.dumps([one.model_dump(mode="json") for one in found], indent=2))
@@ -75,7 +84,7 @@ def list_issues(
 @ipo.command()
 def show(issue: One, config: Config = Path("cluster.yaml"), as_json: AsJson = False) -> None:
     """All that is known of an issue: its facts and who told them, premiums, bids, what was believed and predicted."""
-    with told(), _book(config) as book, book.looking() as run:
+    with told(), opened_book(settings_of(config)) as book, book.looking() as run:
         found = _all(run, issue)
     if as_json:
         typer.echo(json.dumps(found, indent=2))
@@ -88,7 +97,7 @@ def score(config: Config = Path("cluster.yaml"), as_json: AsJson = False) -> Non
     """Write down what came of issues that were listed, and say how good predictions and sources have been."""
     from pipelines import ipos
 
-    with told(), _book(config) as book:
+    with told(), opened_book(settings_of(config)) as book:
         fresh = ipos.score(book, time.time_ns())
         found = ipos.track(book)
     if as_json:
@@ -112,7 +121,7 @@ def review(
     """The rows nobody was sure of, or a decision about one of them."""
     from pipelines import ipos
 
-    with told(), _book(config) as book:
+    with told(), opened_book(settings_of(config)) as book:
         if number is not None:
             if bool(issue) == new:
                 raise BadValue("review", f"{number}", "a row with --issue ISSUE or with --new")
@@ -141,7 +150,7 @@ def override(
     """Set the premium of an issue, or clear what was set. It is believed from the next validation on."""
     from pipelines import ipos
 
-    with told(), _book(config) as book:
+    with told(), opened_book(settings_of(config)) as book:
         if bool(gmp) == clear:
             raise BadValue("override", issue, "an issue with --gmp RUPEES --because WHY, or with --clear")
         if clear:
@@ -161,7 +170,7 @@ def digest(
     """What there is to tell today, on one page."""
     from pipelines import digests
 
-    with told(), _book(config) as book:
+    with told(), opened_book(settings_of(config)) as book:
         found = digests.digest(book, time.time_ns())
     typer.echo(digests.html(found) if html else digests.text(found))
 
@@ -176,7 +185,7 @@ def import_history(
     from cluster.cores import cores
     from pipelines import histories
 
-    with told(), _book(config) as book:
+    with told(), opened_book(settings_of(config)) as book:
         target = settings_of(config).data / "ipo" / "history"
         spread = sum(path.stat().st_size for path in data.glob("*.csv")) >= SPREAD_BYTES
         with cores() if spread else nullcontext():
@@ -258,12 +267,12 @@ def _cell(value: float | None) -> str:
 
 
 @contextmanager
-def _book(config: Path) -> Iterator[Book]:
+def opened_book(settings: Settings) -> Iterator[Book]:
+    """The book, for one command. Raises LineDown, StoreRefused."""
     from adapters.database import Database
     from adapters.ipos import Book
     from cluster.databases import opened
 
-    settings = settings_of(config)
     with opened(settings) as url:
         tables = Database(url)
         tables.migrate()
@@ -300,7 +309,7 @@ def _show(found: dict[str, Any]) -> None:
     screen.print("names: " + escape("; ".join(f"{name} ({source})" for source, name in found["names"])), soft_wrap=True)
     for one in found["believed"][-1:]:
         worth = "-" if one["gmp"] is None else str(decimal(one["gmp"]))
-        screen.print(f"believed at {_clock(one['at'])}: {worth}, confidence {one['confidence']:.2f}", soft_wrap=True)
+        screen.print(f"believed at {india(one['at'])}: {worth}, confidence {one['confidence']:.2f}", soft_wrap=True)
         for said in one["used"]:
             screen.print(
                 f"  used {said['reading']['source']}: {decimal(said['reading']['gmp'])}, weight {said['weight']:.2f}"
@@ -312,7 +321,7 @@ def _show(found: dict[str, Any]) -> None:
     told_of = Table("at", "source", "premium", "page", "place", box=None)
     for one in found["premiums"][-LAST:]:
         worth = "no quote" if one["gmp"] is None else str(decimal(one["gmp"]))
-        told_of.add_row(_clock(one["at"]), one["source"], worth, one["page"][:12], escape(one["place"]))
+        told_of.add_row(india(one["at"]), one["source"], worth, one["page"][:12], escape(one["place"]))
     show_table(told_of)
     newest = {(one["task"], one["model"]): one for one in found["predictions"]}
     for one in newest.values():
@@ -340,7 +349,7 @@ def _list(found: list[Entry]) -> Table:
 def _queue(found: list[Review]) -> Table:
     table = Table("row", "source", "name", "why", "candidates", "since", box=None)
     for one in found:
-        told_of = (one.told.source, escape(one.told.name), one.why, ", ".join(one.candidates), _clock(one.first_at))
+        told_of = (one.told.source, escape(one.told.name), one.why, ", ".join(one.candidates), india(one.first_at))
         table.add_row(str(one.number), *told_of)
     return table
 
@@ -365,7 +374,8 @@ def _rupees(given: str) -> Money:
         raise BadValue("--gmp", given[:40], "rupees a share with at most four decimals, for example 12.50") from None
 
 
-def _clock(at: int) -> str:
+def india(at: int) -> str:
+    """An instant, ns UTC, as the clocks of India show it."""
     return f"{instant(at).astimezone(IST):%Y-%m-%d %H:%M}"
 
 

@@ -18,6 +18,8 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "accounts": ("user", "retain"),
     "outcomes": ("outcomes", "--score", "--session", SESSION),
     "train": ("retrain",),
+    "ipo-refresh": ("ipo", "refresh"),
+    "ipo-validate": ("ipo", "validate"),
     **{f"train-{horizon}": ("train", "--horizon", horizon, "--features") for horizon in HORIZONS},
 }
 """The words behind `bourse`; SESSION stands for the session the run belongs to."""
@@ -32,6 +34,8 @@ TIMETABLE: Mapping[str, Job] = {
     "retain": Job(at="23:30 on session days", do="retain"),
     "accounts": Job(at="23:45 on session days", do="accounts"),
     "train": Job(cron="0 6 * * sat", do="train", tries=1, limit_seconds=43_200, misfire="skip"),
+    "ipo-refresh": Job(cron="0 */2 * * *", clock="wall", at_once=True, do="ipo-refresh", tries=1),
+    "ipo-validate": Job(cron="*/30 * * * *", clock="wall", do="ipo-validate", tries=1),
 }
 
 

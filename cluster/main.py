@@ -20,7 +20,7 @@ from cluster import (
     feeding,
     importing,
     indicators,
-    ipo,
+    ipo_desk,
     lakes,
     ledger,
     models,
@@ -65,7 +65,7 @@ app.add_typer(predicting.app)
 app.add_typer(models.app)
 app.add_typer(lakes.lake, name="lake")
 app.add_typer(users.app, name="user")
-app.add_typer(ipo.ipo, name="ipo")
+app.add_typer(ipo_desk.ipo, name="ipo")
 
 
 @app.callback()

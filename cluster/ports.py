@@ -108,6 +108,11 @@ class Ports(Record):
         return self.base + 17
 
     @property
+    def ipo_site(self) -> int:
+        """The demo's site of imagined issues."""
+        return self.base + 18
+
+    @property
     def replica_http(self) -> tuple[int, int]:
         """First and last port of the ingress replicas."""
         return self.base + 20, self.base + 119

@@ -36,6 +36,7 @@ def up(settings: Settings, say: Say, tape: Tape | None = None, ready: Callable[[
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGINT, _stop)
     instance = Instance(settings, settings.run_folder, say)
+    from pipelines import ipos
     from serve_app.gateway import application
 
     try:
@@ -50,7 +51,8 @@ def up(settings: Settings, say: Say, tape: Tape | None = None, ready: Callable[[
         parts = wiring.parts()
         instance.supervise(wiring.supervisor(database=True), parts)
         size = settings.gateway
-        instance.gateway(application(wiring.gateway(), size.replicas, size.max_ongoing_requests, size.num_cpus))
+        asked = size.replicas, size.max_ongoing_requests, size.num_cpus
+        instance.gateway(application(wiring.gateway(), *asked, acts=ipos))
         instance.predictor(wiring.predictor())
         instance.wait_ready(len(parts))
         if ready is not None:

@@ -18,6 +18,7 @@ from actors.candles import Candles
 from actors.exchange import Exchange, ExchangePlan
 from actors.feed import Feed
 from actors.history import SPARE
+from actors.ipo_site import IpoSite, IpoSitePlan
 from actors.market import Market
 from actors.plans import AnalysisPlan, ArchivePlan, CandlesPlan, FeedPlan, MarketPlan, SignalsPlan, SwitchPlan
 from actors.signals import Signals
@@ -115,6 +116,7 @@ class Wiring:
             parts.append(self._switch())
         parts += [self._feed(number, name, source) for number, (name, source) in enumerate(self.feeds.items())]
         if read_model and self._tape is None:
+            parts += [self._ipo_site()] if self.settings.ipo_demo else []
             parts.append(self._timetable())
         return parts
 
@@ -135,6 +137,7 @@ class Wiring:
                 "signals": ("archive-signals",),
                 "shadows": (),
                 "alerts": (),
+                "issues": (),
                 "accounts": (),
                 "jobs": (READER,),
             },
@@ -146,6 +149,7 @@ class Wiring:
                 "signals": RECORDS_SECONDS,
                 "shadows": SHADOWS_SECONDS,
                 "alerts": RECORDS_SECONDS,
+                "issues": RECORDS_SECONDS,
                 "accounts": LETTERS_SECONDS,
                 "jobs": RECORDS_SECONDS,
             },
@@ -163,6 +167,7 @@ class Wiring:
             feeds=tuple(self.feeds),
             notices=self._notices,
             predictor=True,
+            pages=str(self.settings.data / "ipo" / "pages"),
             trainings={model_of(horizon): training(horizon) for horizon in HORIZONS},
             doors=self.settings.doors,
             tiers=self.settings.tiers,
@@ -382,6 +387,15 @@ class Wiring:
     def _calendar(self, exchange: str) -> tuple[Session, ...]:
         own = exchange == self._exchange_name
         return self.sessions if own else tuple(sessions_of(exchange, *self._span, self._notices))
+
+    def _ipo_site(self) -> Part:
+        plan = IpoSitePlan(
+            port=self.settings.ports.ipo_site,
+            seed=self.settings.ipo.seed,
+            sessions=self._calendar("NSE"),
+            log_level=self.settings.log_level,
+        )
+        return Part(name="ipo-site", make=IpoSite, plan=plan, asynchronous=True, environment=self._environment())
 
     def _timetable(self) -> Part:
         own = {"exchange": self._exchange_name}

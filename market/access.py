@@ -129,6 +129,12 @@ TABLE: tuple[Row, ...] = (
     *_both("GET", "/models", Need.READ, Scope.PREDICT),
     *_both("GET", "/jobs/{id}", Need.READ, Scope.PREDICT),
     *_both("POST", "/models/{name}/train", Need.USER, Scope.TRAIN),
+    *_about("/ipos", Need.READ, Scope.MARKET, "GET"),
+    *_about("/ipos/{id}", Need.READ, Scope.MARKET, "GET"),
+    *_about("/ipos/{id}/gmp", Need.READ, Scope.MARKET, "GET"),
+    *_about("/ipo/pages/{digest}", Need.READ, Scope.MARKET, "GET"),
+    *_about("/ipo/track-record", Need.READ, Scope.MARKET, "GET"),
+    *_about("/ipo/thresholds", Need.USER, Scope.ACCOUNT, "GET", "PUT", "DELETE"),
     *_about("/auth/register", Need.OPEN, None, "POST"),
     *_about("/auth/login", Need.OPEN, None, "POST"),
     *_about("/auth/refresh", Need.OPEN, None, "POST"),
@@ -157,6 +163,12 @@ TABLE: tuple[Row, ...] = (
     *_about("/admin/tiers/{name}", Need.ADMIN, Scope.ADMIN, "PUT", "DELETE"),
     *_about("/admin/limits", Need.ADMIN, Scope.ADMIN, "GET", "PUT"),
     *_about("/admin/audit", Need.ADMIN, Scope.ADMIN, "GET"),
+    *_about("/admin/ipo/reviews", Need.ADMIN, Scope.ADMIN, "GET"),
+    *_about("/admin/ipo/reviews/{number}", Need.ADMIN, None, "POST"),
+    *_about("/admin/ipo/alarms", Need.ADMIN, Scope.ADMIN, "GET"),
+    *_about("/admin/ipo/alarms/{digest}", Need.ADMIN, None, "POST"),
+    *_about("/admin/ipo/pages/{digest}", Need.ADMIN, Scope.ADMIN, "GET"),
+    *_about("/admin/ipo/issues/{id}/override", Need.ADMIN, None, "PUT", "DELETE"),
 )
 
 RANKS: Mapping[Need, tuple[Role, ...]] = {

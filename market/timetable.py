@@ -5,7 +5,8 @@ it is thought of. What became of it stands in the ledger as notes; the bus takes
 with several clocks one starts a run. Only the newest instant counts: of those missed at most this one is caught up.
 A run that did not end well is tried again, under a name of its own, until the next instant comes.
 
-Two clocks: instants are of the timetable's clock, the market's in a replay; waiting and working are of UTC.
+Two clocks: instants are of the timetable's clock, the market's in a replay, unless a job says `clock: wall`; waiting
+and working are of UTC.
 """
 
 from __future__ import annotations
@@ -148,13 +149,16 @@ class Job(Record):
     """One entry of the timetable: when, what, and what to do when it goes wrong.
 
     `misfire`: an instant that was missed by more than `grace_seconds` is caught up, if it is still the newest, or
-    skipped. `retry_seconds` doubles with each try. `limit_seconds`: a try that works for longer is stopped.
+    skipped. `retry_seconds` doubles with each try. `limit_seconds`: a try that works for longer is stopped. `clock`:
+    whose its instants are; `at_once`: a job that is new here is caught up, too, with its newest instant.
     """
 
     at: str | None = Field(default=None, description=PHRASES)
     cron: str | None = Field(default=None, description=CRON)
     exchange: ExchangeName = Field(default="NSE", description="NSE, BSE, NASDAQ or NYSE; the universe's without it")
     do: str = Field(description="the name of a job")
+    clock: Literal["market", "wall"] = Field(default="market", description="market or wall")
+    at_once: bool = Field(default=False, description="true or false")
     misfire: Literal["catch_up", "skip"] = Field(default="catch_up", description="catch_up or skip")
     grace_seconds: float = Field(default=300.0, ge=0, le=86_400, description="seconds, 0 to 86400")
     tries: int = Field(default=3, ge=1, le=20, description="a whole number, 1 to 20")
@@ -320,11 +324,14 @@ class Timetable:
         self.jobs, self._calendars, self._cluster = jobs, calendars, cluster
 
     def due(self, ledger: Ledger, now: int, utc: int) -> list[Note]:
-        """The notes to make at `now` of the timetable's clock; a run that one of them starts is `open` from then on."""
+        """The notes to make at `now` of the timetable's clock, 0 where that is not known yet; a run that one of them
+        starts is `open` from then on.
+        """
         working = [note.job for note in ledger.open()]
         notes = []
         for name, job in self.jobs.items():
-            note = self._due(name, job, ledger, now, utc)
+            clock = utc if job.clock == "wall" else now
+            note = self._due(name, job, ledger, clock, utc) if clock else None
             if note is not None and note.state is State.STARTED:
                 if name in working or len(working) >= AT_ONCE:
                     continue
@@ -349,16 +356,19 @@ class Timetable:
             said = f"took longer than {limit:g} s"
         return self._ended(note, State(word), "" if word == "succeeded" else said, utc)
 
-    def next_run(self, name: str, now: int) -> int | None:
-        """The first instant of a job after `now`, ns UTC; None where its calendar ends before."""
+    def next_run(self, name: str, now: int, utc: int) -> int | None:
+        """The first instant of a job after now, as `due` has it; None where its calendar ends before."""
         job = self.jobs[name]
-        return following(job.when, self._calendars[job.exchange], now)
+        clock = utc if job.clock == "wall" else now
+        return following(job.when, self._calendars[job.exchange], clock) if clock else None
 
     def _due(self, name: str, job: Job, ledger: Ledger, now: int, utc: int) -> Note | None:
-        seen = ledger.seen.get(_key(name, job.schedule))
+        seen, sessions = ledger.seen.get(_key(name, job.schedule)), self._calendars[job.exchange]
         if seen is None or now < seen:
-            return Note(job=name, state=State.SEEN, at=now, noted=utc, schedule=job.schedule)
-        sessions = self._calendars[job.exchange]
+            late = newest(job.when, sessions, now) if job.at_once else None
+            return Note(
+                job=name, state=State.SEEN, at=now if late is None else late - 1, noted=utc, schedule=job.schedule
+            )
         for note in ledger.runs.values():
             if note.job == name and note.state is State.ASKED:
                 return self._started(note, _begun(sessions, now), utc)

@@ -22,7 +22,7 @@ import orjson
 import pandas as pd
 
 from adapters import ipo_tables
-from adapters.ipos import Book, Premium, Writing, premium
+from adapters.ipos import Book, Premium, Writing
 from market.errors import BadValue, StoreRefused
 from market.ipo import cells, repairs
 from market.ipo.facts import Told, amount
@@ -36,6 +36,7 @@ from market.money import Money, money
 from market.records import Record
 from market.sessions import at
 from pipelines import ipos
+from pipelines.placing import premium
 
 SOURCE = "history"
 MASTER, DAILY = "ipo_master.csv", "gmp_daily.csv"

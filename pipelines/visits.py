@@ -6,8 +6,10 @@ What a source sends, or does not, is its own trouble: nothing here stops the oth
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,10 +21,12 @@ from adapters.visits import Visits
 from market.errors import MOST_REASON, BadPayload
 from market.ipo.pages import Page, Unread
 from market.ipo.registry import Reader
-from market.ipo.visiting import Errand, Purpose, Standings, Visit
+from market.ipo.visiting import Errand, Purpose, Standing, Standings, Visit
 from market.sessions import MINUTE, SECOND
 
-SPAN = 10 * MINUTE
+LOCK = "lock"
+
+SPAN = 3 * MINUTE
 """What becomes due so long after a refresh began still belongs to it: the pages of one source come one by one."""
 
 
@@ -37,27 +41,32 @@ class Came(NamedTuple):
 
 
 def run(
-    readers: Sequence[Reader], folder: Path, take: Callable[[Came], None], clock: Callable[[], int] = time.time_ns
-) -> int:
-    """One refresh: `take` is given every visit to a page, as it comes. `folder`: of the visits before, and after;
-    `clock`: ns UTC, the market's where the demo's site goes by it; it must not stand still.
+    readers: Sequence[Reader],
+    folder: Path,
+    take: Callable[[Came], None],
+    clock: Callable[[], int] = time.time_ns,
+    waits: Callable[[], None] = lambda: None,
+) -> dict[str, Standing]:
+    """One refresh: `take` is given every visit to a page, as it comes. Where it raises, the refresh ends as if it had
+    not been: the next asks for all of it again. `folder`: of the visits before, and after; `clock`: ns UTC; it must
+    not stand still. It waits for another refresh of this folder to end, and says so by `waits`.
 
-    Returns how many pages could be read.
+    Returns how the sources stand.
     """
 
-    async def all_of_it() -> int:
-        cache, door, read = VisitCache(folder), Door(), 0
+    async def all_of_it() -> dict[str, Standing]:
+        cache, door = VisitCache(folder), Door()
         visits = Visits(readers, door, cache, cache.recall().sources)
         try:
             async for came in refresh(visits, clock, asyncio.sleep):
                 take(came)
-                read += isinstance(came.page, Page)
         finally:
-            cache.remember(Standings(sources=visits.standings))
             await door.close()
-        return read
+        cache.remember(Standings(sources=visits.standings))
+        return visits.standings
 
-    return asyncio.run(all_of_it())
+    with _alone(folder, waits):
+        return asyncio.run(all_of_it())
 
 
 async def refresh(
@@ -81,6 +90,18 @@ async def rounds(visits: Visits, now: int) -> list[Came]:
     errands = visits.due(now)
     found = await asyncio.gather(*(_one(visits, errand, now) for errand in errands))
     return [came for came in found if came.visit.purpose is Purpose.PAGE or came.visit.trouble]
+
+
+@contextmanager
+def _alone(folder: Path, waits: Callable[[], None]) -> Iterator[None]:
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK).open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waits()
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 async def _one(visits: Visits, errand: Errand, now: int) -> Came:

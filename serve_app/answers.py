@@ -64,15 +64,12 @@ def answer(request: Request, body: Any, status: int = 200) -> Response:
 
 def tagged(request: Request, facts: bytes, make: Callable[[], Any]) -> Response:
     """The body that `make` makes out of `facts`, or 304 to who has it; 406."""
-    wanted = form(request.headers.get("accept", ""))
-    if wanted is None:
-        return _unacceptable(request)
-    packed = "gzip" if packs(request.headers.get("accept-encoding", "")) else "plain"
-    digest = blake2b(b"\0".join([facts, wanted.encode(), packed.encode()]), digest_size=12).hexdigest()
-    headers = {**FRESH, "ETag": f'"{digest}"'}
-    if _known(digest, request.headers.getlist("if-none-match")):
-        return Response(status_code=304, headers=headers)
-    return Response(FORMS[wanted](make()), 200, headers, wanted)
+    return _tagged(request, facts, lambda wanted: FORMS[wanted](make()))
+
+
+def kept(request: Request, body: bytes) -> Response:
+    """A body that is JSON already, or 304 to who has it; 406."""
+    return _tagged(request, body, lambda wanted: body if wanted == JSON else FORMS[wanted](orjson.loads(body)))
 
 
 class Heads:
@@ -91,6 +88,18 @@ class Heads:
             await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
 
         await self._app({**scope, "method": "GET"}, receive, bare)
+
+
+def _tagged(request: Request, facts: bytes, write: Callable[[str], bytes]) -> Response:
+    wanted = form(request.headers.get("accept", ""))
+    if wanted is None:
+        return _unacceptable(request)
+    packed = "gzip" if packs(request.headers.get("accept-encoding", "")) else "plain"
+    digest = blake2b(b"\0".join([facts, wanted.encode(), packed.encode()]), digest_size=12).hexdigest()
+    headers = {**FRESH, "ETag": f'"{digest}"'}
+    if _known(digest, request.headers.getlist("if-none-match")):
+        return Response(status_code=304, headers=headers)
+    return Response(write(wanted), 200, headers, wanted)
 
 
 def _quality(words: list[str]) -> float:

@@ -50,7 +50,7 @@ class GatewayPlan(Record):
     the exchanges' days; `predictor`: whether one runs; `trainings`: the timetable's job by the model it trains;
     `doors`, `tiers`: who may come in, and how much each may ask; `replicas`: how many of us there are;
     `traces`: where some batches are told of; `access`: who may ask: nobody, as it stands; `compress`: frames of the
-    stream, where a client offers to unpack them.
+    stream, where a client offers to unpack them; `pages`: the folder of the IPO desk's pages.
     """
 
     bus: str
@@ -65,6 +65,7 @@ class GatewayPlan(Record):
     compress: bool = False
     predictor: bool = False
     trainings: Mapping[str, str] = {}
+    pages: str = ""
     doors: Doors = Doors()
     tiers: Mapping[str, Tier] = TIERS
     replicas: int = 1

@@ -44,7 +44,20 @@ from market.instruments import Universe
 from market.money import UNKNOWN
 from market.quotes import QuoteRows
 from market.sessions import DAY, SECOND, ZONES, ExchangeName, Session, Sessions, instant
-from serve_app import accounts, analyze, answers, features, ledger, market, openapi, predictions, problems, shapes
+from serve_app import (
+    accounts,
+    analyze,
+    answers,
+    features,
+    ipo_admin,
+    ipos,
+    ledger,
+    market,
+    openapi,
+    predictions,
+    problems,
+    shapes,
+)
 from serve_app.access import Access, Gate
 from serve_app.answers import EITHER, Heads
 from serve_app.channels import Channels
@@ -282,9 +295,11 @@ def build(
     names_requests: bool = True,
     predicts: Predicts | None = None,
     throttle: accounts.Throttle | None = None,
+    acts: ipo_admin.Acts | None = None,
 ) -> FastAPI:
     """The app; its follower runs from here on. `names_requests`: answers carry the request id; behind Serve it
-    adds it. `predicts`: instead of the predictor's deployment; `throttle`: slows down guessing, instead of our limits.
+    adds it. `predicts`: instead of the predictor's deployment; `throttle`: slows down guessing, instead of our limits;
+    `acts`: the IPO desk's, None where admins can do nothing at it.
     """
     desk = Desk(plan)
     desk.follower.start()
@@ -313,6 +328,7 @@ def build(
     analyze.install(app, desk, _only)
     market.install(app, desk, _only, moment, day)
     predictions.install(app, desk, _only, predicts or Remote())
+    ipo_admin.install(app, ipos.install(app, desk, _only), _only, gate, acts)
     mimetypes.add_type("text/javascript", ".js")  # a browser runs a module under no other type
     files = StaticFiles(directory=WEB)
 
@@ -535,12 +551,16 @@ def settle() -> None:
     gc.set_threshold(YOUNG, 10, 10)
 
 
-def application(plan: GatewayPlan, replicas: int, max_ongoing_requests: int, num_cpus: float) -> Any:
-    """The Serve application: a fixed number of replicas, so that nobody's socket is cut by scaling."""
+def application(
+    plan: GatewayPlan, replicas: int, max_ongoing_requests: int, num_cpus: float, acts: ipo_admin.Acts | None = None
+) -> Any:
+    """The Serve application: a fixed number of replicas, so that nobody's socket is cut by scaling. `acts`: see
+    `build`.
+    """
 
     def make() -> FastAPI:
         logs.configure("gateway", plan.log_level)
-        app = build(plan, names_requests=False)
+        app = build(plan, names_requests=False, acts=acts)
         settle()
         structlog.get_logger().info("gateway_started", instruments=len(plan.instruments))
         return app

@@ -22,7 +22,8 @@ ACCOUNT = (*ADMIN, *(f"{root}/{name}" for root in ("/api", "/api/v1") for name i
            "keys", "login", "logout", "register", "refresh", "password", "watchlists", "subscribe")))  # fmt: skip
 """Answers on and below these are nobody else's: no cache keeps them."""
 DOCS = ("/docs", "/redoc")
-EXPOSED = ("ETag", "RateLimit", "RateLimit-Policy", "Retry-After", "X-Request-ID")
+EXPOSED = ("Age", "Content-Disposition", "ETag", "RateLimit", "RateLimit-Policy", "Retry-After", "X-Bourse-Stale",
+           "X-Request-ID")  # fmt: skip
 
 _OWN = "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 # FastAPI's pages of the API take their code from there, and start it by a line in the page.

@@ -39,7 +39,7 @@ SYMBOLS_EACH = 50
 """A request for a list costs a token for each so many symbols."""
 DEAR = {
     "/predict/batch": 5, "/predict": 2, "/train": 10, "/analyze/market": 2, "/coverage": 5, "/agreement": 5,
-    "/outcomes": 5,
+    "/outcomes": 5, "/ipos": 2, "/gmp": 2, "/track-record": 5,
 }  # fmt: skip
 """What other requests cost whose path ends so."""
 HISTORY = re.compile(r"/(candles|features|signals)(/|$)")

@@ -43,6 +43,14 @@ class TooLarge(HTTPException):
         self.allowed = allowed
 
 
+class Unknown(HTTPException):
+    """There is no such thing: 404, and `what` it would be, in one word."""
+
+    def __init__(self, what: str, name: str, allowed: str) -> None:
+        super().__init__(404, f"{name[:80]!r} is no {what}")
+        self.what, self.allowed = what, allowed
+
+
 class Problem(Record):
     """A refusal. `type` names its kind and stays the same over releases; `allowed` says what would have been taken."""
 
@@ -110,6 +118,9 @@ def of(error: Exception, instance: str) -> Problem:
                 return problem("bad-value", "Value not allowed", 422, text, instance, JSON_WANTED)
             name = ".".join(str(part) for part in first["loc"])
             return problem("bad-value", "Value not allowed", 422, f"{name}: {first['msg']}", instance, first["msg"])
+        case Unknown():
+            kind, title = f"unknown-{error.what}", f"Unknown {error.what}"
+            return problem(kind, title, 404, error.detail, instance, error.allowed)
         case TooLarge():
             return problem("too-large", "Body too large", 413, error.detail, instance, error.allowed)
         case HTTPException(status_code=400) if error.__cause__ is not None:  # FastAPI's, for a body it could not read

@@ -23,6 +23,9 @@ from adapters.lake import Lake
 from adapters.schemas import candle_table
 from cluster.instance import free_base
 from market.candles import CANDLE, Provenance
+from market.holidays import nse_sessions
+from market.ipo.imagined import Imagined
+from market.ipo.imagined_past import history
 from market.money import UNKNOWN
 from market.sessions import MINUTE, day_number, session
 
@@ -49,7 +52,7 @@ BY_THEMSELVES = (
     "outcomes|replay|sessions|sql|user"
 )
 ALONE = {c for c in COMMANDS if re.match(rf"\.venv/bin/bourse ({BY_THEMSELVES})\b", c)}
-WITH_AN_INSTANCE = "predictor|backfill|alerts|status|timetable|watch|down|feed|repair|reconcile"
+WITH_AN_INSTANCE = "ipo|predictor|backfill|alerts|status|timetable|watch|down|feed|repair|reconcile"
 RUNNING = {c for c in COMMANDS if re.match(rf"(curl -s |\.venv/bin/bourse ({WITH_AN_INSTANCE})\b)", c)}
 
 
@@ -129,6 +132,15 @@ def lake_of(folder: Path) -> None:
     Lake(str(folder / "data/lake")).append("candles", candle_table(rows, ["NSE:RELIANCE"]), {"docs": 1})
 
 
+def past(folder: Path) -> Path:
+    """A history of issues: five months that were imagined."""
+    folder.mkdir()
+    sessions = nse_sessions(date(2024, 5, 1), date(2024, 9, 30))
+    for name, body in history(Imagined(3, sessions), max(one.close for one in sessions)).items():
+        (folder / name).write_bytes(body)
+    return folder
+
+
 def end_of_day(path: Path) -> None:
     """The exchange's file of a day in the old layout, with one share."""
     head = "SYMBOL,SERIES,OPEN,HIGH,LOW,CLOSE,LAST,PREVCLOSE,TOTTRDQTY,TOTTRDVAL,TIMESTAMP,TOTALTRADES,ISIN,"
@@ -178,8 +190,9 @@ def test_the_commands_for_a_running_bourse_work(folder: Path) -> None:
         end_of_day(folder / "cm25AUG2016bhav.csv")
         here = [b.replace("127.0.0.1:8000", f"127.0.0.1:{BASE}") for b in blocks("python live")]
         shown = [subprocess.run([sys.executable, "-c", b], env=known, capture_output=True, text=True) for b in here]
-        asked = sorted(RUNNING, key=lambda c: "down" in c)
-        done = {c: run_there(c.replace("127.0.0.1:8000", f"127.0.0.1:{BASE}"), folder) for c in asked}
+        asked = sorted(RUNNING, key=lambda c: ("down" in c, "--clear" in c))
+        meant = {"127.0.0.1:8000": f"127.0.0.1:{BASE}", "ISSUE": _an_issue(), "FOLDER": str(past(folder / "past"))}
+        done = {c: run_there(re.sub("|".join(meant), lambda m: meant[m[0]], c), folder) for c in asked}
 
         assert [s.stderr for s in shown if s.returncode] == [] and len(shown) == 2
         assert {c: d.stderr for c, d in done.items() if d.returncode} == {}
@@ -191,6 +204,17 @@ def test_the_commands_for_a_running_bourse_work(folder: Path) -> None:
         if up.poll() is None:
             up.send_signal(signal.SIGINT)
             up.wait(60)
+
+
+def _an_issue() -> str:
+    """The id of one: the IPO desk's first refresh has found it."""
+    end = time.monotonic() + START_SECONDS
+    while time.monotonic() < end:
+        found = httpx.get(f"http://127.0.0.1:{BASE}/api/v1/ipos?limit=1", timeout=10.0).json()
+        if found.get("total"):
+            return str(found["issues"][0]["id"])
+        time.sleep(0.5)
+    raise AssertionError(found)
 
 
 def _until_it_answers(up: subprocess.Popen[bytes], folder: Path) -> None:

@@ -64,9 +64,9 @@ class Imagined:
     """The issues of one seed, over the days of one calendar."""
 
     def __init__(self, seed: int, sessions: Sessions) -> None:
-        """`sessions`: an issue that would list after their end is not told of."""
-        self._seed, self._sessions = seed, sessions
-        self._days = [s.date for s in sessions if s.date.weekday() < 5 and s.kind is not Kind.MUHURAT]
+        """`sessions`: an issue that would list after their end is not told of; `days`: those one can bid on."""
+        self.seed, self.sessions = seed, sessions
+        self.days = [s.date for s in sessions if s.date.weekday() < 5 and s.kind is not Kind.MUHURAT]
         self._weeks: dict[int, list[_Plan]] = {}
         self._over: dict[tuple[int, str], Specimen] = {}
 
@@ -83,7 +83,7 @@ class Imagined:
     def down(self, now: int, names: tuple[str, ...]) -> str | None:
         """Which source does not answer at an instant, ns UTC, if any: on one day of four, one for some hours."""
         day, since = divmod(now, DAY)
-        chance = np.random.default_rng([self._seed, 7, day])
+        chance = np.random.default_rng([self.seed, 7, day])
         if chance.random() >= 0.25:
             return None
         name, start = names[int(chance.integers(len(names)))], int(chance.integers(0, 16))
@@ -97,22 +97,22 @@ class Imagined:
 
     def _planned(self, week: int) -> Iterator[_Plan]:
         monday = EPOCH + timedelta(days=7 * week)
-        opens = [k for k, day in enumerate(self._days) if monday <= day < monday + timedelta(days=4)]
-        chance = np.random.default_rng([self._seed, 1, week])
+        opens = [k for k, day in enumerate(self.days) if monday <= day < monday + timedelta(days=4)]
+        chance = np.random.default_rng([self.seed, 1, week])
         segments = [Segment.MAINBOARD] * int(chance.integers(1, 3)) + [Segment.SME] * int(chance.integers(1, 4))
         for k, segment in enumerate(segments):
             place = int(chance.integers(len(opens))) if opens else -1
-            if place < 0 or opens[place] + 2 >= len(self._days):
+            if place < 0 or opens[place] + 2 >= len(self.days):
                 continue
             try:
-                yield self._plan(5 * week + k, segment, self._days[opens[place]], self._days[opens[place] + 2])
+                yield self._plan(5 * week + k, segment, self.days[opens[place]], self.days[opens[place] + 2])
             except BadValue:
                 continue  # the calendar ends before its listing
 
     def _plan(self, number: int, segment: Segment, opens: date, closes: date) -> _Plan:
-        chance = np.random.default_rng([self._seed, 2, number])
+        chance = np.random.default_rng([self.seed, 2, number])
         main = segment is Segment.MAINBOARD
-        dates = expected(opens, closes, self._sessions)
+        dates = expected(opens, closes, self.sessions)
         high = int(chance.integers(90, 1200) if main else chance.integers(40, 240))
         crore = float(np.round(np.exp(chance.normal(6.9 if main else 3.8, 0.6)), 2))
         shares = int(crore * 10_000_000 / high)
@@ -125,7 +125,7 @@ class Imagined:
         times = {c: float(np.exp(chance.normal(1.0 + final / 25, 0.5))) for c, _ in _SHARES}
         announced = at(opens - timedelta(days=ANNOUNCED), time(11))
         slots = (at(dates.listing, FROZEN) - announced) // SLOT + 2
-        name = _name(number + self._seed)
+        name = _name(number + self.seed)
         issue = Specimen(
             number=number,
             name=name,
@@ -148,7 +148,7 @@ class Imagined:
             listed_at=listed,
             closed_at=_ticked(listed / SCALE * (1 + day)),
         )
-        between = next(d for d in self._days if d > opens)
+        between = next(d for d in self.days if d > opens)
         return _Plan(issue, (opens, between, closes), announced, _walk(chance, slots, final), times)
 
     def _told(self, plan: _Plan, now: int, source: str) -> Specimen:
@@ -178,11 +178,11 @@ class Imagined:
 
     def _quoted(self, plan: _Plan, slot: int, source: str) -> Money | None:
         who = SOURCES.index(source) if source in SOURCES else len(SOURCES)
-        chance = np.random.default_rng([self._seed, 3, plan.issue.number, who])
+        chance = np.random.default_rng([self.seed, 3, plan.issue.number, who])
         bias, begins = float(chance.normal(0, 0.06)), int(chance.integers(0, 30))
         day = slot * SLOT // DAY
-        now = np.random.default_rng([self._seed, 4, plan.issue.number, who, slot])
-        typo = np.random.default_rng([self._seed, 5, plan.issue.number, who, day]).random() < TYPO
+        now = np.random.default_rng([self.seed, 4, plan.issue.number, who, slot])
+        typo = np.random.default_rng([self.seed, 5, plan.issue.number, who, day]).random() < TYPO
         if slot < begins or now.random() < MISSING:
             return None
         points = plan.walk[slot] * (1 + bias) + float(now.normal(0, 0.4))

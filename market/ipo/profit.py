@@ -17,6 +17,9 @@ from market.money import SCALE, Money
 from market.records import Record
 
 WORTH_POINTS = 10.0
+MOST_POINTS = 1000.0
+MOST_AMOUNT = Money(1_000_000 * SCALE)
+"""Above every premium there is: rupees a share."""
 
 
 class Joined(StrEnum):
@@ -27,10 +30,12 @@ class Joined(StrEnum):
 
 
 class Thresholds(Record):
-    """From where on one user calls an issue profitable: points of the issue price, and an amount a share."""
+    """From where on one user calls an issue profitable: points of the issue price, 0 to 1,000, and an amount a share,
+    0 to a million rupees.
+    """
 
-    points: float = WORTH_POINTS
-    amount: Money = Field(default=Money(20 * SCALE))
+    points: float = Field(default=WORTH_POINTS, ge=0, le=MOST_POINTS)
+    amount: Money = Field(default=Money(20 * SCALE), ge=0, le=MOST_AMOUNT)
     joined: Joined = Joined.OR
 
 

@@ -2,8 +2,10 @@
 
 A source's reading takes the place of its last one. A jump of 30 points of the issue price is held: until the source
 says so again half a day later, or another source says so, the last reading stands. Readings that nobody renewed grow
-stale. Of three or more the ones far from the median are left out, by median absolute deviation. The rest vote: the
-premium is the median weighted by `Reliability`. `--` is no reading: its source says nothing now.
+stale. One without a stamp is renewed when its page comes again as it was, but for `Limits.shown_for` at most: a board
+on which nothing moves for a week is one that nobody keeps. Of three or more the ones far from the median are left out,
+by median absolute deviation. The rest vote: the premium is the median weighted by `Reliability`. `--` is no reading:
+its source says nothing now.
 
 A spike is a change of 8 points of the issue price within a day, or since the last one. The first premium is no spike.
 """
@@ -11,7 +13,7 @@ A spike is a change of 8 points of the issue price within a day, or since the la
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -31,6 +33,7 @@ NORMAL = 1.4826
 class Limits(Record):
     """What is too much. Points are of the issue price, times ns.
 
+    `shown_for`: so long a reading without a stamp is as new as its page; stale it is `stale_after` later.
     `relative_spike`: the share of the premium, 0.08 for 8 %, that is a spike instead of `spike_points`; it fires on
     half of all days. `most_points`: of a reading above it another source is to convince, whatever its own says again;
     of the series on record none that was right is higher.
@@ -41,6 +44,7 @@ class Limits(Record):
     same_points: float = 10.0
     again_after: int = 12 * 60 * MINUTE
     stale_after: int = 3 * DAY
+    shown_for: int = 4 * DAY
     outlier_points: float = 20.0
     outlier_deviations: float = 3.5
     spike_points: float = 8.0
@@ -55,6 +59,13 @@ class Reading(Record):
     gmp: Money
     points: float
     at: int
+
+
+class Shown(NamedTuple):
+    """A reading without a stamp, first told `at`, that its page showed until `seen_at`, ns UTC."""
+
+    at: int
+    seen_at: int
 
 
 class Used(Record):
@@ -84,7 +95,7 @@ class ValidatedGmp(Record):
 
     `confidence`: 0..1, that the listing gain comes within 10 points. `disagreement_points`: the mean distance of the
     used readings from the premium, None of a single one. `shown_points`: how far off the used sources usually are, by
-    their weights. `age`: ns since the newest used one.
+    their weights. `age`: ns since the newest used one was told, or its page was seen to show it still.
     """
 
     issue: str
@@ -155,13 +166,15 @@ class Validator:
         self._confirm(known)
         return why if line.held is not None else None
 
-    def validate(self, issue: str, at: int) -> ValidatedGmp:
-        """What is believed of an issue now. A spike is told once, and the next is measured from there.
+    def validate(self, issue: str, at: int, shown: Mapping[str, Shown] | None = None) -> ValidatedGmp:
+        """What is believed of an issue now; `shown`: what pages without stamps still show, by source. A spike is told
+        once, and the next is measured from there.
 
         Raises BadValue: nobody has read anything of it.
         """
         known = self._at(issue)
-        fresh, refused = self._fresh(known, at)
+        ages = self._ages(known, at, shown or {})
+        fresh, refused = self._fresh(known, at, ages)
         fresh, outliers = self._without_outliers(fresh)
         refused += outliers
         weights = self.reliability.weights([r.source for r in fresh], known.segment, at)
@@ -170,8 +183,8 @@ class Validator:
             return _nothing(issue, at, tuple(refused))
         level = _median(used)
         apart = sum(abs(r.points - level) for r in fresh) / (len(fresh) - 1) if len(fresh) > 1 else None
-        age = min(max(at - r.at, 0) for r in fresh)
-        shown = sum(
+        age = min(ages[r.source] for r in fresh)
+        usual = sum(
             weights[r.source] * self.reliability.standing(r.source, known.segment, at).error_points for r in fresh
         )
         return ValidatedGmp(
@@ -179,9 +192,9 @@ class Validator:
             at=at,
             gmp=amount(level, known.price),
             points=level,
-            confidence=self.confidence.of(Doubts(shown, level, apart or 0.0, age)),
+            confidence=self.confidence.of(Doubts(usual, level, apart or 0.0, age)),
             disagreement_points=apart,
-            shown_points=shown,
+            shown_points=usual,
             age=age,
             used=used,
             refused=tuple(refused),
@@ -253,14 +266,24 @@ class Validator:
         near = abs(one.points - other.points) <= self._limits.same_points
         return near and abs(one.at - other.at) <= self._limits.stale_after
 
-    def _fresh(self, known: _Issue, at: int) -> tuple[list[Reading], list[LeftOut]]:
+    def _ages(self, known: _Issue, at: int, shown: Mapping[str, Shown]) -> dict[str, int]:
+        ages = {}
+        for source, line in known.lines.items():
+            if line.last is not None:
+                told, page = line.last.at, shown.get(source)
+                if page is not None and page.at == told:
+                    told = max(told, min(page.seen_at, told + self._limits.shown_for))
+                ages[source] = max(at - told, 0)
+        return ages
+
+    def _fresh(self, known: _Issue, at: int, ages: Mapping[str, int]) -> tuple[list[Reading], list[LeftOut]]:
         fresh, refused = [], []
-        for _, line in sorted(known.lines.items()):
+        for source, line in sorted(known.lines.items()):
             if line.held is not None and line.held.at <= at:
                 refused.append(LeftOut(reading=line.held, why="a jump that nobody confirms"))
             if line.last is None or line.last.at > at:
                 continue
-            if at - line.last.at > self._limits.stale_after:
+            if ages[source] > self._limits.stale_after:
                 refused.append(LeftOut(reading=line.last, why="stale"))
             else:
                 fresh.append(line.last)

@@ -13,12 +13,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import date
 from enum import StrEnum
-from typing import NamedTuple
+from hashlib import sha256
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from market.ipo.examples import MAINBOARD, SEGMENTS, Decision, Examples, Floats, Tables, examples, gains
+from market.errors import BadValue
+from market.ipo.examples import EXAMPLE, MAINBOARD, SEGMENTS, Decision, Examples, Floats, Tables, examples, gains
 from market.ipo.intervals import BOUNDS, COVERED, adapted, bounds, recency
 from market.ipo.models import COMPETITORS, FEW, GMP, MEMBERS, Model, capped, scale
 from market.records import Record
@@ -33,6 +35,8 @@ EVIDENCE = 0.75
 
 DRAWS = 1000
 SEED = 7
+VALUES = tuple(name for name in EXAMPLE.names or () if name != "row")
+"""Of a row, whatever its place among the issues."""
 
 
 class Task(StrEnum):
@@ -90,6 +94,42 @@ class Walk(NamedTuple):
     gates: tuple[Gate, ...]
 
 
+class Month(NamedTuple):
+    """What was said in one month of the rows asked for, (m,), and what the next goes on from: `members` (m, j), `said`
+    (m, k) points, `spans` (m, k) `BOUNDS`, `left_out` (k,) shares; `fitted`: whether anything had been learnt.
+    """
+
+    members: Floats
+    said: Floats
+    spans: npt.NDArray[np.void]
+    left_out: Floats
+    gate: Gate
+    fitted: bool
+
+    def plain(self) -> dict[str, Any]:
+        """As plain values, of which `month` makes it again; None for what is NaN."""
+        spans = np.stack([self.spans[name] for name in BOUNDS.names or ()], axis=-1)
+        arrays = {"members": self.members, "said": self.said, "spans": spans, "left_out": self.left_out}
+        told = {name: np.where(np.isnan(one), np.array(None), one).tolist() for name, one in arrays.items()}
+        return told | {"gate": self.gate.model_dump(mode="json"), "fitted": self.fitted}
+
+
+Memory = dict[str, Month]
+"""Months by the digest of all that is said in them rests on: what had come before, and what was asked."""
+
+
+def month(plain: Mapping[str, Any]) -> Month:
+    """The month of which `plain` gave the values. Raises BadValue."""
+    try:
+        members, said, spans, left_out = (
+            np.array(plain[name], np.float64) for name in ("members", "said", "spans", "left_out")
+        )
+        whole = np.ascontiguousarray(spans).view(BOUNDS)[..., 0]
+        return Month(members, said, whole, left_out, Gate.model_validate(plain["gate"]), bool(plain["fitted"]))
+    except (KeyError, TypeError, ValueError) as e:
+        raise BadValue("month", type(plain).__name__, f"what Month.plain gave: {e}") from e
+
+
 def rows_of(tables: Tables, task: Task) -> tuple[Examples, Floats]:
     """The examples of a task that have a premium, (n,), and what came of them, points of the issue price, (n,)."""
     rows = examples(tables, Decision.CLOSING if task is Task.CLOSE_OF_ISSUE else Decision.EVE)
@@ -99,42 +139,29 @@ def rows_of(tables: Tables, task: Task) -> tuple[Examples, Floats]:
     return rows, gains(tables, rows, close=task is Task.ALL)
 
 
-def walk(rows: Examples, came: Floats, close: bool = False, competitors: Mapping[str, Model] = COMPETITORS) -> Walk:
+def walk(
+    rows: Examples,
+    came: Floats,
+    close: bool = False,
+    competitors: Mapping[str, Model] = COMPETITORS,
+    memory: Memory | None = None,
+) -> Walk:
     """Say of every row, (n,), by day of decision, with a premium, what could be said. `close`: of the listing day's
-    close, not the first trade; `competitors`: which to compare with, GMP is always among them.
+    close, not the first trade; `competitors`: which to compare with, GMP is always among them; `memory`: of a walk
+    before this one, whose months are not walked again where they rest on the same; this walk's are put in their place.
     """
-    rivals = {GMP: COMPETITORS[GMP]} | dict(competitors)
-    said, members = np.full((len(rows), len(rivals) + 2), np.nan), np.full((len(rows), len(MEMBERS)), np.nan)
-    spans = np.zeros(said.shape, BOUNDS)
-    fitted, known = np.zeros(len(rows), np.bool_), np.isfinite(came)
-    sizes, months = scale(rows), rows["decided"].astype("datetime64[D]").astype("datetime64[M]")
-    gates, left_out = [], np.full(said.shape[1], 1 - COVERED)
-    judged = np.zeros(len(rows), np.bool_)
-    for month in np.unique(months):
-        first = int(month.astype("datetime64[D]").astype(np.int64))
-        asked, before = months == month, known & (rows["listed"] < first)
-        past = fitted & before
-        left_out = _left_out(left_out, spans[past & ~judged], came[past & ~judged])
-        judged |= past
-        learnt = before if before.sum() >= FEW else np.zeros(len(rows), np.bool_)
-        fitted[asked] = learnt.any()
-        for k, model in enumerate(rivals.values()):
-            said[asked, k] = _say(model, rows, came, learnt, asked)
-        for k, model in enumerate(MEMBERS.values()):
-            members[asked, k] = capped(_say(model, rows, came, learnt, asked), rows[asked], close)
-        told = {}
-        for sme, segment in enumerate(SEGMENTS):
-            own, wanted = past & (rows["sme"] == sme), asked & (rows["sme"] == sme)
-            weights = _weights(members[own], came[own], sizes[own])
-            said[wanted, -2] = members[wanted] @ weights
-            told[segment] = {name: round(float(one), 6) for name, one in zip(MEMBERS, weights, strict=True)}
-        gate = _gate(month.item(), said[past], came[past], sizes[past], told)
-        gates.append(gate)
-        said[asked, -1] = said[asked, -2 if gate.served == OURS else 0]
-        for k in range(said.shape[1]):
-            misses = ((came - said[:, k]) / sizes)[past]
-            spans[asked, k] = bounds(said[asked, k], sizes[asked], misses, left_out[k])
-    return Walk(rows, came, (*rivals, OURS, SERVED), said, spans, tuple(gates))
+    walking = _Walking(rows, came, close, {GMP: COMPETITORS[GMP]} | dict(competitors))
+    found: Memory = {}
+    for month in np.unique(walking.months):
+        key, asked = walking.turn(month)
+        had = None if memory is None else memory.get(key)
+        found[key] = walking.step(month.item(), asked) if had is None else had
+        walking.take(found[key], asked)
+    if memory is not None:
+        memory.clear()
+        memory.update(found)
+    gates = tuple(month.gate for month in found.values())
+    return Walk(rows, came, walking.models, walking.said, walking.spans, gates)
 
 
 def expectations(tables: Tables, task: Task, walked: Walk) -> list[Expectation]:
@@ -157,6 +184,63 @@ def expectations(tables: Tables, task: Task, walked: Walk) -> list[Expectation]:
         )
         found.append(one)
     return found
+
+
+class _Walking:
+    """How far a walk has come."""
+
+    def __init__(self, rows: Examples, came: Floats, close: bool, rivals: Mapping[str, Model]) -> None:
+        self._rows, self._came, self._close, self._rivals = rows, came, close, rivals
+        self.models = (*rivals, OURS, SERVED)
+        self.months = rows["decided"].astype("datetime64[D]").astype("datetime64[M]")
+        self.said = np.full((len(rows), len(self.models)), np.nan)
+        self.spans = np.zeros(self.said.shape, BOUNDS)
+        self._members = np.full((len(rows), len(MEMBERS)), np.nan)
+        self._sizes, self._outcome = scale(rows), np.isfinite(came)
+        self._fitted, self._judged, self._before = np.zeros((3, len(rows)), np.bool_)
+        self._left_out = np.full(self.said.shape[1], 1 - COVERED)
+        self._values = np.column_stack([rows[name].astype(np.float64) for name in VALUES] + [came])
+        self._key = sha256(f"{close} {self.models}".encode()).digest()
+
+    def turn(self, month: np.datetime64) -> tuple[str, Mask]:
+        """Begin a month: by what all that is said in it is known, and which rows are asked for."""
+        first = int(month.astype("datetime64[D]").astype(np.int64))
+        asked, self._before = self.months == month, self._outcome & (self._rows["listed"] < first)
+        rests_on = self._values[self._before].tobytes() + self._values[asked, :-1].tobytes()
+        self._key = sha256(self._key + first.to_bytes(8, "big", signed=True) + rests_on).digest()
+        return self._key.hex(), asked
+
+    def step(self, month: date, asked: Mask) -> Month:
+        """Say of the rows of a month what can be said."""
+        rows, came, before = self._rows, self._came, self._before
+        past, sizes = self._fitted & before, self._sizes
+        fresh = past & ~self._judged
+        left_out = _left_out(self._left_out, self.spans[fresh], came[fresh])
+        learnt = before if before.sum() >= FEW else np.zeros(len(rows), np.bool_)
+        said, members = self.said.copy(), self._members
+        for k, model in enumerate(self._rivals.values()):
+            said[asked, k] = _say(model, rows, came, learnt, asked)
+        for k, model in enumerate(MEMBERS.values()):
+            members[asked, k] = capped(_say(model, rows, came, learnt, asked), rows[asked], self._close)
+        told = {}
+        for sme, segment in enumerate(SEGMENTS):
+            own, wanted = past & (rows["sme"] == sme), asked & (rows["sme"] == sme)
+            weights = _weights(members[own], came[own], sizes[own])
+            said[wanted, -2] = members[wanted] @ weights
+            told[segment] = {name: round(float(one), 6) for name, one in zip(MEMBERS, weights, strict=True)}
+        gate = _gate(month, said[past], came[past], sizes[past], told)
+        said[asked, -1] = said[asked, -2 if gate.served == OURS else 0]
+        spans = np.zeros((int(asked.sum()), said.shape[1]), BOUNDS)
+        for k in range(said.shape[1]):
+            misses = ((came - said[:, k]) / sizes)[past]
+            spans[:, k] = bounds(said[asked, k], sizes[asked], misses, left_out[k])
+        return Month(members[asked], said[asked], spans, left_out, gate, bool(learnt.any()))
+
+    def take(self, month: Month, asked: Mask) -> None:
+        """Go on from what was said in a month."""
+        self._judged |= self._fitted & self._before
+        self._members[asked], self.said[asked], self.spans[asked] = month.members, month.said, month.spans
+        self._left_out, self._fitted[asked] = month.left_out, month.fitted
 
 
 def _known(value: np.float64) -> float | None:

@@ -438,3 +438,29 @@ class World(RuleBasedStateMachine):
 
 World.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
 TestWorld = World.TestCase
+
+
+def test_a_job_of_the_wall_clock_runs_whatever_the_market_s_clock_does() -> None:
+    wall = Job(cron="*/30 * * * *", clock="wall", do="compact")
+    table = Timetable({"wall": wall, "tape": wall.model_copy(update={"clock": "market"})}, CALENDARS, "life")
+    utc, later = india(6, "12:10"), india(6, "12:31")
+
+    seen = table.due(Ledger(), 0, utc)
+    due = table.due(Ledger().after(seen), 0, later)
+
+    assert [(note.job, note.state, note.at) for note in seen] == [("wall", State.SEEN, utc)]
+    assert [(note.job, note.state, note.at) for note in due] == [("wall", State.STARTED, india(6, "12:30"))]
+    assert table.next_run("wall", 0, later) == india(6, "13:00") and table.next_run("tape", 0, later) is None
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_job_that_is_new_runs_at_once_where_it_says_so(at_once: bool) -> None:
+    job = Job(cron="0 */2 * * *", clock="wall", at_once=at_once, do="compact")
+    table, now = Timetable({"compact": job}, CALENDARS, "life"), india(6, "12:10")
+
+    ledger = Ledger().after(table.due(Ledger(), 0, now))
+    due = table.due(ledger, 0, now)
+    again = table.due(ledger.after(due), 0, now)
+
+    assert [note.at for note in due] == ([india(6, "12:00")] if at_once else [])
+    assert again == []

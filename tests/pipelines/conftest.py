@@ -1,6 +1,7 @@
-"""The actors' bus and the adapters' database, for the pipelines."""
+"""The actors' bus and the adapters' database, for the pipelines; and an IPO desk's book."""
 
 from tests.actors.conftest import bus, server
 from tests.adapters.conftest import shared_database
+from tests.pipelines.desk import book
 
-__all__ = ["bus", "server", "shared_database"]
+__all__ = ["book", "bus", "server", "shared_database"]

@@ -6,15 +6,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from adapters.database import Database
 from adapters.ipos import Book
 from adapters.migrations.versions.ipos_0003 import TABLES
 from adapters.postgres_server import PostgresServer
@@ -26,7 +24,7 @@ from market.ipo.models import GMP
 from market.ipo.pages import Page, PageKind
 from market.ipo.readings import Category, Status
 from market.ipo.sources import Source
-from market.ipo.specimens import Specimen, investorgain_board, ipowatch_board
+from market.ipo.specimens import investorgain_board, ipowatch_board
 from market.ipo.walkforward import OURS, Task
 from market.money import money
 from market.sessions import DAY, IST, MINUTE, day_number, nanoseconds
@@ -38,38 +36,10 @@ from market.vendors.nse_ipo import NseIssues
 from pipelines import ipos
 from tests.market.ipo.issues import AMBER, COBALT, DELTA, ISSUES, NOW, ist
 from tests.market.ipo.made import tables as history
+from tests.pipelines.desk import SCHEMA, changed, everything, take
 
 NOW_DAY = date(2025, 1, 1)
-SCHEMA = "desk"
-SOURCES: dict[str, Source] = {"investorgain": InvestorGain(), "ipowatch": IpoWatch()}
 LISTED = {"status": Status.LISTED, "listed_at": money("354.8"), "closed_at": money("360")}
-
-
-@pytest.fixture
-def book(shared_database: PostgresServer, tmp_path: Path) -> Iterator[Book]:
-    """An empty book."""
-    line = Database(shared_database.url, SCHEMA)
-    line.migrate()
-    with line.begin() as run:
-        run.exec_driver_sql(f"TRUNCATE {', '.join(TABLES)} RESTART IDENTITY")
-    line.close()
-    found = Book(shared_database.url, tmp_path / "pages", SCHEMA)
-    yield found
-    found.close()
-
-
-def take(book: Book, *issues: Specimen, at: int = NOW, source: str = "investorgain") -> ipos.Taken:
-    body = investorgain_board(issues) if source == "investorgain" else ipowatch_board(issues, at)
-    return ipos.take(book, ipos.read(SOURCES[source], PageKind.BOARD, body, at), body, at)
-
-
-def everything(book: Book) -> dict[str, list[dict[str, Any]]]:
-    with book.looking() as run:
-        return {table: run.all(f"SELECT t.* FROM {table} t ORDER BY t::text") for table in TABLES}  # noqa: S608
-
-
-def changed(issue: Specimen, **words: Any) -> Specimen:
-    return issue.model_copy(update=words)
 
 
 def test_a_page_makes_issues_premiums_and_bids_that_lead_back_to_its_bytes(book: Book) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import date, time
@@ -20,6 +21,7 @@ from adapters.ipos import Book
 from adapters.postgres_server import PostgresServer
 from adapters.visit_cache import VisitCache
 from adapters.visits import Visits
+from market.errors import LineDown
 from market.holidays import nse_sessions
 from market.ipo import registry, specimens
 from market.ipo.asking import NAMES, Asking
@@ -231,22 +233,73 @@ def test_a_hostile_source_holds_up_nobody_in_its_round(tmp_path: Path) -> None:
     assert found["ipowatch"].page is not None
 
 
-def test_a_run_begins_where_the_one_before_ended(tmp_path: Path) -> None:
-    asked: list[str] = []
+class Board:
+    """IPOWatch's board of one port, and who asked for it."""
 
-    async def answer(request: web.Request) -> web.StreamResponse:
-        asked.append(request.path)
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        self.asked.append(request.path)
         return web.Response(body=specimens.ipowatch_board(ISSUES, NOW))
 
-    async def story(root: str) -> list[int]:
-        readers = registry.readers({"ipowatch": Asking(url=root, robots=False)})
-        taken: list[Came] = []
-        counts = [await asyncio.to_thread(pipeline.run, readers, tmp_path, taken.append) for _ in range(2)]
-        assert len(taken) == 1
-        return counts
 
-    assert visited(answer, story) == [1, 0]
-    assert len(asked) == 1
+def board(root: str) -> list[registry.Reader]:
+    return registry.readers({"ipowatch": Asking(url=root, robots=False)})
+
+
+def test_a_run_begins_where_the_one_before_ended(tmp_path: Path) -> None:
+    site = Board()
+
+    async def story(root: str) -> list[int]:
+        taken: list[Came] = []
+        turns = [await asyncio.to_thread(pipeline.run, board(root), tmp_path, taken.append) for _ in range(2)]
+        assert turns[0]["ipowatch"].fails == 0 and turns[1] == turns[0]
+        return [len(taken)]
+
+    assert visited(site.answer, story) == [1]
+    assert len(site.asked) == 1
+
+
+def test_pages_that_could_not_be_handed_on_are_asked_for_again(tmp_path: Path) -> None:
+    site = Board()
+
+    def away(came: Came) -> None:
+        raise LineDown("database", "gone")
+
+    async def story(root: str) -> list[int]:
+        taken: list[Came] = []
+        with pytest.raises(LineDown, match="gone"):
+            await asyncio.to_thread(pipeline.run, board(root), tmp_path, away)
+        await asyncio.to_thread(pipeline.run, board(root), tmp_path, taken.append)
+        return [len(taken)]
+
+    assert visited(site.answer, story) == [1]
+    assert len(site.asked) == 2
+
+
+def test_of_two_refreshes_at_once_the_second_waits_and_finds_nothing_due(tmp_path: Path) -> None:
+    site, order = Board(), list[str]()
+
+    async def story(root: str) -> list[int]:
+        waits = threading.Event()
+
+        def second() -> None:
+            pipeline.run(board(root), tmp_path, lambda came: order.append("second took"), waits=waits.set)
+            order.append("second ended")
+
+        def take(came: Came) -> None:
+            thread.start()
+            assert waits.wait(60)
+            order.append("first took")
+
+        thread = threading.Thread(target=second)
+        await asyncio.to_thread(pipeline.run, board(root), tmp_path, take)
+        await asyncio.to_thread(thread.join)
+        return [len(site.asked)]
+
+    assert visited(site.answer, story) == [1]
+    assert order == ["first took", "second ended"]
 
 
 def test_a_week_of_pages_makes_one_issue_of_each_that_was_imagined(

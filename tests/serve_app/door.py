@@ -82,4 +82,5 @@ def guard(
         door = Guarded(house, client)
         yield door
         door.gate.close()
+        client.app.state.ipos.shelf.close()  # type: ignore[attr-defined]
     house.close()

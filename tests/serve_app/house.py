@@ -67,6 +67,7 @@ class House:
             stale_seconds=60.0,
             tiers=AMPLE,
             access=access,
+            pages=str(lake.parent / "pages"),
         )
         self._numbers = 0
         self._lake_writes = 0

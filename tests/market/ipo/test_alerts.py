@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from market.ipo.alerts import IssueEvent, due
+from market.ipo.alerts import IssueEvent, due, due_to
 from market.ipo.issues import Issue
 from market.ipo.kinds import Kind
 from market.ipo.life import State
@@ -50,6 +50,14 @@ def test_whoever_wants_both_thresholds_reached_hears_less() -> None:
     assert [one.event for one in due(issue(), believed(money("20")), OPEN, None, wanted)] == [NEW]
 
 
+@pytest.mark.parametrize("state", [State.CLOSED, State.ALLOTTED])
+def test_what_nobody_can_apply_for_any_more_is_not_worth_an_application(state: State) -> None:
+    closed, own = issue(state=state), {"asha": Thresholds()}
+
+    assert events(closed, "100") == [NEW]
+    assert list(due_to(closed, believed(money("100")), OPEN, own)) == []
+
+
 @pytest.mark.parametrize(
     "one", [issue(state=State.LISTED), issue(state=State.WITHDRAWN), issue(kind=Kind.REIT), issue(kind=Kind.FPO)]
 )
@@ -84,3 +92,17 @@ def test_each_spike_is_an_alert_of_its_own() -> None:
 
     assert (alert.event, alert.topic) == (IssueEvent.SPIKE, f"ipo_spike:amber:{OPEN}")
     assert alert.text == "Amber: the premium went from 5.0 to 14.0 points"
+
+
+def test_who_has_thresholds_of_their_own_hears_by_them() -> None:
+    own = {"asha": Thresholds(points=6.0, joined=Joined.AND), "ben": Thresholds(points=9.0, amount=money("40"))}
+
+    (alert,) = due_to(issue(), believed(money("20")), OPEN, own)
+
+    assert (alert.event, alert.user, alert.topic) == (PROFITABLE, "asha", "ipo_profitable:amber::asha")
+    assert alert.text == "Amber: worth an application by your thresholds: premium Rs 20.00, 6.2 points"
+
+
+@pytest.mark.parametrize("one", [issue(state=State.LISTED), issue(kind=Kind.REIT), issue(high=None)])
+def test_nobody_hears_by_their_own_thresholds_what_nobody_should(one: Issue) -> None:
+    assert list(due_to(one, believed(money("100")), OPEN, {"asha": Thresholds()})) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
+from pydantic import ValidationError
 
 from market.errors import BadValue
 from market.ipo.facts import amount, points
@@ -122,6 +123,16 @@ def test_a_restored_reliability_weighs_like_the_one_it_was() -> None:
 def test_a_premium_is_profitable_by_either_threshold_or_by_both(gmp: str, price: str, either: bool, both: bool) -> None:
     assert profitable(money(gmp), money(price), Thresholds()) is either
     assert profitable(money(gmp), money(price), Thresholds(joined=Joined.AND)) is both
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("points", -0.1), ("points", 1000.1), ("points", float("nan")), ("points", float("inf")), ("amount", -1),
+     ("amount", 10**17), ("joined", "xor")],
+)  # fmt: skip
+def test_thresholds_that_cannot_be_name_their_field(field: str, value: object) -> None:
+    with pytest.raises(ValidationError, match=field):
+        Thresholds(**{field: value})
 
 
 def test_what_is_not_known_is_neither_profitable_nor_not() -> None:

@@ -12,7 +12,7 @@ from market.ipo.confidence import FEW, PARTS, TOLERANCE_POINTS, Confidence, Doub
 from market.ipo.facts import Told
 from market.ipo.kinds import Segment
 from market.ipo.reliability import Reliability
-from market.ipo.validation import Limits, ValidatedGmp, Validator
+from market.ipo.validation import Limits, Shown, ValidatedGmp, Validator
 from market.money import money
 from market.sessions import DAY
 
@@ -114,6 +114,33 @@ def test_readings_go_stale_and_then_nothing_is_known() -> None:
     assert len(both.used) == 2
     assert (one.points, left_out(one)) == (30.0, {"a": "stale"})
     assert (none.gmp, none.confidence) == (None, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("seen", "now", "age"),
+    [
+        (0, 2 * DAY, 2 * DAY),
+        (2 * DAY, 2 * DAY + HOUR, HOUR),
+        (4 * DAY, 4 * DAY + HOUR, HOUR),
+        (9 * DAY, 5 * DAY, DAY),  # seen after the time that is asked about: as long as it counts
+        (7 * DAY, 7 * DAY, 3 * DAY),
+        (8 * DAY, 7 * DAY + HOUR, None),
+    ],
+)
+def test_a_page_that_shows_a_reading_again_renews_it_for_four_days(seen: int, now: int, age: int | None) -> None:
+    validator = heard(("a", "20", 0))
+
+    found = validator.validate("x", now, {"a": Shown(0, seen)})
+
+    assert (found.age, left_out(found)) == (age, {} if age is not None else {"a": "stale"})
+
+
+def test_a_page_that_shows_another_reading_renews_nothing() -> None:
+    validator = heard(("a", "20", 0), ("b", "24", 3 * DAY))
+
+    found = validator.validate("x", 4 * DAY, {"a": Shown(HOUR, 4 * DAY), "c": Shown(0, 4 * DAY)})
+
+    assert (left_out(found), found.age) == ({"a": "stale"}, DAY)
 
 
 def test_a_reading_that_comes_late_changes_nothing() -> None:
@@ -246,6 +273,33 @@ def test_fitted_confidence_comes_true_for_errors_that_grow_with_the_height() -> 
     p = np.array([confidence.of(one) for one in doubts[2000:]])
     for low in (p < 0.45, p >= 0.45):
         assert p[low].mean() == pytest.approx((errors[2000:][low] <= TOLERANCE_POINTS).mean(), abs=0.05)
+
+
+def test_confidence_learns_of_a_part_that_those_on_record_do_not_have() -> None:
+    rng = np.random.default_rng(7)
+    apart = rng.uniform(0, 30, 2000)
+    errors = rng.exponential(1 + 0.8 * apart)
+    doubts = [Doubts(3.0, 10.0, float(one), 0) for one in apart]
+
+    again = fitted(doubts[:1000], errors[:1000].tolist())
+
+    def surprise(confidence: Confidence) -> float:
+        p = np.array([confidence.of(one) for one in doubts[1000:]])
+        return float((((errors[1000:] <= TOLERANCE_POINTS) - p) ** 2).mean())
+
+    assert (again.outcomes, Confidence.restore(again.snapshot()).snapshot()) == (1000, again.snapshot())
+    assert surprise(again) < surprise(Confidence()) - 0.03
+
+
+def test_sixty_outcomes_count_as_much_as_those_on_record() -> None:
+    doubts = [Doubts(10.0, 0.0, 0.0, 0)] * FEW
+    twice = [Doubts(10.0, 0.0, 0.0, 0)] * (2 * FEW)
+
+    half, more = (fitted(found, [20.0] * len(found)).parts for found in (doubts, twice))
+
+    # Of a shown error of 10 those on record make 5.4, and these outcomes 20.
+    assert half[0] + 10 * half[1] == pytest.approx((5.4 + 20) / 2)
+    assert more[0] + 10 * more[1] == pytest.approx((5.4 + 2 * 20) / 3)
 
 
 def test_few_outcomes_fit_nothing() -> None:

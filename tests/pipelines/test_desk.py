@@ -1,0 +1,159 @@
+"""The IPO desk's turns, over a real Postgres, a real bus and a board on loopback: taken, told once."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import date, timedelta
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import pytest
+from aiohttp import web
+
+from adapters.alerts import Alerts, IssueAlerts
+from adapters.bus import Bus
+from adapters.ipos import Book
+from adapters.lake import Lake
+from adapters.schemas import candle_table
+from market.alerts import still_open
+from market.candles import CANDLE, Provenance
+from market.holidays import nse_sessions
+from market.ipo import registry, specimens
+from market.ipo.alerts import IssueEvent
+from market.ipo.asking import Asking
+from market.ipo.visiting import TRIPS
+from market.money import SCALE, UNKNOWN
+from market.sessions import DAY, MINUTE, day_number
+from pipelines import desk
+from pipelines.desk import FEAR, INDEX, SOURCE_DOWN, Crier
+from tests.market.ipo.issues import ISSUES, NOW
+from tests.pipelines.test_visits import visited
+
+SESSIONS = nse_sessions(date(2024, 11, 1), date(2025, 2, 28))
+
+
+@pytest.fixture
+def crier(bus: Bus) -> Crier:
+    """Who tells on the bus."""
+    return Crier(Alerts(bus), IssueAlerts(bus))
+
+
+class Site:
+    """IPOWatch's board; `down`: it answers 503; `broken`: with a page that has no board."""
+
+    def __init__(self) -> None:
+        self.down, self.broken = False, False
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        if self.down:
+            return web.Response(status=503)
+        body = b"<html><body><p>We have moved</p></body></html>"
+        return web.Response(body=body if self.broken else specimens.ipowatch_board(ISSUES, NOW))
+
+
+def refresh(book: Book, root: str, folder: Path, crier: Crier | None, begin: int) -> desk.Refreshed:
+    """One refresh that begins at an instant: six minutes go by at each look at the clock, so one round is all."""
+    readers = registry.readers({"ipowatch": Asking(url=root, robots=False)})
+    ticks = count(begin, 6 * MINUTE)
+    return desk.refresh(book, readers, folder, crier, lambda: next(ticks))
+
+
+def turn(book: Book, now: int, crier: Crier | None) -> desk.Round:
+    return desk.turn(book, now, SESSIONS, desk.history(Path("no such folder")), crier)
+
+
+def test_what_a_refresh_takes_a_round_believes_and_tells_once(book: Book, crier: Crier, tmp_path: Path) -> None:
+    async def story(root: str) -> desk.Refreshed:
+        return await asyncio.to_thread(refresh, book, root, tmp_path / "visits", crier, NOW)
+
+    found = visited(Site().answer, story)
+    first, second = turn(book, NOW + MINUTE, crier), turn(book, NOW + 31 * MINUTE, crier)
+    told = [one for _, one in crier.issues.since()]
+
+    assert (found.pages, found.alarms, found.failed, found.down) == (1, 0, 0, {})
+    assert found.issues == len(ISSUES) and found.premiums > 0
+    assert first.believed == second.believed > 0 and first.trouble == second.trouble == ()
+    assert first.told == len(told) > 0 and second.told == 0
+    assert {one.event for one in told} >= {IssueEvent.NEW}
+    assert len({one.topic for one in told}) == len(told)
+
+
+def test_what_nobody_could_be_told_waits_for_the_next_round(book: Book, crier: Crier, bus: Bus, tmp_path: Path) -> None:
+    async def story(root: str) -> desk.Refreshed:
+        return await asyncio.to_thread(refresh, book, root, tmp_path / "visits", None, NOW)
+
+    visited(Site().answer, story)
+    nowhere = Bus("redis://127.0.0.1:1/0")
+    alone = turn(book, NOW + MINUTE, None)
+    away = turn(book, NOW + 2 * MINUTE, Crier(Alerts(nowhere), IssueAlerts(nowhere)))
+    back = turn(book, NOW + 3 * MINUTE, crier)
+
+    assert alone.told == away.told == 0 and alone.trouble == ()
+    assert len(away.trouble) == 1 and f"{back.told} alerts wait" in away.trouble[0]
+    assert len(crier.issues.since()) == back.told > 0
+
+
+def test_a_source_that_is_down_is_told_of_until_it_answers(book: Book, crier: Crier, tmp_path: Path) -> None:
+    site = Site()
+
+    async def story(root: str) -> list[desk.Refreshed]:
+        found = [await asyncio.to_thread(refresh, book, root, tmp_path / "visits", crier, NOW)]
+        site.down = True
+        for k in range(TRIPS + 1):
+            begin = NOW + (k + 1) * DAY
+            found.append(await asyncio.to_thread(refresh, book, root, tmp_path / "visits", crier, begin))
+            heard = still_open(crier.operator.recent())
+            assert [one.kind for one in heard] == ([SOURCE_DOWN] if k + 1 >= TRIPS else [])
+        site.down = False
+        begin = NOW + (TRIPS + 3) * DAY
+        found.append(await asyncio.to_thread(refresh, book, root, tmp_path / "visits", crier, begin))
+        return found
+
+    found = visited(site.answer, story)
+    told = crier.operator.recent()
+
+    assert [one.failed for one in found] == [0, *[1] * (TRIPS + 1), 0]
+    assert found[TRIPS].down == {"ipowatch": found[TRIPS].down["ipowatch"]} and "503" in found[TRIPS].down["ipowatch"]
+    assert [(one.subject, one.over) for one in told] == [("ipowatch", False), ("ipowatch", True)]
+    assert "503" in told[0].text and told[0].at < NOW + DAY
+
+
+def test_a_page_that_tells_nothing_is_an_alarm_until_it_can_be_read(book: Book, crier: Crier, tmp_path: Path) -> None:
+    site = Site()
+
+    async def story(root: str) -> list[desk.Refreshed]:
+        found = []
+        for k, broken in enumerate((False, True, True, False)):
+            site.broken = broken
+            begin = NOW + k * DAY
+            found.append(await asyncio.to_thread(refresh, book, root, tmp_path / "visits", crier, begin))
+        return found
+
+    found = visited(site.answer, story)
+    told = crier.operator.recent()
+
+    assert [one.alarms for one in found] == [0, 1, 1, 0]
+    assert [(one.kind, one.over) for one in told] == [("ipo_page", False), ("ipo_page", True)]
+
+
+def test_the_market_s_days_come_from_the_lake_behind_those_of_the_history(tmp_path: Path) -> None:
+    lake, last = Lake(str(tmp_path / "lake")), date(2025, 1, 10)
+    days = [date(2025, 1, 6) + timedelta(days=k) for k in range(5)]
+    rows = np.zeros(10, CANDLE)
+    rows["instrument"] = [0] * 5 + [1] * 5
+    rows["interval"], rows["provenance"], rows["completeness"], rows["vwap"] = 86_400, Provenance.LIVE, 1.0, UNKNOWN
+    rows["session"] = [day_number(day) for day in days] * 2
+    rows["start"] = rows["session"].astype("i8") * DAY
+    rows["close"] = [(23_000 + k) * SCALE for k in range(5)] + [int(14.5 * SCALE)] * 5
+    lake.append("candles", candle_table(rows, [INDEX, FEAR]), {"test": 1})
+    known = desk.history(Path("no such folder"))
+    before = np.zeros(2, known.market.dtype)
+    before["day"], before["nifty"], before["vix"] = [day_number(days[0]), day_number(days[1])], [1.0, 2.0], np.nan
+
+    fresh = desk.with_market(known, lake, last).market
+    more = desk.with_market(known._replace(market=before), lake, last).market
+
+    assert fresh["day"].tolist() == [day_number(day) for day in days]
+    assert fresh["nifty"].tolist() == [23_000.0 + k for k in range(5)] and set(fresh["vix"].tolist()) == {14.5}
+    assert more["nifty"].tolist() == [1.0, 2.0, 23_002.0, 23_003.0, 23_004.0]
