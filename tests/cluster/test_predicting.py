@@ -98,6 +98,7 @@ def _retune(settings: Settings, weight: float) -> None:
 @pytest.mark.cluster
 @pytest.mark.timeout(600)
 @pytest.mark.endurance
+@pytest.mark.alone
 def test_versions_and_tuning_change_under_load_and_a_killed_replica_comes_back_as_it_was(settings: Settings) -> None:
     _wait(lambda: not _predictor(settings).get("trouble", "starting"))
     first = _predictor(settings)["pid"]
