@@ -117,6 +117,7 @@ def test_no_base_is_given_to_two_processes_and_who_asks_often_gets_his_own_again
 
 @pytest.mark.cluster
 @pytest.mark.endurance
+@pytest.mark.timeout(900)
 def test_it_listens_within_its_ports_and_ends_with_rays_head(up: subprocess.Popen[bytes], tmp_path: Path) -> None:
     family = psutil.Process(up.pid).children(recursive=True)
 
