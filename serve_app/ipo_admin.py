@@ -15,7 +15,7 @@ from fastapi.responses import Response
 
 from adapters import ipo_board
 from adapters.ipos import Book
-from market.errors import BadValue, LineDown
+from market.errors import BadValue, LineDown, StoreRefused
 from market.ipo.pages import PageKind
 from market.ipo.registry import SOURCES
 from market.ipo.sources import Source
@@ -78,7 +78,7 @@ class Office:
         by = who(request)
         try:
             await self._gate.store(self._gate.users.note, by, action, subject, detail)
-        except LineDown as e:
+        except (LineDown, StoreRefused) as e:
             structlog.get_logger().warning("act_not_noted", action=action, subject=subject, by=by, reason=str(e))
 
 
