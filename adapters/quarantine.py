@@ -23,12 +23,13 @@ class Quarantine:
         self._folder = Path(folder)
         self._folder.mkdir(parents=True, exist_ok=True)
         self._held = sum(1 for _ in self._folder.glob("*.bin"))
+        self._last = 0
 
     def keep(self, bad: BadPayload) -> Path | None:
         """Write one payload down; returns its file, or None when the folder is full."""
         if self._held >= KEPT:
             return None
-        stamp = time.time_ns()
+        stamp = self._last = max(time.time_ns(), self._last + 1)  # each has a name of its own, whatever the clock does
         path = self._folder / f"{bad.source.replace('/', '-')}-{stamp}.bin"
         path.write_bytes(bad.payload[:LARGEST])
         line = {"at": stamp, "source": bad.source, "reason": bad.reason, "bytes": len(bad.payload), "file": path.name}

@@ -26,8 +26,10 @@ SET = "bourse"
 SERVERS, SENTINELS = 2, 3
 READY_SECONDS = 30.0
 LOOK_SECONDS = 0.02
-PORTS = range(20_000, 32_000)
-"""Below what the kernel gives a connection that names none, so that none comes between the choice and the server."""
+PORTS = range(2_000, 7_900)
+"""Below those of an instance, and below what the kernel gives a connection that names none: so that neither comes
+between the choice and the server.
+"""
 DOWN_MS = 1000
 """After so many milliseconds of silence a Sentinel takes a server for dead."""
 

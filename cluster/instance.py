@@ -33,6 +33,12 @@ READY_SECONDS = 180.0
 SUPERVISOR = "supervisor"
 LOCK = "pid"
 FREE_SECONDS = 30.0
+MOST_BASES = 4
+
+_claims: dict[int, socket.socket] = {}
+"""The bases this process was given, longest ago first, each with a UDP port of its number: that ends with the process,
+and nothing of an instance wants it.
+"""
 
 
 class Instance:
@@ -267,12 +273,34 @@ def free(port: int) -> bool:
 
 
 def free_base() -> int:
-    """A port base none of whose ports anybody holds; below those the system gives out by itself."""
-    bases = range(10_000, 32_000, SPAN)
-    for base in random.sample(bases, len(bases)):  # two that start together must not agree
+    """A port base none of whose ports anybody holds; below those the system gives out by itself.
+
+    No other process is given it as long as this one lives, though nobody listens there yet. Who asks often is given
+    what it was given before.
+    """
+    ours = list(_claims)
+    others = [base for base in range(10_000, 32_000, SPAN) if base not in ours]
+    random.shuffle(others)
+    for base in ours + others if len(ours) >= MOST_BASES else others + ours:
+        if base not in ours and not _claim(base):
+            continue
+        claim = _claims.pop(base)
         if all(map(free, Ports(base=base).named().values())):
+            _claims[base] = claim  # behind the others: the next time it is another one's turn
             return base
+        claim.close()
     raise BadValue("ports", "10000 to 32000", "a free range on this machine")
+
+
+def _claim(base: int) -> bool:
+    claim = socket.socket(type=socket.SOCK_DGRAM)
+    try:
+        claim.bind(("127.0.0.1", base))
+    except OSError:
+        claim.close()
+        return False
+    _claims[base] = claim
+    return True
 
 
 def holder(run: Path) -> int | None:

@@ -53,17 +53,25 @@ ipo = typer.Typer(no_args_is_help=True, help="Issues of shares: the premium, wha
 def list_issues(
     status: Annotated[State | None, typer.Option(help="Only those that stand here.")] = None,
     segment: Annotated[Segment | None, typer.Option(help="Only those of this segment.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Those that were listed long ago, too.")] = False,
     config: Config = Path("cluster.yaml"),
     as_json: AsJson = False,
 ) -> None:
-    """The issues, the last to open first: price, premium believed, what is expected of it."""
-    from pipelines.digests import entries_of
+    """The issues, the last to open first: price, premium believed, what is expected of it.
 
+    Without a status: those that are not listed yet, or were within the last week.
+    """
+    from pipelines.digests import entries_of, lately
+
+    today = instant(time.time_ns()).astimezone(IST).date()
+    everything = everything or status is not None
     with told(), opened_book(settings_of(config)) as book, book.looking() as run:
         found = [
             one
             for one in entries_of(run)
-            if (status is None or one.issue.state is status) and (segment is None or one.issue.segment is segment)
+            if (status is None or one.issue.state is status)
+            and (segment is None or one.issue.segment is segment)
+            and (everything or not one.issue.over or lately(one.issue, today))
         ]
     if as_json:
         typer.echo(json.dumps([one.model_dump(mode="json") for one in found], indent=2))
@@ -128,6 +136,21 @@ def review(
         show_table(_queue(found))
     else:
         screen.print("nothing waits for a decision")
+
+
+@ipo.command()
+def join(
+    issue: One,
+    into: Annotated[str, typer.Option(help="The issue it is: this id stays, and the other one leads to it.")],
+    because: Because = "",
+    config: Config = Path("cluster.yaml"),
+) -> None:
+    """Say that two issues are one: all of the first goes to the other. It cannot be taken back."""
+    from pipelines import ipos
+
+    with told(), opened_book(settings_of(config)) as book:
+        ipos.join(book, issue, into, _who(), because, time.time_ns())
+    screen.print(f"{issue} is {into}", markup=False, soft_wrap=True)
 
 
 @ipo.command()
@@ -278,6 +301,7 @@ def opened_book(settings: Settings) -> Iterator[Book]:
 
 def _all(run: Looking, name: str) -> dict[str, Any]:
     issue = run.issue(name)
+    name = issue.id  # the other's, where it was joined to one
     records: dict[str, Sequence[Record]] = {
         "premiums": run.premiums(name),
         "bids": run.bids(name),

@@ -86,13 +86,13 @@ def digest(book: Book, now: int) -> Digest:
         predicted, validated, listed = run.track()
         waiting = len(run.reviews())
     done = scored(predicted, listed)
-    lately = [one for one in entries if one.issue.state is State.LISTED and _lately(one.issue, day)]
+    newest = [one for one in entries if one.issue.state is State.LISTED and lately(one.issue, day)]
     return Digest(
         day=day,
         open=tuple(one for one in entries if one.issue.state is State.OPEN),
         ahead=tuple(one for one in entries if one.issue.state is State.ANNOUNCED),
         unlisted=tuple(one for one in entries if one.issue.state in (State.CLOSED, State.ALLOTTED)),
-        listed=tuple(lately),
+        listed=tuple(newest),
         waiting=waiting,
         accounts=tuple(accounts(done.outcomes)),
         league=tuple(league(validated, listed)),
@@ -144,7 +144,8 @@ def cells(one: Entry) -> Mapping[str, str]:
     return {column.title: column.cell(one) for column in COLUMNS}
 
 
-def _lately(issue: Issue, day: date) -> bool:
+def lately(issue: Issue, day: date) -> bool:
+    """Whether an issue listed in the week up to a day."""
     return issue.lists is not None and timedelta(0) <= day - issue.lists <= LATELY
 
 

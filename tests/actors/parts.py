@@ -1,6 +1,6 @@
 """Shells of a test as processes of their own: `python -m tests.actors.parts NAME FILE`, the plan pickled in the file.
 
-An exchange says `connected` when its feed is there, and its clock stands still until it reads a line.
+An exchange says its address, and `connected` when its feed is there, and its clock stands still until it reads a line.
 """
 
 from __future__ import annotations
@@ -31,11 +31,10 @@ async def exchange(plan: dict[str, Any]) -> None:
         iter([plan["tape"]]),
         access_token=TOKEN,
         speed=plan["speed"],
-        port=plan["port"],
         clock=lambda: time.monotonic() - began if gone.is_set() else 0.0,
         sleep=sleep,
     )
-    await server.start()
+    print(await server.start(), flush=True)
     while not server.sockets:
         await asyncio.sleep(0.01)
     print("connected", flush=True)

@@ -99,7 +99,8 @@ def plan(bus: str, lake: Path, **more: Any) -> AnalysisPlan:
     """What an Analysis of all partitions is told."""
     told: dict[str, Any] = {
         "bus": bus, "cache": bus, "partitions": PARTITIONS, "instruments": OF, "sessions": SESSIONS,
-        "lake": str(lake), "mine": tuple(range(PARTITIONS)), "patience": None, "log_level": "critical",
+        "lake": str(lake), "mine": tuple(range(PARTITIONS)), "patience": None, "ask_seconds": 60.0,
+        "log_level": "critical",
     }  # fmt: skip
     return AnalysisPlan(**{**told, **more})
 

@@ -6,7 +6,6 @@ import asyncio
 import os
 import pickle
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -169,7 +168,6 @@ class Proxy:
     def __init__(self, url: str) -> None:
         self._url = url
         self.mute = self.cut = False
-        self.port = free_port()
         self._lines: set[web.WebSocketResponse] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -195,7 +193,8 @@ class Proxy:
         app.router.add_get("/", self._answer)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", self.port).start()
+        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        self.url = f"ws://127.0.0.1:{self._runner.addresses[0][1]}/"
 
     async def _break(self) -> None:
         for line in list(self._lines):
@@ -242,10 +241,10 @@ class Stage:
         self._processes: list[subprocess.Popen[str]] = []
         self.bars = bars()
         played = from_bars(DAY, self.bars, {})
-        self.ports = [free_port(), free_port()]
-        plans = [{"instruments": OF, "tape": played, "speed": SPEED, "port": port} for port in self.ports]
-        self._exchanges = [self._start("exchange", plan) for plan in plans]
-        self.proxy = Proxy(f"http://127.0.0.1:{self.ports[0]}/")
+        plan = {"instruments": OF, "tape": played, "speed": SPEED}
+        self._exchanges = [self._start("exchange", plan) for _ in range(2)]
+        self._addresses = [one.stdout.readline().strip() for one in self._exchanges if one.stdout is not None]
+        self.proxy = Proxy(f"{self._addresses[0]}/")
         self.main = self.feed(0)
         self.feed(1)
 
@@ -260,8 +259,7 @@ class Stage:
 
     def feed(self, number: int) -> subprocess.Popen[str]:
         """A feed's process; the primary's line goes through the proxy."""
-        port = self.proxy.port if number == 0 else self.ports[number]
-        url = f"ws://127.0.0.1:{port}/"
+        url = self.proxy.url if number == 0 else self._addresses[number].replace("http", "ws") + "/"
         plan = feed_plan(
             self._bus, self._folder, url, OF, PARTITIONS, sessions=(DAY,), name=RULES[number].name, source=number,
             grace=GRACE, hold=False,
@@ -300,8 +298,9 @@ def stage(server: RedisServer, tmp_path: Path) -> Iterator[Stage]:
 
 
 @pytest.mark.cluster
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(300)
 @pytest.mark.endurance
+@pytest.mark.alone
 def test_whatever_happens_to_the_primary_the_candles_are_those_of_the_tape(
     server: RedisServer, bus: Bus, stage: Stage
 ) -> None:
@@ -396,10 +395,3 @@ def bars() -> np.ndarray:
     rows["low"], rows["high"] = prices.min(axis=0), prices.max(axis=0)
     rows["volume"] = rng.integers(10, 5000, rows.shape) * (rows["instrument"] != 5)
     return rows.ravel()
-
-
-def free_port() -> int:
-    """A port nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -225,7 +225,7 @@ def test_features_do_not_wait_for_an_answer_and_cards_do_for_so_long(
     server: RedisServer, bus: Bus, lake: Path, played: list[list[Entry]]
 ) -> None:
     held = Held()
-    analysis = Analysis(plan(server.url, lake, ask_seconds=60.0), held)
+    analysis = Analysis(plan(server.url, lake), held)
     one = Running(analysis)
     one.wait(lambda: len(log(bus, "analysis", 0)) > 0)
     before = stream(bus)
@@ -241,9 +241,9 @@ def test_features_do_not_wait_for_an_answer_and_cards_do_for_so_long(
     ("predictor", "seconds", "why", "count"),
     [
         (Held(), 0.05, Asked.SLOW, "slow"),
-        (Broken(), 5.0, Asked.DOWN, "down"),
-        (Astray(), 5.0, Asked.DOWN, "strange"),
-        (Short(), 5.0, Asked.DOWN, "strange"),
+        (Broken(), 60.0, Asked.DOWN, "down"),
+        (Astray(), 60.0, Asked.DOWN, "strange"),
+        (Short(), 60.0, Asked.DOWN, "strange"),
     ],
 )
 def test_without_an_answer_cards_are_published_and_say_so(

@@ -33,6 +33,8 @@ from market.errors import BadValue, LeaseLost, LineDown, LogWentBack
 from tests.adapters.cycle import FEED, MakeServer, Summer, cycle, outcome
 
 ALL = 10_000
+ONE_BUS = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+"""Each example empties the bus for itself."""
 
 
 def ids(entries: list[Entry]) -> list[EntryId]:
@@ -226,7 +228,7 @@ def test_a_snapshot_names_its_cursor_and_is_never_replaced_by_an_older_one(bus: 
 
 
 @given(older=st.integers(0, END), newer=st.integers(0, END))
-@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, suppress_health_check=ONE_BUS)
 def test_of_two_snapshots_the_newer_stays(bus: Bus, raw: RedisLine, older: EntryId, newer: EntryId) -> None:
     raw.call("DEL", "snapshot:pair:{0}")
 
@@ -249,7 +251,7 @@ def test_a_reader_that_is_ahead_of_its_log_is_told(bus: Bus) -> None:
 
 
 @given(numbers=st.lists(st.integers(-99, 99), min_size=1, max_size=12), data=st.data())
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=ONE_BUS)
 def test_no_cut_of_the_log_into_reads_snapshots_and_deaths_changes_the_outputs(
     bus: Bus, raw: RedisLine, numbers: list[int], data: st.DataObject
 ) -> None:
@@ -504,7 +506,7 @@ def test_retention_never_passes_a_durable_reader(bus: Bus) -> None:
 
 
 @given(read=st.lists(st.integers(0, 12), min_size=1, max_size=3), keep=st.integers(0, 12))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=ONE_BUS)
 def test_what_any_reader_has_not_read_stays(bus: Bus, raw: RedisLine, read: list[int], keep: int) -> None:
     raw.call("FLUSHALL")
     written = [START, *(i or 0 for i in bus.append("ticks", "f", [(0, n, b"") for n in range(12)]))]

@@ -18,7 +18,7 @@ from ray.serve._private import api, client
 
 from cluster import patience
 from cluster.head import environment
-from cluster.instance import free_base, in_one_line
+from cluster.instance import MOST_BASES, free_base, in_one_line
 from cluster.ports import HIGHEST, SPAN
 from cluster.settings import DEEPEST, read
 from market.errors import LineDown
@@ -100,8 +100,24 @@ def test_what_ray_tells_of_a_proxy_that_died_is_one_line() -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_no_base_is_given_to_two_processes_and_who_asks_often_gets_his_own_again() -> None:
+    asking = f"print(*[free_base() for _ in range({3 * MOST_BASES})], flush=True)"
+    words = [sys.executable, "-c", f"from cluster.instance import free_base; {asking}; input()"]
+
+    askers = [
+        subprocess.Popen(words, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)
+    ]
+    given = [set(one.stdout.readline().split()) for one in askers if one.stdout is not None]
+    for one in askers:
+        one.communicate("\n")
+
+    assert [len(bases) for bases in given] == [MOST_BASES] * 2
+    assert not set.intersection(*given)
+
+
 @pytest.mark.cluster
 @pytest.mark.endurance
+@pytest.mark.timeout(900)
 def test_it_listens_within_its_ports_and_ends_with_rays_head(up: subprocess.Popen[bytes], tmp_path: Path) -> None:
     family = psutil.Process(up.pid).children(recursive=True)
 

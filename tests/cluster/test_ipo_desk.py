@@ -62,7 +62,8 @@ def test_the_desk_s_commands_work_on_its_book(config: Path) -> None:
         book = Book(url, settings.data / "ipo" / "pages")
         take(book, *ISSUES)
         take(book, AMBER.model_copy(update={"name": "Zinc Pumps"}), sure=False)
-        listed = json.loads(run("list", "--json").stdout)
+        listed = json.loads(run("list", "--all", "--json").stdout)
+        lately = json.loads(run("list", "--json").stdout)
         amber = next(one["issue"]["id"] for one in listed if one["issue"]["name"] == AMBER.name)
         sme = run("list", "--segment", "sme")
         queue = run("review")
@@ -75,13 +76,17 @@ def test_the_desk_s_commands_work_on_its_book(config: Path) -> None:
         shown, record = run("show", amber), json.loads(run("show", amber, "--json").stdout)
         cleared, again = run("override", amber, "--clear"), run("override", amber, "--clear")
         scored = json.loads(run("score", "--json").stdout)
+        zinc = decided.stdout.split()[-1]
+        silent, joined = run("join", zinc, "--into", amber), run("join", zinc, "--into", amber, "--because", "renamed")
+        one = json.loads(run("show", zinc, "--json").stdout)
         unknown = run("show", "zinc")
         page = run("digest", "--html")
         book.close()
 
     assert [one.exit_code for one in empty] == [0] * 4
     assert "there is no such issue" in empty[0].stdout and "nothing waits" in empty[1].stdout
-    assert len(listed) == 3 and AMBER.name not in sme.stdout and "Cobalt Looms" in sme.stdout
+    assert len(listed) == 3 and len(lately) == 2 and {one["issue"]["state"] for one in lately} <= {"open", "closed"}
+    assert AMBER.name not in sme.stdout and "Cobalt Looms" in sme.stdout
     assert "Zinc Pumps" in queue.stdout and undecided.exit_code == 2 and "--new" in undecided.stderr
     assert decided.exit_code == 0 and "row 1 is of zinc" in decided.stdout
     assert wrong.exit_code == 2 and "'ten'" in wrong.stderr
@@ -90,6 +95,8 @@ def test_the_desk_s_commands_work_on_its_book(config: Path) -> None:
     assert record["override"][0]["gmp"] == money("10.50") and "a typo on the board" in shown.stdout
     assert record["issue"]["high"] == AMBER.high and "321.00" in shown.stdout
     assert len(scored["now"]) == 1 and scored["scored"]["waiting"] == 0
+    assert silent.exit_code == 2 and "reason" in silent.stderr
+    assert joined.exit_code == 0 and one["issue"]["id"] == amber and ["ipowatch", "Zinc Pumps"] in one["names"]
     assert unknown.exit_code == 2 and "'zinc'" in unknown.stderr
     assert page.stdout.startswith("<!doctype html>") and "Amber &amp; Sons Foundry" in page.stdout
 
@@ -134,7 +141,7 @@ def test_a_source_is_visited_believed_doubted_and_accepted(config: Path, site: T
     with opened(settings):
         nothing, first = run("alarms"), run("refresh")
         again = json.loads(run("refresh", "--json").stdout)
-        listed, of = json.loads(run("list", "--json").stdout), json.loads(run("sources", "--json").stdout)
+        listed, of = json.loads(run("list", "--all", "--json").stdout), json.loads(run("sources", "--json").stdout)
         leap = [one.model_copy(update={"gmp": one.gmp and one.gmp * 9}) for one in ISSUES]
         site.issues = leap  # type: ignore[attr-defined]
         (settings.data / "ipo" / "visits" / "standings.json").unlink()

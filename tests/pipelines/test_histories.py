@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import date, time
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,9 @@ import pytest
 from pytest import approx
 
 from adapters import ipo_tables
-from adapters.database import Database
 from adapters.ipo_tables import DAYS, FLOWS, ISSUES, QUOTES
 from adapters.ipos import Book
 from adapters.migrations.versions.ipos_0003 import TABLES
-from adapters.postgres_server import PostgresServer
 from market.errors import BadValue
 from market.ipo.kinds import Kind, Segment
 from market.ipo.life import State
@@ -23,7 +20,6 @@ from market.money import money
 from market.sessions import at
 from pipelines import histories
 
-SCHEMA = "history"
 NOW = at(date(2025, 8, 1), time(0))
 AMBER = {
     "ipo_id": "amber-2024", "company_name": "Amber Foundry Limited", "kind": "IPO", "segment": "MB",
@@ -33,19 +29,6 @@ AMBER = {
 }  # fmt: skip
 ZINC = {"ipo_id": "zinc-2024", "company_name": "Zinc Pumps Limited", "segment": "SME", "nse_symbol": "", "bse_code": ""}
 QUOTED = [("amber-2024", "2024-03-04", "20"), ("amber-2024", "2024-03-07", "24.5"), ("amber-2024", "2024-03-08", "90")]
-
-
-@pytest.fixture
-def book(shared_database: PostgresServer, tmp_path: Path) -> Iterator[Book]:
-    """An empty book."""
-    line = Database(shared_database.url, SCHEMA)
-    line.migrate()
-    with line.begin() as run:
-        run.exec_driver_sql(f"TRUNCATE {', '.join(TABLES)} RESTART IDENTITY")
-    line.close()
-    found = Book(shared_database.url, tmp_path / "pages", SCHEMA)
-    yield found
-    found.close()
 
 
 @pytest.fixture
@@ -130,6 +113,7 @@ def test_a_table_without_names_is_named(book: Book, folder: Path, tmp_path: Path
     assert everything(book)["ipo_issues"] == []
 
 
+@pytest.mark.cluster
 def test_tasks_of_ray_data_come_to_the_same(book: Book, folder: Path, tmp_path: Path) -> None:
     import ray
 
