@@ -35,7 +35,7 @@ from market.ipo.ledger import Account, Scored, Standing, accounts, league, score
 from market.ipo.life import State
 from market.ipo.matching import Matcher
 from market.ipo.models import GMP
-from market.ipo.pages import Glance, Page, PageKind, Unread
+from market.ipo.pages import Glance, Page, PageKind, PageOf, Unread
 from market.ipo.profit import Measured, Thresholds, measured
 from market.ipo.readings import Category
 from market.ipo.sources import Source
@@ -60,6 +60,9 @@ GRAINS = {
     **dict.fromkeys(("p_gain_10", "p_loss"), 0.001),
 }
 """A prediction that moved by less than these says the same: points, and probabilities."""
+
+LONGEST_SUBJECT = 120
+"""Characters: a symbol is as long as a page says."""
 
 CLOSE_LASTS = 2 * DAY
 """A first trade that is not known so long after the listing will not be: the close stands for it."""
@@ -88,7 +91,7 @@ def read(source: Source, kind: PageKind, body: bytes, received: int, key: str = 
     try:
         return source.read(body, kind, received, key)
     except BadPayload as e:
-        return Unread(source=source.name, kind=kind, reason=e.reason)
+        return Unread(source=source.name, kind=kind, key=key, reason=e.reason)
 
 
 def take(book: Book, page: Page | Unread, body: bytes, received: int, url: str = "", *, looked: bool = False) -> Taken:
@@ -101,14 +104,14 @@ def take(book: Book, page: Page | Unread, body: bytes, received: int, url: str =
         raise BadValue("body", digest, f"the bytes of the page, {page.digest}")
     book.keep(body)
     with book.writing() as run:
-        before, last = run.page(digest, page.source, page.kind), run.last_page(page.source, page.kind, received)
+        before, last = run.page(digest, page.of), run.last_page(page.of, received)
         if before is not None and _known(before, last, received) and not (looked and before.trouble):
-            run.see_page(digest, page.source, page.kind, received)
+            run.see_page(digest, page.of, received)
             alarm = _alarm(page, before.trouble, before.fetched_at) if before.trouble else None
             return Taken(digest=digest, again=True, trouble=before.trouble, alarm=alarm)
-        trouble = _trouble(page, None if looked else run.glance(page.source, page.kind, received), body)
+        trouble = _trouble(page, None if looked else run.glance(page.of, received), body)
         words, glance = ({}, None) if isinstance(page, Unread) else (_counts(page), page.glance())
-        run.add_page(digest, page.source, page.kind, url, received, len(body), trouble, words, glance)
+        run.add_page(digest, page.of, url, received, len(body), trouble, words, glance)
         if trouble or isinstance(page, Unread):
             return Taken(digest=digest, trouble=trouble, alarm=_alarm(page, trouble, received))
         taken = placed(run, page, digest, received)
@@ -118,14 +121,15 @@ def take(book: Book, page: Page | Unread, body: bytes, received: int, url: str =
 
 def accept(book: Book, source: Source, kind: PageKind, digest: str, key: str = "") -> Taken:
     """A person has looked at an alarm and found its page right: it becomes data, and the next is held against it.
+    `key`: as the alarm has it.
 
     Raises BadValue: there is no such alarm, or its codec cannot read it; LineDown, StoreRefused.
     """
     body = book.body(digest)
     with book.looking() as run:
-        found = run.page(digest, source.name, kind)
+        found = run.page(digest, of := PageOf(source.name, kind, key))
     if found is None or not found.trouble:
-        raise BadValue("page", digest, f"an alarm of {source.name}, a page of kind {kind}")
+        raise BadValue("page", digest, f"an alarm of {of}")
     page = read(source, kind, body, found.seen_at, key)
     if isinstance(page, Unread):
         raise BadValue("page", digest, f"one that its codec can read: {page.reason}")
@@ -351,7 +355,7 @@ def _known(before: PageRow, last: PageRow | None, received: int) -> bool:
 
 
 def _alarm(page: Page | Unread, trouble: str, received: int) -> OperatorAlert:
-    subject = f"{page.source} {page.kind}"
+    subject = str(page.of)[:LONGEST_SUBJECT]
     text = f"{subject}: {trouble or 'it can be read again'}"[:400]
     return OperatorAlert(kind="ipo_page", subject=subject, at=received, text=text, over=not trouble)
 
