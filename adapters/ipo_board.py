@@ -259,7 +259,7 @@ def _expected(run: Looking) -> dict[str, Expectation]:
 def _times(run: Looking) -> dict[str, Times]:
     # Of one day a whole market's count is before one nobody says the book of, and that before one exchange's.
     asked = (
-        "SELECT DISTINCT ON (issue) issue, times, day, source, book FROM ipo_bids WHERE category = 'total'"
+        "SELECT DISTINCT ON (issue) issue, times, day, source, book FROM ipo_bidding WHERE category = 'total'"
         " AND times IS NOT NULL ORDER BY issue, day DESC, array_position(ARRAY['all', 'unknown'], book), at DESC,"
         " source"
     )

@@ -269,8 +269,8 @@ class Looking:
         return found
 
     def bids(self, issue: str | None = None) -> list[Bids]:
-        """What was bid for an issue, or all, by day, source, book and category."""
-        asked = f"SELECT {', '.join(Bids.model_fields)} FROM ipo_bids"
+        """What was bid for an issue, or all, by day of bidding, source, book and category."""
+        asked = f"SELECT {', '.join(Bids.model_fields)} FROM ipo_bidding"
         asked += " WHERE CAST(:issue AS text) IS NULL OR issue = :issue"
         return [Bids(**row) for row in self.all(f"{asked} ORDER BY day, source, book, category", issue=issue)]
 
@@ -483,12 +483,13 @@ class Writing(Looking):
         self.many(f"{asked} ON CONFLICT DO NOTHING", [_plain(one) for one in premiums])
 
     def put_bids(self, bids: Iterable[Bids]) -> None:
-        """What was bid; of one source's words of one day the later counts."""
+        """What was bid; of one source's words of one day the later counts. `bids` says on which day they stand."""
         names = tuple(Bids.model_fields)
         sets = ", ".join(f"{name} = excluded.{name}" for name in ("times", "offered", "bid", "at", "page", "place"))
         self.many(
             f"INSERT INTO ipo_bids ({', '.join(names)}) VALUES ({', '.join(f':{name}' for name in names)})"
-            f" ON CONFLICT (issue, source, book, day, category) DO UPDATE SET {sets} WHERE excluded.at > ipo_bids.at",
+            f" ON CONFLICT (issue, source, book, day, category) DO UPDATE SET {sets}"
+            " WHERE (excluded.at, excluded.page) > (ipo_bids.at, ipo_bids.page)",
             [_plain(one) for one in bids],
         )
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from adapters import ipo_joins
+from adapters import ipo_days, ipo_joins
 from adapters.ipo_joins import Join
 from adapters.ipos import Bids, Book, Looking, Outcome, Override, Said, Writing
 from adapters.ipos import Taken as PageRow
@@ -138,14 +138,16 @@ def accept(book: Book, source: Source, kind: PageKind, digest: str, key: str = "
 
 def validate(book: Book, now: int, sessions: Sessions | None = None, thresholds: Thresholds | None = None) -> Round:
     """Say what is believed of every issue that is not listed, `now`, ns UTC. `sessions`: the exchange's calendar, to
-    tell when an issue lists that nobody has given a day; `thresholds`: of alerts for everybody, users have their own.
-    A time that was validated, or one before it, is not again.
+    tell when an issue lists that nobody has given a day, and which days are of bidding; `thresholds`: of alerts for
+    everybody, users have their own. A time that was validated, or one before it, is not again.
 
     Raises LineDown, StoreRefused.
     """
     with book.writing() as run:
         if now <= run.validated():
             return Round(believed=(), settled=(), alerts=tuple(run.unsent()))
+        if sessions is not None:
+            ipo_days.keep(run, sessions)
         matcher, validator = run.matcher(), run.validator()
         settled = _settle(run, matcher, validator, now) if _whole(run, now) else {}
         overrides, own = run.overrides(), run.thresholds()
@@ -326,6 +328,7 @@ def with_book(run: Looking, tables: Tables, issues: Sequence[Issue], sessions: S
     told_bids: defaultdict[str, list[Bids]] = defaultdict(list)
     for name, when, gmp in run.quotes():
         believed[name].append((when, gmp))
+    rests = ipo_days.rests(run)
     for bid in run.bids():
         told_bids[bid.issue].append(bid)
     for row, issue in zip(made, mine, strict=True):
@@ -333,7 +336,7 @@ def with_book(run: Looking, tables: Tables, issues: Sequence[Issue], sessions: S
         days = _quotes(believed[issue.id], lists)
         quotes += [(issue.id, day, rupees) for day, rupees in days.items()]
         _fill(row, issue, lists, days, outcomes.get(issue.id))
-        for name, times in _times(told_bids[issue.id], issue).items():
+        for name, times in _times(told_bids[issue.id], issue, rests).items():
             row[name] = times
     more = np.array(quotes, QUOTE)
     return tables._replace(issues=np.concatenate([tables.issues, made]), quotes=np.concatenate([tables.quotes, more]))
@@ -456,7 +459,7 @@ def _listed(issue: Issue) -> tuple[str, int, float]:
     return str(issue.segment), day, np.nan if issue.high is None else issue.high / SCALE
 
 
-def _times(found: Sequence[Bids], issue: Issue) -> dict[str, float]:
+def _times(found: Sequence[Bids], issue: Issue, rests: Sequence[date]) -> dict[str, float]:
     names = {Category.QIB: "qib", Category.NII: "nii", Category.RETAIL: "rii", Category.TOTAL: "total"}
     told: dict[str, float] = {}
     for one in sorted(found, key=lambda b: (b.day, b.book == "all")):
@@ -464,7 +467,7 @@ def _times(found: Sequence[Bids], issue: Issue) -> dict[str, float]:
         if name is None or one.times is None:
             continue
         told[name] = one.times
-        number = None if issue.opens is None else np.busday_count(issue.opens, one.day) + 1
+        number = None if issue.opens is None else np.busday_count(issue.opens, one.day, holidays=rests) + 1
         if name != "total" and number is not None and 1 <= number <= 3:
             told[f"{name}_day{number}"] = one.times
     return told

@@ -21,6 +21,10 @@ from market.ipo.readings import GmpReading, Reading, SubscriptionReading
 from market.ipo.rows import dumped, restored, rows, told
 from market.ipo.validation import Validator
 from market.records import Record
+from market.sessions import MINUTE
+
+NIGHT = 10 * 60 * MINUTE
+"""Of a day, before its bids are taken: see `market.ipo.issues.BIDS_FROM`."""
 
 
 class Taken(Record):
@@ -108,7 +112,7 @@ def premium(issue: str, reading: GmpReading, page: str, received: int, listing: 
 
 
 def bids(issue: str, reading: SubscriptionReading, page: str, received: int, day: date) -> list[Bids]:
-    """What was bid, a row a category; `day`: it tells of."""
+    """What was bid, a row a category; `day`: it tells of, whether or not it is one of bidding."""
     return [
         Bids(
             issue=issue,
@@ -160,7 +164,7 @@ class _Pen:
                 self.premiums.append(premium(name, reading, origin.page, origin.received, issue.listing))
                 self._told.append((name, told(readings, origin.received)))
             elif isinstance(reading, SubscriptionReading):
-                self.bids += bids(name, reading, origin.page, origin.received, _bid_day(reading, issue, origin))
+                self.bids += bids(name, reading, origin.page, origin.received, _bid_day(reading, origin.received))
 
     def end(self, received: int) -> None:
         """Write it all; the validator reads what was quoted before the listing."""
@@ -216,6 +220,7 @@ def _bare(reading: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in reading.items() if name not in ("place", "cells")}
 
 
-def _bid_day(reading: SubscriptionReading, issue: Issue, origin: Origin) -> date:
-    day = reading.day or day_of(origin.received if reading.at is None else min(reading.at, origin.received))
-    return day if issue.closes is None else min(day, issue.closes)
+def _bid_day(reading: SubscriptionReading, received: int) -> date:
+    # Until bidding begins a page shows what was bid by the day before. Whether either is a day of bidding is asked of
+    # the issue and the calendar as they are known when the bids are read: see `ipo_bidding`.
+    return reading.day or day_of((received if reading.at is None else min(reading.at, received)) - NIGHT)
