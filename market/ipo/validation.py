@@ -5,9 +5,10 @@ says so again half a day later, or another source says so, the last reading stan
 stale. One without a stamp is renewed when its page comes again as it was, but for `Limits.shown_for` at most: a board
 on which nothing moves for a week is one that nobody keeps. Of three or more the ones far from the median are left out,
 by median absolute deviation. The rest vote: the premium is the median weighted by `Reliability`. `--` is no reading:
-its source says nothing now.
+its source says nothing now, and what it said before is only what a jump is measured from.
 
-A spike is a change of 8 points of the issue price within a day, or since the last one. The first premium is no spike.
+A spike is a change of 8 points of the issue price within a day, or since the last one. The first premium is no spike,
+and neither is the first quote after `--`: it is news, and the next change is measured from there.
 """
 
 from __future__ import annotations
@@ -121,6 +122,23 @@ class ValidatedGmp(Record):
 class _Line:
     def __init__(self, last: Reading | None = None, held: Reading | None = None) -> None:
         self.last, self.held = last, held
+        self.silent_at: int | None = None  # since it says `--`
+        self.news = False  # the first quote after `--`, of which nobody was told yet
+
+    @property
+    def at(self) -> int:
+        return max(0, self.silent_at or 0, *(r.at for r in (self.last, self.held) if r is not None))
+
+    @property
+    def stands(self) -> Reading | None:
+        return self.last if self.silent_at is None else None
+
+    def silence(self, at: int) -> None:
+        self.silent_at, self.held = at, None
+
+    def believe(self, reading: Reading) -> None:
+        self.news = self.news or self.silent_at is not None
+        self.last, self.held, self.silent_at = reading, None, None
 
 
 class _Issue:
@@ -156,10 +174,10 @@ class Validator:
         known = self._issues.setdefault(issue, _Issue(segment))
         known.segment, known.price = segment, price
         line = known.lines.setdefault(told.source, _Line())
-        if line.last is not None and told.at < line.last.at:
+        if told.at < line.at:
             return "older than what the source has said since"
         if told.gmp is None:
-            known.lines[told.source] = _Line()
+            line.silence(told.at)
             return "no quote"
         reading = Reading(source=told.source, gmp=told.gmp, points=points(told.gmp, price), at=told.at)
         why = self._take(line, reading)
@@ -181,7 +199,8 @@ class Validator:
         used = tuple(Used(reading=r, weight=weights[r.source]) for r in fresh)
         if not used or known.price is None:
             return _nothing(issue, at, tuple(refused))
-        level = _median(used)
+        middle = _median(used)
+        level = middle.points
         apart = sum(abs(r.points - level) for r in fresh) / (len(fresh) - 1) if len(fresh) > 1 else None
         age = min(ages[r.source] for r in fresh)
         usual = sum(
@@ -198,7 +217,7 @@ class Validator:
             age=age,
             used=used,
             refused=tuple(refused),
-            spike=self._spike(known, level, at),
+            spike=self._spike(known, middle, at),
         )
 
     def score(self, issue: str, gain_points: float, at: int) -> None:
@@ -207,7 +226,7 @@ class Validator:
         Every source's last reading counts, whether it was used or not. Raises BadValue: nobody has read anything of it.
         """
         known = self._at(issue)
-        said = {source: line.held or line.last for source, line in known.lines.items()}
+        said = {source: line.held or line.stands for source, line in known.lines.items()}
         errors = {source: abs(r.points - gain_points) for source, r in said.items() if r is not None}
         self.reliability.learn(issue, known.segment, at, errors)
         del self._issues[issue]
@@ -226,7 +245,7 @@ class Validator:
         mine.since = mine.since or theirs.since
         for source, line in theirs.lines.items():
             had = mine.lines.get(source)
-            if had is None or had.last is None or (line.last is not None and line.last.at > had.last.at):
+            if had is None or line.at > had.at:
                 mine.lines[source] = line
 
     def snapshot(self) -> dict[str, Any]:
@@ -261,7 +280,7 @@ class Validator:
         again = held is not None and abs(reading.points - held.points) <= limits.same_points
         waited = again and held is not None and reading.at - held.at >= limits.again_after
         if not high and (not jump or waited):
-            line.last, line.held = reading, None
+            line.believe(reading)
             return None
         if not again:
             line.held = reading
@@ -271,9 +290,9 @@ class Validator:
         for source, line in known.lines.items():
             held = line.held
             others = [o for name, o in known.lines.items() if name != source]
-            said = [r for o in others for r in (o.last, o.held) if r is not None]
+            said = [r for o in others for r in (o.stands, o.held) if r is not None]
             if held is not None and any(self._agree(held, other) for other in said):
-                line.last, line.held = held, None
+                line.believe(held)
 
     def _agree(self, one: Reading, other: Reading) -> bool:
         near = abs(one.points - other.points) <= self._limits.same_points
@@ -282,8 +301,8 @@ class Validator:
     def _ages(self, known: _Issue, at: int, shown: Mapping[str, Shown]) -> dict[str, int]:
         ages = {}
         for source, line in known.lines.items():
-            if line.last is not None:
-                told, page = line.last.at, shown.get(source)
+            if line.stands is not None:
+                told, page = line.stands.at, shown.get(source)
                 if page is not None and page.at == told:
                     told = max(told, min(page.seen_at, told + self._limits.shown_for))
                 ages[source] = max(at - told, 0)
@@ -294,12 +313,13 @@ class Validator:
         for source, line in sorted(known.lines.items()):
             if line.held is not None and line.held.at <= at:
                 refused.append(LeftOut(reading=line.held, why="a jump that nobody confirms"))
-            if line.last is None or line.last.at > at:
+            last = line.stands
+            if last is None or last.at > at:
                 continue
             if ages[source] > self._limits.stale_after:
-                refused.append(LeftOut(reading=line.last, why="stale"))
+                refused.append(LeftOut(reading=last, why="stale"))
             else:
-                fresh.append(line.last)
+                fresh.append(last)
         return fresh, refused
 
     def _without_outliers(self, readings: list[Reading]) -> tuple[list[Reading], list[LeftOut]]:
@@ -311,8 +331,11 @@ class Validator:
         out = [LeftOut(reading=r, why="far from the others") for r, d in zip(readings, off, strict=True) if d > limit]
         return [r for r, d in zip(readings, off, strict=True) if d <= limit], out
 
-    def _spike(self, known: _Issue, level: float, at: int) -> Spike | None:
-        if known.since is None:
+    def _spike(self, known: _Issue, middle: Reading, at: int) -> Spike | None:
+        level, news = middle.points, known.lines[middle.source].news
+        for line in known.lines.values():
+            line.news = False
+        if known.since is None or news:
             known.since = level, at
             return None
         before, since = known.since
@@ -327,10 +350,10 @@ class Validator:
         return before != 0 and abs(level / before - 1) >= self._limits.relative_spike
 
 
-def _median(used: tuple[Used, ...]) -> float:
+def _median(used: tuple[Used, ...]) -> Reading:
     ranked = sorted(used, key=lambda u: u.reading.points)
     reached = np.cumsum([u.weight for u in ranked])
-    return ranked[int(np.searchsorted(reached, reached[-1] / 2))].reading.points
+    return ranked[int(np.searchsorted(reached, reached[-1] / 2))].reading
 
 
 def _nothing(issue: str, at: int, refused: tuple[LeftOut, ...]) -> ValidatedGmp:
@@ -350,10 +373,7 @@ def _nothing(issue: str, at: int, refused: tuple[LeftOut, ...]) -> ValidatedGmp:
 
 
 def _told(issue: _Issue) -> dict[str, Any]:
-    lines = {
-        source: [r.model_dump(mode="json") if r is not None else None for r in (line.last, line.held)]
-        for source, line in issue.lines.items()
-    }
+    lines = {source: _said(line) for source, line in issue.lines.items()}
     since = list(issue.since) if issue.since is not None else None
     return {"segment": str(issue.segment), "price": issue.price, "lines": lines, "since": since}
 
@@ -361,9 +381,22 @@ def _told(issue: _Issue) -> dict[str, Any]:
 def _again(told: Mapping[str, Any]) -> _Issue:
     issue = _Issue(Segment(told["segment"]))
     issue.price = Money(int(told["price"])) if told["price"] is not None else None
-    for source, pair in told["lines"].items():
-        last, held = (Reading.model_validate(r) if r is not None else None for r in pair)
-        issue.lines[source] = _Line(last, held)
+    for source, said in told["lines"].items():
+        issue.lines[source] = _line(said)
     if told["since"] is not None:
         issue.since = float(told["since"][0]), int(told["since"][1])
     return issue
+
+
+def _said(line: _Line) -> dict[str, Any]:
+    last, held = (r.model_dump(mode="json") if r is not None else None for r in (line.last, line.held))
+    return {"last": last, "held": held, "silent_at": line.silent_at, "news": line.news}
+
+
+def _line(said: Mapping[str, Any] | list[Any]) -> _Line:
+    # A list is of before a line said more than its last and its held reading.
+    words = dict(zip(("last", "held"), said, strict=True)) if isinstance(said, list) else said
+    made = _Line(*(Reading.model_validate(r) if r is not None else None for r in (words["last"], words["held"])))
+    made.silent_at = int(words["silent_at"]) if words.get("silent_at") is not None else None
+    made.news = bool(words.get("news", False))
+    return made

@@ -106,6 +106,29 @@ def test_no_quote_is_not_zero() -> None:
     assert validator.validate("x", HOUR).points == 22.0
 
 
+def test_no_quote_in_between_lets_no_jump_through() -> None:
+    validator = heard(("a", "10", 0), ("a", None, HOUR))
+    silent = validator.validate("x", HOUR)
+
+    why = say(validator, "a", "150", 2 * HOUR)
+
+    held = validator.validate("x", 2 * HOUR)
+    assert (silent.gmp, silent.refused, held.gmp) == (None, (), None)
+    assert left_out(held) == {"a": why} == {"a": "a jump that nobody confirms"}
+    assert say(validator, "a", "150", 14 * HOUR) is None
+    assert validator.validate("x", 14 * HOUR).points == 150.0
+
+
+def test_what_a_source_took_back_convinces_nobody_and_is_not_scored() -> None:
+    validator = heard(("a", "60", 0), ("a", None, HOUR), ("b", "10", HOUR), ("b", "60", 2 * HOUR))
+
+    found = validator.validate("x", 2 * HOUR)
+    validator.score("x", 10.0, DAY)
+
+    assert (found.points, left_out(found)) == (10.0, {"b": "a jump that nobody confirms"})
+    assert [one.source for one in validator.reliability.league(Segment.SME, DAY + 1)] == ["b"]
+
+
 def test_readings_go_stale_and_then_nothing_is_known() -> None:
     validator = heard(("a", "20", 0), ("b", "30", 2 * DAY))
 
@@ -207,6 +230,24 @@ def test_a_slow_rise_within_the_day_is_one_spike_and_a_first_quote_is_none() -> 
     assert (found[3].before_points, found[3].points, found[3].since) == (40.0, 49.0, 0)
 
 
+@pytest.mark.parametrize("told_of_silence", [True, False])
+def test_the_first_quote_after_none_is_news_and_the_next_change_is_measured_from_it(told_of_silence: bool) -> None:
+    validator = heard(("a", "10", 0), ("b", "10", 0))
+    validator.validate("x", 0)
+    say(validator, "a", None, HOUR)
+    say(validator, "b", None, HOUR)
+    if told_of_silence:
+        validator.validate("x", HOUR)
+
+    found = []
+    for hour, level in ((2, "35"), (3, "36"), (4, "44")):
+        say(validator, "a", level, hour * HOUR)
+        found.append(validator.validate("x", hour * HOUR).spike)
+
+    assert found[:2] == [None, None]
+    assert found[2] is not None and (found[2].before_points, found[2].points) == (35.0, 44.0)
+
+
 def test_a_listing_teaches_who_was_right_and_ends_the_issue() -> None:
     validator = heard(("a", "20", 0), ("b", "40", 0))
 
@@ -255,6 +296,17 @@ def test_values_that_are_no_snapshot_are_refused() -> None:
         Validator.restore({**state, "issues": {"x": {"segment": "moon"}}})
     with pytest.raises(BadValue, match="snapshot"):
         Validator.restore({"limits": {}})
+
+
+def test_a_snapshot_of_before_lines_said_more_is_taken_up() -> None:
+    validator = heard(("a", "20", 0), ("b", "22", 0), ("b", "80", HOUR), ("c", None, HOUR))
+    state = validator.snapshot()
+    lines = state["issues"]["x"]["lines"]
+    before = {source: [line["last"], line["held"]] for source, line in lines.items()}
+
+    again = Validator.restore({**state, "issues": {"x": {**state["issues"]["x"], "lines": before}}})
+
+    assert again.validate("x", HOUR) == validator.validate("x", HOUR)
 
 
 def test_an_issue_without_a_price_is_refused() -> None:
