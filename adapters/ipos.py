@@ -258,6 +258,11 @@ class Looking:
             found.setdefault(row["issue"], {})[row["source"]] = Shown(row["at"], row["seen_at"])
         return found
 
+    def seen(self, pages: Collection[str]) -> dict[str, int]:
+        """When pages were fetched last, by digest, ns UTC; those that are alarms are left out."""
+        asked = "SELECT digest, max(seen_at) AS at FROM ipo_pages WHERE trouble = '' AND digest = ANY(:pages)"
+        return {row["digest"]: row["at"] for row in self.all(f"{asked} GROUP BY digest", pages=list(pages))}
+
     def bids(self, issue: str | None = None) -> list[Bids]:
         """What was bid for an issue, or all, by day, source, book and category."""
         asked = f"SELECT {', '.join(Bids.model_fields)} FROM ipo_bids"

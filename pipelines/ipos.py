@@ -148,6 +148,7 @@ def validate(book: Book, now: int, sessions: Sessions | None = None, thresholds:
         live = run.every([State.ANNOUNCED, State.OPEN, State.CLOSED, State.ALLOTTED])
         names = [one.id for one in live]
         told, shown = run.told(IssueEvent.PROFITABLE, names), run.shown(names)
+        validator.see(run.seen(validator.pages))
         found: list[ValidatedGmp] = []
         alerts: list[IssueAlert] = []
         changed: list[Issue] = []

@@ -1,7 +1,8 @@
 """Validation: one premium of what several sources say, how far to trust it, and why which source was left out.
 
 A source's reading takes the place of its last one. A jump of 30 points of the issue price is held: until the source
-says so again half a day later, or another source says so, the last reading stands. Readings that nobody renewed grow
+says so again half a day later, or another source says so, the last reading stands. A page that still shows the jump
+then says so again, changed or not, whatever its stamp. Readings that nobody renewed grow
 stale. One without a stamp is renewed when its page comes again as it was, but for `Limits.shown_for` at most: a board
 on which nothing moves for a week is one that nobody keeps. Of three or more the ones far from the median are left out,
 by median absolute deviation. The rest vote: the premium is the median weighted by `Reliability`. `--` is no reading:
@@ -21,6 +22,7 @@ import numpy as np
 from market.errors import BadValue
 from market.ipo.confidence import Confidence, Doubts
 from market.ipo.facts import Told, amount, points
+from market.ipo.issues import Origin
 from market.ipo.kinds import Segment
 from market.ipo.reliability import Reliability
 from market.money import Money
@@ -29,6 +31,8 @@ from market.sessions import DAY, MINUTE
 
 NORMAL = 1.4826
 """Standard deviations of a normal variable in one median absolute deviation."""
+
+UNCONFIRMED = "a jump that nobody confirms"
 
 
 class Limits(Record):
@@ -122,6 +126,8 @@ class ValidatedGmp(Record):
 class _Line:
     def __init__(self, last: Reading | None = None, held: Reading | None = None) -> None:
         self.last, self.held = last, held
+        self.held_since = 0 if held is None else held.at  # when a page was first seen to tell it
+        self.page = ""  # that told what the source said last
         self.silent_at: int | None = None  # since it says `--`
         self.news = False  # the first quote after `--`, of which nobody was told yet
 
@@ -136,9 +142,12 @@ class _Line:
     def silence(self, at: int) -> None:
         self.silent_at, self.held = at, None
 
-    def believe(self, reading: Reading) -> None:
+    def hold(self, reading: Reading, since: int) -> None:
+        self.held, self.held_since = reading, since
+
+    def believe(self) -> None:
         self.news = self.news or self.silent_at is not None
-        self.last, self.held, self.silent_at = reading, None, None
+        self.last, self.held, self.silent_at = self.held, None, None
 
 
 class _Issue:
@@ -164,10 +173,18 @@ class Validator:
         """Whether anything was read of an issue that is not scored yet."""
         return issue in self._issues
 
-    def read(self, issue: str, told: Told, price: Money, segment: Segment) -> str | None:
+    @property
+    def pages(self) -> set[str]:
+        """Those, by digest, that told the jumps that wait."""
+        return {
+            line.page for known in self._issues.values() for line in known.lines.values() if line.held and line.page
+        }
+
+    def read(self, issue: str, told: Told, price: Money, segment: Segment, origin: Origin | None = None) -> str | None:
         """Take in what a source says of an issue, oldest first. Returns why it is not taken at its word, or None.
 
-        `price`: what the issue costs, by whoever knows best. Raises BadValue: no price above zero.
+        `price`: what the issue costs, by whoever knows best; `origin`: the page, else it was seen at its own stamp.
+        Raises BadValue: no price above zero.
         """
         if price <= 0:
             raise BadValue("price", price, "an issue price above zero")
@@ -180,9 +197,16 @@ class Validator:
             line.silence(told.at)
             return "no quote"
         reading = Reading(source=told.source, gmp=told.gmp, points=points(told.gmp, price), at=told.at)
-        why = self._take(line, reading)
+        line.page = "" if origin is None else origin.page
+        self._take(line, reading, told.at if origin is None else origin.received)
         self._confirm(known)
-        return why if line.held is not None else None
+        return UNCONFIRMED if line.held is not None else None
+
+    def see(self, pages: Mapping[str, int]) -> None:
+        """When pages were seen last, by digest, ns UTC: what they show they still say."""
+        for known in self._issues.values():
+            for line in known.lines.values():
+                self._still(line, pages.get(line.page, 0))
 
     def validate(self, issue: str, at: int, shown: Mapping[str, Shown] | None = None) -> ValidatedGmp:
         """What is believed of an issue now; `shown`: what pages without stamps still show, by source. A spike is told
@@ -191,6 +215,10 @@ class Validator:
         Raises BadValue: nobody has read anything of it.
         """
         known = self._at(issue)
+        for source, page in (shown or {}).items():
+            line = known.lines.get(source)
+            if line is not None and line.held is not None and page.at == line.held.at:
+                self._still(line, min(page.seen_at, at))
         ages = self._ages(known, at, shown or {})
         fresh, refused = self._fresh(known, at, ages)
         fresh, outliers = self._without_outliers(fresh)
@@ -273,18 +301,21 @@ class Validator:
             raise BadValue("issue", issue, "an issue of which something was read, and that is not scored yet")
         return self._issues[issue]
 
-    def _take(self, line: _Line, reading: Reading) -> str | None:
-        limits, held = self._limits, line.held
-        high = abs(reading.points) > limits.most_points
-        jump = line.last is not None and abs(reading.points - line.last.points) >= limits.jump_points
-        again = held is not None and abs(reading.points - held.points) <= limits.same_points
-        waited = again and held is not None and reading.at - held.at >= limits.again_after
-        if not high and (not jump or waited):
-            line.believe(reading)
-            return None
-        if not again:
-            line.held = reading
-        return "a jump that nobody confirms"
+    def _take(self, line: _Line, reading: Reading, seen_at: int) -> None:
+        again = line.held is not None and abs(reading.points - line.held.points) <= self._limits.same_points
+        line.hold(reading, line.held_since if again else seen_at)
+        jump = line.last is not None and abs(reading.points - line.last.points) >= self._limits.jump_points
+        if not jump and not self._beyond(reading):
+            line.believe()
+        self._still(line, seen_at)
+
+    def _still(self, line: _Line, seen_at: int) -> None:
+        waited = seen_at - line.held_since >= self._limits.again_after
+        if line.held is not None and waited and not self._beyond(line.held):
+            line.believe()
+
+    def _beyond(self, reading: Reading) -> bool:
+        return abs(reading.points) > self._limits.most_points
 
     def _confirm(self, known: _Issue) -> None:
         for source, line in known.lines.items():
@@ -292,7 +323,7 @@ class Validator:
             others = [o for name, o in known.lines.items() if name != source]
             said = [r for o in others for r in (o.stands, o.held) if r is not None]
             if held is not None and any(self._agree(held, other) for other in said):
-                line.believe(held)
+                line.believe()
 
     def _agree(self, one: Reading, other: Reading) -> bool:
         near = abs(one.points - other.points) <= self._limits.same_points
@@ -312,7 +343,7 @@ class Validator:
         fresh, refused = [], []
         for source, line in sorted(known.lines.items()):
             if line.held is not None and line.held.at <= at:
-                refused.append(LeftOut(reading=line.held, why="a jump that nobody confirms"))
+                refused.append(LeftOut(reading=line.held, why=UNCONFIRMED))
             last = line.stands
             if last is None or last.at > at:
                 continue
@@ -390,13 +421,16 @@ def _again(told: Mapping[str, Any]) -> _Issue:
 
 def _said(line: _Line) -> dict[str, Any]:
     last, held = (r.model_dump(mode="json") if r is not None else None for r in (line.last, line.held))
-    return {"last": last, "held": held, "silent_at": line.silent_at, "news": line.news}
+    words = {name: getattr(line, name) for name in ("held_since", "page", "silent_at", "news")}
+    return {"last": last, "held": held, **words}
 
 
 def _line(said: Mapping[str, Any] | list[Any]) -> _Line:
     # A list is of before a line said more than its last and its held reading.
     words = dict(zip(("last", "held"), said, strict=True)) if isinstance(said, list) else said
     made = _Line(*(Reading.model_validate(r) if r is not None else None for r in (words["last"], words["held"])))
+    made.held_since = int(words.get("held_since", made.held_since))
+    made.page = str(words.get("page", ""))
     made.silent_at = int(words["silent_at"]) if words.get("silent_at") is not None else None
     made.news = bool(words.get("news", False))
     return made

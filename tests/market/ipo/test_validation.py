@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from market.errors import BadValue
 from market.ipo.confidence import FEW, PARTS, TOLERANCE_POINTS, Confidence, Doubts, fitted
 from market.ipo.facts import Told
+from market.ipo.issues import Origin
 from market.ipo.kinds import Segment
 from market.ipo.reliability import Reliability
 from market.ipo.validation import Limits, Shown, ValidatedGmp, Validator
@@ -72,6 +73,33 @@ def test_a_jump_that_another_source_confirms_is_believed_at_once() -> None:
 
     assert confirmed is None
     assert {one.reading.source for one in validator.validate("x", DAY + HOUR).used} == {"a", "b"}
+
+
+def test_a_stamp_that_stays_on_a_page_that_is_seen_half_a_day_later_confirms_its_jump() -> None:
+    validator = heard(("a", "20", 0))
+    row = Told(source="a", name="x", at=HOUR, gmp=money("60"))
+    pages = [Origin(source="a", page=f"page {hour}", received=hour * HOUR) for hour in (8, 19, 20)]
+
+    why = [validator.read("x", row, PRICE, Segment.SME, page) for page in pages]
+
+    assert why == ["a jump that nobody confirms"] * 2 + [None]
+    assert validator.validate("x", 20 * HOUR).points == 60.0
+
+
+@pytest.mark.parametrize(("level", "seen", "points"), [("60", 13, 20.0), ("60", 14, 60.0), ("301", 48, 20.0)])
+def test_a_page_that_shows_a_jump_half_a_day_later_confirms_it_unless_it_is_beyond_belief(
+    level: str, seen: int, points: float
+) -> None:
+    by_page, by_time = heard(("a", "20", 0)), heard(("a", "20", 0), ("a", level, 2 * HOUR))
+    origin = Origin(source="a", page="new", received=2 * HOUR)
+    by_page.read("x", Told(source="a", name="x", at=HOUR, gmp=money(level)), PRICE, Segment.SME, origin)
+    waiting = by_page.pages
+
+    by_page.see({"old": 72 * HOUR, "new": seen * HOUR})
+
+    assert waiting == {"new"}
+    assert by_page.validate("x", seen * HOUR).points == points
+    assert by_time.validate("x", seen * HOUR, {"a": Shown(2 * HOUR, seen * HOUR)}).points == points
 
 
 @pytest.mark.parametrize(
