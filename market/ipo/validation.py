@@ -8,8 +8,9 @@ on which nothing moves for a week is one that nobody keeps. Of three or more the
 by median absolute deviation. The rest vote: the premium is the median weighted by `Reliability`. `--` is no reading:
 its source says nothing now, and what it said before is only what a jump is measured from.
 
-A spike is a change of 8 points of the issue price within a day, or since the last one. The first premium is no spike,
-and neither is the first quote after `--`: it is news, and the next change is measured from there.
+A spike is a change of 8 points of the issue price from the lowest or the highest premium that was believed within a
+day, or since the last spike: each is told once. The first premium is no spike, and neither is the first quote after
+`--`: it is news, and the next change is measured from there.
 """
 
 from __future__ import annotations
@@ -88,7 +89,9 @@ class LeftOut(Record):
 
 
 class Spike(Record):
-    """The premium went from one level to another, in points of the issue price, since `since`, ns UTC."""
+    """The premium went from one level to another, in points of the issue price; `since`: the last time that the one
+    before was believed, ns UTC.
+    """
 
     before_points: float
     points: float
@@ -155,7 +158,7 @@ class _Issue:
         self.segment = segment
         self.price: Money | None = None
         self.lines: dict[str, _Line] = {}
-        self.since: tuple[float, int] | None = None
+        self.levels: list[tuple[float, int]] = []  # that were believed within a day, and until when
 
 
 class Validator:
@@ -270,7 +273,7 @@ class Validator:
         if theirs is None:
             return
         mine = self._issues.setdefault(issue, theirs)
-        mine.since = mine.since or theirs.since
+        mine.levels = mine.levels or theirs.levels
         for source, line in theirs.lines.items():
             had = mine.lines.get(source)
             if had is None or line.at > had.at:
@@ -366,14 +369,14 @@ class Validator:
         level, news = middle.points, known.lines[middle.source].news
         for line in known.lines.values():
             line.news = False
-        if known.since is None or news:
-            known.since = level, at
+        past = [] if news else _within(known.levels, at - self._limits.spike_within)
+        sharp = [one for one in past if self._sharp(one[0], level)]
+        known.levels = [] if sharp else [one for one in past if one != past[-1] or one[0] != level]
+        known.levels.append((level, at))
+        if not sharp:
             return None
-        before, since = known.since
-        found = Spike(before_points=before, points=level, since=since) if self._sharp(before, level) else None
-        if found is not None or at - since >= self._limits.spike_within:
-            known.since = level, at
-        return found
+        before, since = max(sharp, key=lambda one: (abs(one[0] - level), one[1]))
+        return Spike(before_points=before, points=level, since=since)
 
     def _sharp(self, before: float, level: float) -> bool:
         if self._limits.relative_spike is None:
@@ -385,6 +388,12 @@ def _median(used: tuple[Used, ...]) -> Reading:
     ranked = sorted(used, key=lambda u: u.reading.points)
     reached = np.cumsum([u.weight for u in ranked])
     return ranked[int(np.searchsorted(reached, reached[-1] / 2))].reading
+
+
+def _within(levels: list[tuple[float, int]], start: int) -> list[tuple[float, int]]:
+    # What was believed last before the start still was at the start.
+    before = [one for one in levels if one[1] <= start]
+    return before[-1:] + levels[len(before) :]
 
 
 def _nothing(issue: str, at: int, refused: tuple[LeftOut, ...]) -> ValidatedGmp:
@@ -405,8 +414,8 @@ def _nothing(issue: str, at: int, refused: tuple[LeftOut, ...]) -> ValidatedGmp:
 
 def _told(issue: _Issue) -> dict[str, Any]:
     lines = {source: _said(line) for source, line in issue.lines.items()}
-    since = list(issue.since) if issue.since is not None else None
-    return {"segment": str(issue.segment), "price": issue.price, "lines": lines, "since": since}
+    levels = [list(one) for one in issue.levels]
+    return {"segment": str(issue.segment), "price": issue.price, "lines": lines, "levels": levels}
 
 
 def _again(told: Mapping[str, Any]) -> _Issue:
@@ -414,8 +423,9 @@ def _again(told: Mapping[str, Any]) -> _Issue:
     issue.price = Money(int(told["price"])) if told["price"] is not None else None
     for source, said in told["lines"].items():
         issue.lines[source] = _line(said)
-    if told["since"] is not None:
-        issue.since = float(told["since"][0]), int(told["since"][1])
+    since = told.get("since")  # of before all levels of a day were kept
+    levels = told.get("levels", [since] if since is not None else [])
+    issue.levels = [(float(level), int(at)) for level, at in levels]
     return issue
 
 

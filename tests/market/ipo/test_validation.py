@@ -13,7 +13,7 @@ from market.ipo.facts import Told
 from market.ipo.issues import Origin
 from market.ipo.kinds import Segment
 from market.ipo.reliability import Reliability
-from market.ipo.validation import Limits, Shown, ValidatedGmp, Validator
+from market.ipo.validation import Limits, Shown, Spike, ValidatedGmp, Validator
 from market.money import money
 from market.sessions import DAY
 
@@ -256,6 +256,49 @@ def test_a_slow_rise_within_the_day_is_one_spike_and_a_first_quote_is_none() -> 
     assert [spike is not None for spike in found] == [False, False, False, True, False]
     assert found[3] is not None
     assert (found[3].before_points, found[3].points, found[3].since) == (40.0, 49.0, 0)
+
+
+@pytest.mark.parametrize(
+    ("said", "spike"),
+    [
+        ([(0, 10), (23, 15), (24, 15), (25, 22)], (10, 22, 0)),
+        ([(0, 20), (6, 14), (12, 17), (18, 22)], (14, 22, 6)),
+        ([(0, 20), (6, 26), (12, 23), (18, 18)], (26, 18, 6)),
+        ([(0, 10), (12, 12), (23, 15), (37, 19)], None),
+        ([(0, 10), (20, 15), (40, 17), (50, 22)], None),
+    ],
+)
+def test_a_spike_is_measured_from_the_lowest_and_the_highest_of_the_last_day(
+    said: list[tuple[int, int]], spike: tuple[float, float, int] | None
+) -> None:
+    validator = heard()
+
+    for hour, level in said:
+        say(validator, "a", str(level), hour * HOUR)
+        validator = Validator.restore(validator.snapshot())
+        last = validator.validate("x", hour * HOUR).spike
+
+    assert (last and (last.before_points, last.points, last.since // HOUR)) == spike
+
+
+def test_a_spike_is_told_once_however_often_it_is_looked_at() -> None:
+    validator = heard(("a", "10", 0))
+    found = [validator.validate("x", half * HOUR // 2).spike for half in range(4)]
+    say(validator, "a", "25", 2 * HOUR)
+
+    found += [validator.validate("x", half * HOUR // 2).spike for half in range(4, 60)]
+
+    assert [spike for spike in found if spike] == [Spike(before_points=10.0, points=25.0, since=3 * HOUR // 2)]
+
+
+def test_a_base_of_before_all_levels_were_kept_is_taken_up() -> None:
+    state = heard(("a", "20", 2 * HOUR)).snapshot()
+    issue = {**state["issues"]["x"], "since": [10.0, HOUR]}
+    del issue["levels"]
+
+    found = Validator.restore({**state, "issues": {"x": issue}}).validate("x", 2 * HOUR)
+
+    assert found.spike == Spike(before_points=10.0, points=20.0, since=HOUR)
 
 
 @pytest.mark.parametrize("told_of_silence", [True, False])
