@@ -380,6 +380,8 @@ def _believed(
 ) -> ValidatedGmp | None:
     if issue.id not in validator and word is None:
         return None
+    if issue.id in validator and issue.high is not None:
+        validator.reprice(issue.id, issue.high)
     found = validator.validate(issue.id, now, shown) if issue.id in validator else _unread(issue.id, now)
     newest = max((one.reading.at for one in found.used), default=0)
     if word is not None and not word.pinned and newest > word.at:

@@ -5,7 +5,8 @@ says so again half a day later, or another source says so, the last reading stan
 then says so again, changed or not, whatever its stamp. Readings that nobody renewed grow
 stale. One without a stamp is renewed when its page comes again as it was, but for `Limits.shown_for` at most: a board
 on which nothing moves for a week is one that nobody keeps. Of three or more the ones far from the median are left out,
-by median absolute deviation. The rest vote: the premium is the median weighted by `Reliability`. `--` is no reading:
+by median absolute deviation. Where the issue price is corrected, premiums stay in the rupees that were told, and points
+follow from the new price. The rest vote: the premium is the median weighted by `Reliability`. `--` is no reading:
 its source says nothing now, and what it said before is only what a jump is measured from.
 
 A spike is a change of 8 points of the issue price from the lowest or the highest premium that was believed within a
@@ -22,7 +23,7 @@ import numpy as np
 
 from market.errors import BadValue
 from market.ipo.confidence import Confidence, Doubts
-from market.ipo.facts import Told, amount, points
+from market.ipo.facts import Told, points
 from market.ipo.issues import Origin
 from market.ipo.kinds import Segment
 from market.ipo.reliability import Reliability
@@ -192,7 +193,8 @@ class Validator:
         if price <= 0:
             raise BadValue("price", price, "an issue price above zero")
         known = self._issues.setdefault(issue, _Issue(segment))
-        known.segment, known.price = segment, price
+        known.segment = segment
+        self._reprice(known, price)
         line = known.lines.setdefault(told.source, _Line())
         if told.at < line.at:
             return "older than what the source has said since"
@@ -204,6 +206,14 @@ class Validator:
         self._take(line, reading, told.at if origin is None else origin.received)
         self._confirm(known)
         return UNCONFIRMED if line.held is not None else None
+
+    def reprice(self, issue: str, price: Money) -> None:
+        """An issue costs what was told last; premiums stay in rupees. Raises BadValue: no price above zero, or nobody
+        has read anything of it.
+        """
+        if price <= 0:
+            raise BadValue("price", price, "an issue price above zero")
+        self._reprice(self._at(issue), price)
 
     def see(self, pages: Mapping[str, int]) -> None:
         """When pages were seen last, by digest, ns UTC: what they show they still say."""
@@ -240,7 +250,7 @@ class Validator:
         return ValidatedGmp(
             issue=issue,
             at=at,
-            gmp=amount(level, known.price),
+            gmp=middle.gmp,
             points=level,
             confidence=self.confidence.of(Doubts(usual, level, apart or 0.0, age)),
             disagreement_points=apart,
@@ -273,6 +283,8 @@ class Validator:
         if theirs is None:
             return
         mine = self._issues.setdefault(issue, theirs)
+        if mine.price is not None:
+            self._reprice(theirs, mine.price)
         mine.levels = mine.levels or theirs.levels
         for source, line in theirs.lines.items():
             had = mine.lines.get(source)
@@ -304,11 +316,20 @@ class Validator:
             raise BadValue("issue", issue, "an issue of which something was read, and that is not scored yet")
         return self._issues[issue]
 
+    def _reprice(self, known: _Issue, price: Money) -> None:
+        before, known.price = known.price, price
+        if before is None or before == price:
+            return
+        known.levels = [(level * before / price, at) for level, at in known.levels]
+        for line in known.lines.values():
+            line.last, line.held = _at_price(line.last, price), _at_price(line.held, price)
+            if line.held is not None and not self._jumps(line, line.held):
+                line.believe()
+
     def _take(self, line: _Line, reading: Reading, seen_at: int) -> None:
         again = line.held is not None and abs(reading.points - line.held.points) <= self._limits.same_points
         line.hold(reading, line.held_since if again else seen_at)
-        jump = line.last is not None and abs(reading.points - line.last.points) >= self._limits.jump_points
-        if not jump and not self._beyond(reading):
+        if not self._jumps(line, reading):
             line.believe()
         self._still(line, seen_at)
 
@@ -316,6 +337,10 @@ class Validator:
         waited = seen_at - line.held_since >= self._limits.again_after
         if line.held is not None and waited and not self._beyond(line.held):
             line.believe()
+
+    def _jumps(self, line: _Line, reading: Reading) -> bool:
+        far = line.last is not None and abs(reading.points - line.last.points) >= self._limits.jump_points
+        return far or self._beyond(reading)
 
     def _beyond(self, reading: Reading) -> bool:
         return abs(reading.points) > self._limits.most_points
@@ -382,6 +407,10 @@ class Validator:
         if self._limits.relative_spike is None:
             return abs(level - before) >= self._limits.spike_points
         return before != 0 and abs(level / before - 1) >= self._limits.relative_spike
+
+
+def _at_price(reading: Reading | None, price: Money) -> Reading | None:
+    return reading and reading.model_copy(update={"points": points(reading.gmp, price)})
 
 
 def _median(used: tuple[Used, ...]) -> Reading:

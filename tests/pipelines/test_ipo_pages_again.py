@@ -96,3 +96,15 @@ def test_a_jump_under_a_stamp_that_stays_is_believed_half_a_day_later(book: Book
 
     after = ipos.validate(book, NOW + 14 * HOUR + MINUTE).believed[0]
     assert (before.gmp, after.gmp, after.age) == (LATER.gmp, money("150"), 13 * HOUR + MINUTE)
+
+
+def test_a_price_that_another_page_corrects_leaves_the_rupees_that_were_told(book: Book) -> None:
+    board(book, NOW, "30")
+    (before,) = ipos.validate(book, NOW + MINUTE).believed
+    issue, price = before.issue, money("300")
+    with book.writing() as run:
+        run.put_issues([run.issue(issue).model_copy(update={"high": price})])
+
+    (after,) = ipos.validate(book, NOW + 2 * MINUTE).believed
+
+    assert (before.gmp, after.gmp, after.points, after.spike) == (money("30"), money("30"), 10.0, None)

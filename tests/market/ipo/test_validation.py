@@ -319,6 +319,43 @@ def test_the_first_quote_after_none_is_news_and_the_next_change_is_measured_from
     assert found[2] is not None and (found[2].before_points, found[2].points) == (35.0, 44.0)
 
 
+@pytest.mark.parametrize("told_again", [True, False])
+def test_a_corrected_price_leaves_the_rupees_and_is_no_spike(told_again: bool) -> None:
+    validator = heard(("a", "10", 0), ("b", "12", 0))
+    validator.validate("x", 0)
+
+    if told_again:
+        row = Told(source="a", name="x", at=HOUR, gmp=money("10"))
+        assert validator.read("x", row, money("40"), Segment.SME) is None
+    validator.reprice("x", money("40"))
+
+    found = validator.validate("x", HOUR)
+    assert [(one.reading.gmp, one.reading.points) for one in found.used] == [(money("10"), 25.0), (money("12"), 30.0)]
+    assert (found.gmp, found.points, found.spike) in ((money("10"), 25.0, None), (money("12"), 30.0, None))
+
+
+def test_by_a_corrected_price_a_jump_may_be_none_and_a_change_is_still_a_spike() -> None:
+    validator = heard(("a", "10", 0))
+    validator.validate("x", 0)
+    held = say(validator, "a", "45", HOUR)
+
+    validator.reprice("x", money("200"))
+
+    found = validator.validate("x", HOUR)
+    assert (held, found.gmp, found.points) == ("a jump that nobody confirms", money("45"), 22.5)
+    assert found.spike == Spike(before_points=5.0, points=22.5, since=0)
+
+
+def test_issues_that_are_one_have_one_price() -> None:
+    validator = heard(("a", "10", 0))
+    told = Told(source="b", name="y", at=0, gmp=money("10"))
+    validator.read("y", told, money("50"), Segment.SME)
+
+    validator.join("x", "y")
+
+    assert [one.reading.points for one in validator.validate("x", HOUR).used] == [10.0, 10.0]
+
+
 def test_a_listing_teaches_who_was_right_and_ends_the_issue() -> None:
     validator = heard(("a", "20", 0), ("b", "40", 0))
 
@@ -381,6 +418,8 @@ def test_a_snapshot_of_before_lines_said_more_is_taken_up() -> None:
 
 
 def test_an_issue_without_a_price_is_refused() -> None:
+    with pytest.raises(BadValue, match="price"):
+        heard(("a", "20", 0)).reprice("x", money("0"))
     with pytest.raises(BadValue, match="price"):
         Validator().read("x", Told(source="a", name="x", at=0, gmp=money("3")), money("0"), Segment.SME)
 
