@@ -30,7 +30,7 @@ from market.ipo.life import State
 from market.ipo.matching import Matcher
 from market.ipo.pages import Glance, PageKind
 from market.ipo.profit import Came, Thresholds
-from market.ipo.validation import Reading, Shown, ValidatedGmp, Validator
+from market.ipo.validation import Limits, Reading, Shown, ValidatedGmp, Validator
 from market.ipo.walkforward import Memory, Task, month
 from market.money import Money
 from market.records import Record
@@ -397,10 +397,10 @@ class Looking:
         state = self._state(MATCHER)
         return Matcher() if state is None else Matcher.restore(state)
 
-    def validator(self) -> Validator:
-        """As it was left. Raises BadValue: an older Bourse wrote it."""
+    def validator(self, limits: Limits | None = None) -> Validator:
+        """As it was left, with the limits of now. Raises BadValue: an older Bourse wrote it."""
         state = self._state(VALIDATOR)
-        return Validator() if state is None else Validator.restore(state)
+        return Validator(limits=limits) if state is None else Validator.restore(state, limits)
 
     def track(self) -> tuple[list[ledger.Predicted], list[ledger.Validated], list[ledger.Listed]]:
         """What was published and what came, as the ledger wants them."""

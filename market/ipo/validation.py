@@ -292,20 +292,21 @@ class Validator:
                 mine.lines[source] = line
 
     def snapshot(self) -> dict[str, Any]:
-        """Everything, as plain values, of which `restore` makes it again."""
+        """Everything but the limits, as plain values, of which `restore` makes it again."""
         return {
-            "limits": self._limits.model_dump(mode="json"),
             "reliability": self.reliability.snapshot(),
             "confidence": self.confidence.snapshot(),
             "issues": {name: _told(issue) for name, issue in self._issues.items()},
         }
 
     @classmethod
-    def restore(cls, state: Mapping[str, Any]) -> Self:
-        """Raises BadValue: these are not the values of a `snapshot`."""
+    def restore(cls, state: Mapping[str, Any], limits: Limits | None = None) -> Self:
+        """With the limits of now, whatever was too much then. Raises BadValue: these are not the values of a
+        `snapshot`.
+        """
         try:
             reliability, confidence = Reliability.restore(state["reliability"]), Confidence.restore(state["confidence"])
-            made = cls(reliability, confidence, Limits.model_validate(state["limits"]))
+            made = cls(reliability, confidence, limits)
             made._issues = {name: _again(told) for name, told in state["issues"].items()}
         except (KeyError, TypeError, ValueError, AttributeError) as e:
             raise BadValue("state", type(state).__name__, f"what Validator.snapshot gave: {e}") from e

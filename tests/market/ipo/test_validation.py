@@ -397,6 +397,18 @@ def test_a_validator_restored_anywhere_goes_on_as_if_nothing_had_been(
     assert all(0 <= one.confidence <= 1 and (one.gmp is None) == (not one.used) for one in results[0])
 
 
+def test_a_snapshot_pins_no_limit() -> None:
+    validator = heard(("a", "20", 0), limits=Limits(spike_points=2.0))
+    validator.validate("x", 0)
+    state = {**validator.snapshot(), "limits": Limits(spike_points=2.0).model_dump(mode="json")}  # it had them once
+
+    again = [Validator.restore(state), Validator.restore(state, Limits(relative_spike=0.08))]
+
+    for one in again:
+        say(one, "a", "22", HOUR)
+    assert [one.validate("x", HOUR).spike is not None for one in again] == [False, True]
+
+
 def test_values_that_are_no_snapshot_are_refused() -> None:
     state = heard(("a", "20", 0)).snapshot()
 
