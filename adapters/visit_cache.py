@@ -67,8 +67,11 @@ class VisitCache:
             return Standings()
 
     def remember(self, standings: Standings) -> None:
-        """In the place of what was remembered."""
+        """In the place of what was remembered. Pages that they know nothing of any more are let go."""
         self._write(self._folder / STANDINGS, standings.model_dump_json().encode())
+        known = {self._file(source, page) for source, one in standings.sources.items() for page in one.pages}
+        for file in set(self._folder.glob("*.page")) - known:
+            file.unlink(missing_ok=True)
 
     def keep(self, source: str, page: str, cached: Cached) -> None:
         """In the place of what was kept of the page. A crash leaves the one or the other."""

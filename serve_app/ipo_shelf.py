@@ -26,6 +26,8 @@ LASTS = 1800.0
 """Seconds for which an answer is kept."""
 LARGEST = 32 << 20
 """Bytes of answers that are kept; the one that was asked for longest ago goes first."""
+BESIDES = 2048
+"""Bytes that an answer takes besides its body: questions may be many, and answers short."""
 ASKED_EVERY = 1.0
 """Seconds between two questions for the version, and from one that found the database away to the next."""
 READERS, WRITERS = 3, 2
@@ -58,7 +60,7 @@ class Shelf:
     def __init__(self, book: Book | None, clock: Callable[[], float] = time.monotonic) -> None:
         """`book`: None where there is no database. `clock`: seconds."""
         self._book, self._clock = book, clock
-        self._kept: TTLCache[Hashable, _Kept] = TTLCache(LARGEST, LASTS, clock, lambda one: len(one.body))
+        self._kept: TTLCache[Hashable, _Kept] = TTLCache(LARGEST, LASTS, clock, lambda one: BESIDES + len(one.body))
         self._lock = threading.RLock()  # a flight may land while it is being booked
         self._readers = ThreadPoolExecutor(READERS, "ipos")
         self._writers = ThreadPoolExecutor(WRITERS, "ipo-acts")
@@ -79,6 +81,7 @@ class Shelf:
             version = None if seconds is not None else await self._asked()
             kept = self._look(key)
             if kept is None or not self._holds(kept, version, seconds):
+                self._up()
                 work = functools.partial(self._make, key, make)
                 kept = await self._fly((key, version, self._acts), self._readers, work, PATIENCE)
         except LineDown:
@@ -127,13 +130,23 @@ class Shelf:
             self._book.close()
 
     async def _asked(self) -> int:
-        seen, away, now = self._version, self._away, self._clock()
-        if seen is not None and now - seen[0] < ASKED_EVERY:
+        seen = self._version
+        if seen is not None and self._clock() - seen[0] < ASKED_EVERY:
             return seen[1]
-        if away is not None and now < away[0]:
-            raise LineDown(*away[1].args)
+        self._up()
         work = functools.partial(self._ask, self._acts)
-        return await self._fly((VERSION, self._acts), self._readers, work, PATIENCE)
+        try:
+            return await self._fly((VERSION, self._acts), self._readers, work, PATIENCE)
+        except NotYet:
+            raise
+        except LineDown as e:  # one that hangs is as good as away
+            self._away = self._clock() + ASKED_EVERY, e
+            raise
+
+    def _up(self) -> None:
+        away = self._away
+        if away is not None and self._clock() < away[0]:
+            raise LineDown(*away[1].args)
 
     def _ask(self, acts: int) -> int:
         version = self._looked(lambda run: run.version())
@@ -149,7 +162,7 @@ class Shelf:
         kept = _Kept(body, version, self._clock())
         with self._lock:
             self.made += 1
-            if len(body) <= LARGEST:
+            if BESIDES + len(body) <= LARGEST:
                 self._kept[key] = kept
         return kept
 
@@ -183,8 +196,7 @@ class Shelf:
         try:
             return await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(flight)), patience)
         except TimeoutError:
-            self._away = self._clock() + ASKED_EVERY, (late := LineDown(NAME, f"it said nothing for {patience:g} s"))
-            raise late from None
+            raise LineDown(NAME, f"it said nothing for {patience:g} s") from None
 
     def _landed(self, name: Hashable, flight: Future[Any]) -> None:
         with self._lock:
