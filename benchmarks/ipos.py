@@ -12,6 +12,7 @@ import asyncio
 import html
 import json
 import signal
+import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +26,7 @@ from time import perf_counter
 from typing import Any, NamedTuple
 
 import pandas as pd
+import structlog
 from aiohttp import web
 
 from adapters.database import Database
@@ -156,6 +158,7 @@ def run(out: Report) -> None:
 
 def tables() -> Found:
     """All of it."""
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     files = recorded(PAGES / "investorgain")
     boards = [(at, file.read_bytes()) for at, file in files]
     with tempfile.TemporaryDirectory(prefix="bourse-") as place:
@@ -317,8 +320,8 @@ def unchanged(first: Digests, second: Digests) -> Rows:
 
 
 def killed(url: str, folder: Path, files: Sequence[tuple[int, Path]]) -> Rows:
-    """For each place: what stood in the book after the kill, and whether the next pass makes the book of one that
-    nobody killed.
+    """For each place: what stood in the book after the kill, and whether the next pass makes of it the book that a pass
+    which nobody killed has made.
     """
     with opened(url, folder, "undisturbed") as book:
         passed(url, "undisturbed", folder / "undisturbed", files)

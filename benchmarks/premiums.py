@@ -62,7 +62,6 @@ class Chosen(NamedTuple):
 SETS = (
     Chosen("first trade, all three sources", lambda one: one.opened and all(name in one.said for name in THREE)),
     Chosen("first trade, two sources or more", lambda one: one.opened and len(one.said) > 1),
-    Chosen("first trade, any source", lambda one: one.opened),
     Chosen("close of the listing day, SME", lambda one: not one.opened and not one.mainboard),
 )
 

@@ -39,6 +39,9 @@ SEEDS = (0, 1)
 UNDATED = ("", "ains", "prajL")
 """Of whose rows the listing day is taken away, as a board has them before it is fixed; none at first."""
 
+COUNTED = ("rows", "premiums", "with a quote", "facts", "bids", "cells refused", "headings unknown")
+"""Of each page."""
+
 UNLIKE = 60.0
 """The likeness of names, of 100, below which sources call an issue by names that do not tell it is the same."""
 
@@ -126,19 +129,14 @@ def _read(one: Recorded, shared: Path) -> dict[str, object]:
     head = {"page": Path(one.file).stem.removesuffix("_rowfiltered"), "source": one.source.name, "kind": str(one.kind)}
     try:
         page = one.read(shared)
-    except LayoutChanged as e:
-        return head | dict.fromkeys(("rows", "premiums", "with a quote", "facts", "bids", "refused"), 0) | {
-            "unknown headings": 0, "alarm": f"layout changed: {e.reason[:60]}"}  # fmt: skip
-    counts = {
-        "rows": page.rows,
-        "premiums": len(page.gmps),
-        "with a quote": sum(one.gmp is not None for one in page.gmps),
-        "facts": len(page.facts),
-        "bids": len(page.subscriptions),
-        "refused": len(page.refused),
-        "unknown headings": len(page.unknown),
-    }
-    return head | counts | {"alarm": ""}
+    except LayoutChanged:
+        counts, alarm = (0,) * len(COUNTED), "its layout has changed"
+    else:
+        quoted = sum(told.gmp is not None for told in page.gmps)
+        told_of = (page.gmps, page.facts, page.subscriptions, page.refused, page.unknown)
+        premiums, facts, bids, refused, unknown = map(len, told_of)
+        counts, alarm = (page.rows, premiums, quoted, facts, bids, refused, unknown), ""
+    return head | dict(zip(COUNTED, counts, strict=True)) | {"alarm": alarm}
 
 
 def aliases(clean: Path) -> list[tuple[str, Told]]:
