@@ -18,11 +18,12 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date
+from functools import partial
 from hashlib import sha256
 from io import StringIO
 from pathlib import Path
 from statistics import median
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -101,17 +102,24 @@ class Site:
 
 
 class Watch:
-    """How long each stage took, page by page, seconds."""
+    """How long each stage took, page by page, seconds: by the clock, and of this process's time on a core."""
 
     def __init__(self) -> None:
         self.took: defaultdict[str, list[float]] = defaultdict(list)
+        self.used: defaultdict[str, list[float]] = defaultdict(list)
 
     @contextmanager
     def of(self, stage: str) -> Iterator[None]:
         """Time what is done inside."""
-        began = perf_counter()
+        began, before = perf_counter(), process_time()
         yield
         self.took[stage].append(perf_counter() - began)
+        self.used[stage].append(process_time() - before)
+
+    def without(self, stage: str, inner: str) -> None:
+        """Take the last time of a stage that lay inside another from it."""
+        for times in (self.took, self.used):
+            times[stage][-1] -= times[inner][-1]
 
 
 class Watched(InvestorGain):
@@ -136,15 +144,12 @@ class Watched(InvestorGain):
 
 
 class Replay(NamedTuple):
-    """What a replay came to: pages, of which so many were not sent again (304), rows of theirs, seconds in all, and how
-    long each stage took.
-    """
+    """What a replay came to: pages, of which so many were not sent again (304), rows of theirs, and the times."""
 
     pages: int
     unsent: int
     rows: int
-    seconds: float
-    took: dict[str, list[float]]
+    watch: Watch
 
 
 def run(out: Report) -> None:
@@ -175,7 +180,7 @@ def tables() -> Found:
                         again, second = replay(book, boards, folder / "again"), digests(book)
             yield "Replay of the recorded boards", whole(replays)
             yield "Time of a page by stage, ms", stages(replays)
-            yield "Parsing beside pandas.read_html (lxml), ms a page", parsing(boards[-1], boards[0])
+            yield "Parsing beside pandas.read_html (lxml), ms of a core a page", parsing(boards[-1], boards[0])
             yield f"Rows of the book before and after a second replay of {again.pages} pages", unchanged(first, second)
             yield "A pass that is killed in a transaction and taken up again", killed(server.url, folder, files)
         finally:
@@ -213,12 +218,11 @@ async def _replay(book: Book, boards: Replayed, folder: Path) -> Replay:
     visits = Visits([reader], door, VisitCache(folder))
     pages = []
     try:
-        began = perf_counter()
         for at, _ in boards:
             clock.now = max(clock.now, at)
-            before = perf_counter()
-            came = await _next(refresh(visits, clock, clock.sleep))
-            watch.took["fetch"].append(perf_counter() - before - watch.took["parse"][-1])
+            with watch.of("fetch"):
+                came = await _next(refresh(visits, clock, clock.sleep))
+            watch.without("fetch", "parse")
             pages.append(came)
             if not isinstance(came.page, Page):
                 raise ValueError(f"a recorded board was not read: {came.visit.trouble}")
@@ -229,12 +233,11 @@ async def _replay(book: Book, boards: Replayed, folder: Path) -> Replay:
                 ipos.validate(book, received + MINUTE)
             with watch.of("score"):
                 ipos.score(book, received + MINUTE)
-        took = perf_counter() - began
     finally:
         await door.close()
         await runner.cleanup()
     rows = sum(one.page.rows for one in pages if isinstance(one.page, Page))
-    return Replay(len(pages), sum(one.visit.cached for one in pages), rows, took, dict(watch.took))
+    return Replay(len(pages), sum(one.visit.cached for one in pages), rows, watch)
 
 
 async def _next(coming: Any) -> Came:
@@ -244,26 +247,39 @@ async def _next(coming: Any) -> Came:
 
 
 def whole(replays: Sequence[Replay]) -> Rows:
-    """How much of the boards goes through in a second, the round in the middle of all."""
-    one = sorted(replays, key=lambda r: r.seconds)[len(replays) // 2]
+    """How much of the boards goes through in a second by the clock, and of this process's time; the round in the
+    middle.
+    """
+    taken, used = (
+        median(sum(map(sum, times.values())) for times in rounds)
+        for rounds in ([one.watch.took for one in replays], [one.watch.used for one in replays])
+    )
+    one = replays[0]
     counts = {"rounds": len(replays), "pages": one.pages, "not sent again": one.unsent, "rows": one.rows}
-    rates = {"pages/s": round(one.pages / one.seconds, 2), "rows/s": round(one.rows / one.seconds)}
-    return [counts | {"seconds": round(one.seconds, 2)} | rates]
+    rates = {"pages/s": round(one.pages / taken, 2), "rows/s": round(one.rows / taken)}
+    own = {"pages/s of our time": round(one.pages / used, 2), "rows/s of our time": round(one.rows / used)}
+    return [counts | {"seconds": round(taken, 2)} | rates | own]
 
 
 def stages(replays: Sequence[Replay]) -> Rows:
-    """Of a page in the middle, of the slowest, and what share of the time the stage has."""
-    took = {stage: [1000 * one for each in replays for one in each.took[stage]] for stage in STAGES}
-    total = sum(map(sum, took.values()))
+    """Of a page in the middle and of the slowest by the clock, in the middle of this process's time on a core, without
+    what Postgres did in its own; and what share of that the stage has.
+    """
+    took, used = (
+        {stage: [1000 * one for times in rounds for one in times[stage]] for stage in STAGES}
+        for rounds in ([one.watch.took for one in replays], [one.watch.used for one in replays])
+    )
+    total = sum(map(sum, used.values()))
     return [
         {
             "stage": stage,
-            "pages": len(times),
-            "median": round(median(times), 2),
-            "largest": round(max(times), 1),
-            "share": round(sum(times) / total, 3),
+            "pages": len(took[stage]),
+            "median": round(median(took[stage]), 1),
+            "largest": round(max(took[stage]), 1),
+            "our time": round(median(used[stage]), 1),
+            "share of it": round(sum(used[stage]) / total, 3),
         }
-        for stage, times in took.items()
+        for stage in STAGES
     ]
 
 
@@ -279,7 +295,8 @@ def parsing(*boards: tuple[int, bytes]) -> Rows:
     found = []
     for title, body, read in cases:
         text = body.decode()
-        us, peer = seconds(lambda: read(body), lambda: pd.read_html(StringIO(text), flavor="lxml"))  # noqa: B023
+        peers = (partial(read, body), lambda text=text: pd.read_html(StringIO(text), flavor="lxml"))
+        us, peer = seconds(*peers, clock=process_time)
         told = read(body)
         readings = len(told.gmps) + len(told.facts) + len(told.subscriptions)
         row: dict[str, object] = {"page": title, "KiB": len(body) >> 10, "rows": told.rows, "readings": readings}
@@ -315,7 +332,7 @@ def unchanged(first: Digests, second: Digests) -> Rows:
     found = []
     for table, (rows, digest) in first.items():
         same = "yes" if second[table][1] == digest else "NO"
-        found.append({"table": table, "rows": rows, "rows then": second[table][0], "the same": same})
+        found.append({"of": table, "rows": rows, "rows then": second[table][0], "the same": same})
     return found
 
 

@@ -37,5 +37,5 @@ def test_a_book_that_another_page_changed_is_not_the_same(book: Book) -> None:
 
     take(book, AMBER, changed(AMBER, name="Zinc Pumps", symbol="ZINC", code="599911", isin=None), at=NOW + MINUTE)
 
-    told = {row["table"]: row["the same"] for row in unchanged(before, digests(book))}
+    told = {row["of"]: row["the same"] for row in unchanged(before, digests(book))}
     assert (told["ipo_issues"], told["ipo_pages"], told["ipo_overrides"]) == ("NO", "NO", "yes")
