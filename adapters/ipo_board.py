@@ -21,6 +21,7 @@ from market.sessions import at, instant
 
 LAST = "SELECT v.record, v.gmp, v.points, v.override FROM ipo_validations v WHERE {which} ORDER BY v.at DESC LIMIT 1"
 """Of one issue: an index finds it, however much was believed."""
+ISSUES = f"SELECT {', '.join(name for name in Issue.model_fields if name != 'origins')} FROM ipo_issues ORDER BY id"
 SHOWN = (Task.OPEN, Task.ALL)
 """Of which task a board tells what is expected, the first one that there is: the first trade, else the day's close."""
 
@@ -92,7 +93,7 @@ class Track(Record):
 
 
 def rows(run: Looking) -> list[Row]:
-    """Every issue with what a board shows of it."""
+    """Every issue with what a board shows of it; who told its facts is left out, for that is most of what is read."""
     names = _names(run)
     last = LAST.format(which="v.issue = i.id")
     believed = {row["id"]: row for row in run.all(f"SELECT i.id, b.* FROM ipo_issues i CROSS JOIN LATERAL ({last}) b")}
@@ -106,7 +107,7 @@ def rows(run: Looking) -> list[Row]:
             times=times.get(one.id),
             overridden=one.id in believed and believed[one.id]["override"] is not None,
         )
-        for one in run.every()
+        for one in (Issue(**row) for row in run.all(ISSUES))
     ]
 
 

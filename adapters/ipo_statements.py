@@ -38,6 +38,15 @@ WHERE last.override IS NULL AND coalesce(o.open_points, o.close_points) IS NOT N
 """
 """What was believed last before the first trade, where no operator had set it, and what came."""
 
+JOINED = """
+WITH RECURSIVE way AS (
+    SELECT issue FROM ipo_joins WHERE "double" = :name
+    UNION SELECT next.issue FROM ipo_joins next JOIN way ON next."double" = way.issue
+)
+SELECT issue FROM way
+"""
+"""The issues that one was joined to, one after the other: of these only the last is there."""
+
 PUT_PAGE = """
 INSERT INTO ipo_pages VALUES (:digest, :source, :kind, :url, :at, :at, :size, :trouble,
     CAST(:told AS jsonb), CAST(:glance AS jsonb))

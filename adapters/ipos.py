@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 from adapters.database import SCHEMA, Database
-from adapters.ipo_statements import CAME, PROVEN, PUT_PAGE, PUT_REVIEW, PUT_THRESHOLDS, SHOWN
+from adapters.ipo_statements import CAME, JOINED, PROVEN, PUT_PAGE, PUT_REVIEW, PUT_THRESHOLDS, SHOWN
 from adapters.page_files import PageFiles
 from market.errors import BadValue
 from market.ipo import ledger
@@ -220,11 +220,11 @@ class Looking:
         return 0 if found is None else int(found["number"])
 
     def issue(self, name: str) -> Issue:
-        """By id. Raises BadValue."""
-        found = self.issues([name])
+        """By id; by that of an issue that was joined to it, too. Raises BadValue."""
+        found = self.issues([name]) or self.issues([row["issue"] for row in self.all(JOINED, name=name)])
         if not found:
             raise BadValue("issue", name[:100], "the id of an issue; bourse ipo list shows them")
-        return found[name]
+        return next(iter(found.values()))
 
     def issues(self, names: Collection[str]) -> dict[str, Issue]:
         """Those of some ids that there are."""

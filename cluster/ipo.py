@@ -139,6 +139,21 @@ def review(
 
 
 @ipo.command()
+def join(
+    issue: One,
+    into: Annotated[str, typer.Option(help="The issue it is: this id stays, and the other one leads to it.")],
+    because: Because = "",
+    config: Config = Path("cluster.yaml"),
+) -> None:
+    """Say that two issues are one: all of the first goes to the other. It cannot be taken back."""
+    from pipelines import ipos
+
+    with told(), opened_book(settings_of(config)) as book:
+        ipos.join(book, issue, into, _who(), because, time.time_ns())
+    screen.print(f"{issue} is {into}", markup=False, soft_wrap=True)
+
+
+@ipo.command()
 def override(
     issue: One,
     gmp: Annotated[str, typer.Option(help="The premium to believe, rupees a share.")] = "",
@@ -286,6 +301,7 @@ def opened_book(settings: Settings) -> Iterator[Book]:
 
 def _all(run: Looking, name: str) -> dict[str, Any]:
     issue = run.issue(name)
+    name = issue.id  # the other's, where it was joined to one
     records: dict[str, Sequence[Record]] = {
         "premiums": run.premiums(name),
         "bids": run.bids(name),

@@ -169,6 +169,7 @@ TABLE: tuple[Row, ...] = (
     *_about("/admin/ipo/alarms/{digest}", Need.ADMIN, None, "POST"),
     *_about("/admin/ipo/pages/{digest}", Need.ADMIN, Scope.ADMIN, "GET"),
     *_about("/admin/ipo/issues/{id}/override", Need.ADMIN, None, "PUT", "DELETE"),
+    *_about("/admin/ipo/issues/{id}/join", Need.ADMIN, None, "POST"),
 )
 
 RANKS: Mapping[Need, tuple[Role, ...]] = {

@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from adapters import ipo_joins
+from adapters.ipo_joins import Join
 from adapters.ipos import Bids, Book, Looking, Outcome, Override, Said, Writing
 from adapters.ipos import Taken as PageRow
 from market.alerts import OperatorAlert
@@ -28,7 +30,7 @@ from market.ipo.confidence import FEW, fitted
 from market.ipo.examples import ISSUE, NO_DAY, QUOTE, Tables
 from market.ipo.facts import points
 from market.ipo.intervals import BOUNDS
-from market.ipo.issues import TRADES_FROM, Issue, advanced
+from market.ipo.issues import TRADES_FROM, Issue, advanced, joined
 from market.ipo.ledger import Account, Scored, Standing, accounts, league, scored
 from market.ipo.life import State
 from market.ipo.matching import Matcher
@@ -216,9 +218,8 @@ def score(book: Book, now: int) -> list[Outcome]:
                 continue
             run.put_outcome(one)
             found.append(one)
-            gain = one.close_points if one.open_points is None else one.open_points
-            if issue.id in validator and gain is not None:
-                validator.score(issue.id, gain, one.at)
+            if issue.id in validator:
+                _learnt(validator, one)
         for issue in run.every([State.WITHDRAWN]):
             validator.forget(issue.id)
         if found:
@@ -249,10 +250,30 @@ def decide(book: Book, number: int, issue: str | None, by: str, because: str, no
         raise BadValue("because", because, "the reason, in words")
     with book.writing() as run:
         matcher, validator = run.matcher(), run.validator()
-        name = matcher.decide(number, issue)
+        name = matcher.decide(number, None if issue is None else run.issue(issue).id)
         resolve(run, validator, number, name, by, because, now)
         run.save(matcher, validator)
     return name
+
+
+def join(book: Book, issue: str, into: str, by: str, because: str, now: int) -> Join:
+    """A person's word that two issues are one: everything of `issue` goes to `into`, whose id both have from now on.
+
+    Raises BadValue: no such issue, no reason, or facts that say they are two; LineDown, StoreRefused.
+    """
+    if not because.strip():
+        raise BadValue("because", because, "the reason, in words")
+    with book.writing() as run:
+        matcher, validator = run.matcher(), run.validator()
+        double, whole = run.issue(issue), run.issue(into)
+        found = ipo_joins.join(run, joined(whole, double), double.id, by, because, now)
+        matcher.merge(whole.id, double.id)
+        validator.join(whole.id, double.id)
+        came = next((one for one in run.outcomes() if one.issue == whole.id), None)
+        if came is not None and whole.id in validator:
+            _learnt(validator, came)
+        run.save(matcher, validator)
+    return found
 
 
 def override(book: Book, issue: str, gmp: Money, by: str, because: str, now: int, *, pinned: bool = False) -> int:
@@ -263,15 +284,13 @@ def override(book: Book, issue: str, gmp: Money, by: str, because: str, now: int
     if not because.strip():
         raise BadValue("because", because, "the reason, in words")
     with book.writing() as run:
-        run.issue(issue)
-        return run.add_override(issue, gmp, by, because, now, pinned=pinned)
+        return run.add_override(run.issue(issue).id, gmp, by, because, now, pinned=pinned)
 
 
 def clear(book: Book, issue: str, by: str, now: int) -> None:
     """Believe the sources again. Raises BadValue: nothing was set; LineDown, StoreRefused."""
     with book.writing() as run:
-        run.issue(issue)
-        if not run.end_override(issue, by, now):
+        if not run.end_override(run.issue(issue).id, by, now):
             raise BadValue("issue", issue, "an issue whose premium somebody has set")
 
 
@@ -389,6 +408,12 @@ def _outcome(issue: Issue, now: int) -> Outcome | None:
     return Outcome(
         issue=issue.id, at=traded, segment=issue.segment.value, open_points=opened, close_points=closed, scored_at=now
     )
+
+
+def _learnt(validator: Validator, one: Outcome) -> None:
+    gain = one.close_points if one.open_points is None else one.open_points
+    if gain is not None:
+        validator.score(one.issue, gain, one.at)
 
 
 def _refit(run: Writing, validator: Validator) -> None:

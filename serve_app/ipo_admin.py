@@ -15,7 +15,7 @@ from fastapi.responses import Response
 
 from adapters import ipo_board
 from adapters.ipos import Book
-from market.errors import BadValue, LineDown
+from market.errors import BadValue, LineDown, StoreRefused
 from market.ipo.pages import PageKind
 from market.ipo.registry import SOURCES
 from market.ipo.sources import Source
@@ -23,7 +23,7 @@ from market.money import Money
 from market.records import Record
 from serve_app import ipo_shapes, problems
 from serve_app.access import Gate
-from serve_app.ipo_asks import Acceptance, Decision, Digest, NewOverride, amount
+from serve_app.ipo_asks import Acceptance, Decision, Digest, Joining, NewOverride, amount
 from serve_app.ipo_replies import AcceptedAnswer, AlarmsAnswer, PlacedAnswer, ReviewsAnswer
 from serve_app.ipos import UNKNOWN, Desk, One, caller_of, known, refused
 
@@ -55,6 +55,10 @@ class Acts(Protocol):
         """Believe the sources again."""
         ...
 
+    def join(self, book: Book, issue: str, into: str, by: str, because: str, now: int) -> Record:
+        """Two issues are one."""
+        ...
+
 
 class Office:
     """What the handlers share."""
@@ -74,7 +78,7 @@ class Office:
         by = who(request)
         try:
             await self._gate.store(self._gate.users.note, by, action, subject, detail)
-        except LineDown as e:
+        except (LineDown, StoreRefused) as e:
             structlog.get_logger().warning("act_not_noted", action=action, subject=subject, by=by, reason=str(e))
 
 
@@ -84,6 +88,7 @@ def install(app: FastAPI, desk: Desk, only: Any, gate: Gate, acts: Acts | None) 
     _review_routes(app, office, only)
     _page_routes(app, office, only)
     _issue_routes(app, office, only)
+    _join_routes(app, office, only)
 
 
 def who(request: Request) -> str:
@@ -216,6 +221,25 @@ def _issue_routes(app: FastAPI, office: Office, only: Any) -> None:
         issue = await office.shelf.write(done)
         await office.note(request, "ipo premium cleared", issue, "")
         return Response(status_code=204)
+
+
+def _join_routes(app: FastAPI, office: Office, only: Any) -> None:
+    @app.post("/api/v1/admin/ipo/issues/{id}/join", responses=UNKNOWN)
+    async def join(request: Request, id: One, asked: Joining) -> PlacedAnswer:
+        """Say that an issue is the same as another: everything of it goes there, and its id answers with that one from
+        now on. 422 where facts say that they are two: other ISINs, segments, or days.
+        """
+        only(request)
+        acts, by = office.acts, who(request)
+
+        def done(book: Book) -> tuple[str, str]:
+            double, into = _named(book, id), _named(book, asked.into)
+            acts.join(book, double, into, by, asked.because, time.time_ns())
+            return double, into
+
+        double, into = await office.shelf.write(done)
+        await office.note(request, "ipo issues joined", into, f"{double} is the same: {asked.because}")
+        return PlacedAnswer(issue=into)
 
 
 def _named(book: Book, name: str) -> str:

@@ -14,8 +14,8 @@ from market.ipo.board import Days, Order, Wanted, folded, sought
 from market.ipo.kinds import Segment
 from market.ipo.life import State
 from market.ipo.pages import PageKind
-from market.ipo.profit import Joined, Thresholds
-from market.money import Money, money
+from market.ipo.profit import MOST_AMOUNT, MOST_POINTS, Joined, Thresholds
+from market.money import SCALE, Money, money
 from market.records import Record
 from market.sessions import IST
 from market.users import PLAIN
@@ -24,7 +24,7 @@ from serve_app.shapes import words
 
 LIMIT, MOST = 50, 200
 MOST_RUPEES = 10_000_000.0
-MOST_POINTS = 1000.0
+MOST_AMOUNT_RUPEES = MOST_AMOUNT / SCALE
 LONGEST = 100
 REASON = 500
 PROFITABLE = {"true": True, "false": False, "unknown": None}
@@ -60,7 +60,7 @@ class BoardQuery(Record):
         examples=["true"],
     )
     points: float | None = Field(None, ge=0, le=MOST_POINTS, description="Threshold, points of the issue price.")
-    amount: float | None = Field(None, ge=0, le=MOST_RUPEES, description="Threshold, rupees a share.")
+    amount: float | None = Field(None, ge=0, le=MOST_AMOUNT_RUPEES, description="Threshold, rupees a share.")
     joined: Joined | None = Field(None, description="Whether one threshold is enough.")
     min_confidence: float | None = Field(None, ge=0, le=1, description="Of the premium, 0 to 1.")
     min_gmp: float | None = Field(None, ge=-MOST_RUPEES, le=MOST_RUPEES, description="Rupees a share.")
@@ -116,7 +116,7 @@ class NewThresholds(Record):
     """
 
     points: float = Field(ge=0, le=MOST_POINTS, examples=[10.0])
-    amount: float = Field(ge=0, le=MOST_RUPEES, examples=[20.0])
+    amount: float = Field(ge=0, le=MOST_AMOUNT_RUPEES, examples=[20.0])
     joined: Joined = Joined.OR
 
     def thresholds(self) -> Thresholds:

@@ -79,6 +79,7 @@ class Shelf:
             version = None if seconds is not None else await self._asked()
             kept = self._look(key)
             if kept is None or not self._holds(kept, version, seconds):
+                self._up()
                 work = functools.partial(self._make, key, make)
                 kept = await self._fly((key, version, self._acts), self._readers, work, PATIENCE)
         except LineDown:
@@ -127,13 +128,23 @@ class Shelf:
             self._book.close()
 
     async def _asked(self) -> int:
-        seen, away, now = self._version, self._away, self._clock()
-        if seen is not None and now - seen[0] < ASKED_EVERY:
+        seen = self._version
+        if seen is not None and self._clock() - seen[0] < ASKED_EVERY:
             return seen[1]
-        if away is not None and now < away[0]:
-            raise LineDown(*away[1].args)
+        self._up()
         work = functools.partial(self._ask, self._acts)
-        return await self._fly((VERSION, self._acts), self._readers, work, PATIENCE)
+        try:
+            return await self._fly((VERSION, self._acts), self._readers, work, PATIENCE)
+        except NotYet:
+            raise
+        except LineDown as e:  # one that hangs is as good as away
+            self._away = self._clock() + ASKED_EVERY, e
+            raise
+
+    def _up(self) -> None:
+        away = self._away
+        if away is not None and self._clock() < away[0]:
+            raise LineDown(*away[1].args)
 
     def _ask(self, acts: int) -> int:
         version = self._looked(lambda run: run.version())
@@ -183,8 +194,7 @@ class Shelf:
         try:
             return await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(flight)), patience)
         except TimeoutError:
-            self._away = self._clock() + ASKED_EVERY, (late := LineDown(NAME, f"it said nothing for {patience:g} s"))
-            raise late from None
+            raise LineDown(NAME, f"it said nothing for {patience:g} s") from None
 
     def _landed(self, name: Hashable, flight: Future[Any]) -> None:
         with self._lock:

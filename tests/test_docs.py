@@ -163,6 +163,7 @@ def test_a_command_that_needs_nothing_running_works(command: str, folder: Path) 
 
 
 @pytest.mark.cluster
+@pytest.mark.timeout(900)
 def test_the_replay_and_the_lake_it_leaves_are_as_the_readme_says(folder: Path) -> None:
     recording(folder / "bars.parquet")
 
@@ -180,6 +181,7 @@ def test_the_replay_and_the_lake_it_leaves_are_as_the_readme_says(folder: Path) 
 
 
 @pytest.mark.cluster
+@pytest.mark.timeout(900)
 def test_the_commands_for_a_running_bourse_work(folder: Path) -> None:
     known = {**os.environ, "PYTHONPATH": str(ROOT)}
     with (folder / "screen.txt").open("w") as screen:
@@ -198,12 +200,12 @@ def test_the_commands_for_a_running_bourse_work(folder: Path) -> None:
         assert {c: d.stderr for c, d in done.items() if d.returncode} == {}
         assert {c for c, d in done.items() if c.startswith("curl") and not d.stdout.startswith("{")} == set()
         assert "NSE:RELIANCE" in done[next(c for c in done if "/api/stock/RELIANCE" in c)].stdout
-        assert up.wait(60) == 0
+        assert up.wait(200) == 0
         assert "(raylet)" not in (folder / "screen.txt").read_text()
     finally:
         if up.poll() is None:
             up.send_signal(signal.SIGINT)
-            up.wait(60)
+            up.wait(200)
 
 
 def _an_issue() -> str:
@@ -221,7 +223,7 @@ def _until_it_answers(up: subprocess.Popen[bytes], folder: Path) -> None:
     end = time.monotonic() + START_SECONDS
     while time.monotonic() < end and up.poll() is None:
         try:
-            if httpx.get(f"http://127.0.0.1:{BASE}/health", timeout=2.0).json().get("status") == "ok":
+            if httpx.get(f"http://127.0.0.1:{BASE}/health", timeout=20.0).json().get("status") == "ok":
                 return
         except (httpx.HTTPError, ValueError):
             pass

@@ -151,7 +151,8 @@ def folded(text: str) -> str:
     >>> folded("  Amber & Sons, Crème Ltd.")
     'amber and sons creme ltd'
     """
-    plain = unicodedata.normalize("NFKD", text.replace("&", " and ").casefold())
+    plain = unicodedata.normalize("NFKD", text).replace("&", " and ").casefold()
+    plain = unicodedata.normalize("NFKD", plain)  # what has no case may be made of what has
     bare = "".join(letter for letter in plain if not unicodedata.combining(letter))
     return " ".join(re.findall(r"\w+", bare))
 

@@ -1,8 +1,12 @@
 """Intervals: how far a prediction may be off, and how likely a gain or a loss is, from how far the last ones were.
 
-Conformal: a miss is measured in the scale of the premium, and the next misses are taken to lie as the last ones did.
-The last of them count most, so that a calm market narrows the interval, and the share that is left out moves with what
-the intervals of late have covered. No shape of the errors is assumed; probabilities are shares of the misses.
+Conformal: a miss is measured in the scale that misses of such a premium have had, a line on its height, and the next
+misses are taken to lie as the last ones did. The last of them count most, so that a calm market narrows the interval,
+and the share that is left out moves with what the intervals of late have covered. No shape of the errors is assumed;
+probabilities are shares of the misses.
+
+The line is fitted, for a scale in mere proportion held 62 in 100 of the cheap premiums' gains and 91 of the dear ones':
+where the market went cheap, as in 2025, the interval was too narrow.
 """
 
 from __future__ import annotations
@@ -24,6 +28,13 @@ STEP = 0.02
 
 LEAST, MOST = 0.1, 0.3
 """Of the share left out."""
+
+START = (5.0, 0.3)
+"""Where the line of the scale begins: points of a premium of 0, and a share of its height."""
+
+ROUNDS = 100
+LEAST_SCALE = 1.0
+"""Points: nobody knows better."""
 
 BOUNDS = np.dtype([(name, "<f8") for name in ("low_points", "high_points", "p_gain_10", "p_loss")])
 """The 80 % interval, and the probabilities of a gain of 10 points and more, and of less than 0."""
@@ -48,6 +59,19 @@ def bounds(said: Floats, scales: Floats, misses: Floats, left_out: float = 1 - C
         p = (np.concatenate([[0.0], share])[below] + 0.5) / (share[-1] + 1.0)
         out[name] = p if name == "p_loss" else 1 - p
     return out
+
+
+def scales(heights: Floats, past: Floats, missed: Floats) -> Floats:
+    """How far predictions may be off, (m,), points, by the `heights` of their premiums: by past ones, (n,), oldest
+    first, and how far those missed, without sign. A line by likelihood, as if the misses were Laplace's.
+    """
+    rows, aged = np.column_stack([np.ones(len(past)), past]), recency(len(past))
+    parts: Floats = np.array(START)
+    for _ in range(ROUNDS):
+        scale = np.maximum(rows @ parts, LEAST_SCALE)
+        # Each round raises the likelihood, and no part below 0. Source: Fevotte, Bertin, Durrieu 2009, Itakura-Saito.
+        parts = parts * (rows.T @ (aged * missed / scale**2)) / np.maximum(rows.T @ (aged / scale), 1e-12)
+    return np.asarray(np.maximum(parts[0] + parts[1] * heights, LEAST_SCALE))
 
 
 def recency(count: int) -> Floats:

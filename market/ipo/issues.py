@@ -8,15 +8,17 @@ nobody else can; bidding opens and closes by the clock too, unless the issue is 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import date, time
+from datetime import date, time, timedelta
 from typing import Any
 
+from market.errors import BadValue
 from market.ipo import repairs
 from market.ipo.facts import POINTS
 from market.ipo.kinds import Kind, Segment
 from market.ipo.life import Allotted, Closed, Event, Listed, Opened, State, Withdrawn, move
 from market.ipo.readings import Reading, Status
 from market.money import Money
+from market.names import LINE
 from market.records import Record
 from market.sessions import at as instant_at
 
@@ -29,6 +31,9 @@ FACTS = (
 )  # fmt: skip
 BIDS_FROM, BIDS_UNTIL, TRADES_FROM = time(10), time(17), time(10)
 """On India's clocks."""
+
+NEAR = timedelta(days=7)
+"""Sources differ by no more about a day of one issue."""
 
 COURSE = (State.ANNOUNCED, State.OPEN, State.CLOSED, State.ALLOTTED, State.LISTED)
 STEPS: Mapping[State, type[Event]] = {
@@ -141,6 +146,26 @@ def learned(before: Issue | None, name: str, readings: Iterable[Reading], origin
     return advanced(Issue.model_validate(words), origin.received)
 
 
+def joined(issue: Issue, double: Issue) -> Issue:
+    """An issue, and another that turned out to be the same: of each fact the better source's word, as if one had told
+    of them all. Raises BadValue: they cannot be the same.
+    """
+    if issue.id == double.id:
+        raise BadValue("double", double.id, "another issue than the one it is to become")
+    if why := _apart(issue, double):
+        raise BadValue("double", double.id, f"the same issue as {issue.id}, but {why}")
+    words, origins = issue.model_dump(), dict(issue.origins)
+    for field, origin in double.origins.items():
+        if _counts(origins.get(field), origin):
+            words[field], origins[field] = getattr(double, field), origin
+    if double.seen_at > issue.seen_at and double.status is not Status.UNKNOWN:
+        words["status"] = double.status
+    seen_at = max(issue.seen_at, double.seen_at)
+    further = max(issue.state, double.state, key=(*COURSE, State.WITHDRAWN).index)
+    words |= {"first_at": min(issue.first_at, double.first_at), "seen_at": seen_at, "state": further}
+    return advanced(Issue.model_validate(words | {"origins": origins}), seen_at)
+
+
 def advanced(issue: Issue, at: int) -> Issue:
     """Where it stands `at`, ns UTC: by what pages say, and by the clock."""
     told = [STANDS[issue.status]] if issue.status in STANDS else []
@@ -160,6 +185,22 @@ def advanced(issue: Issue, at: int) -> Issue:
 def _begun(name: str, first: Reading, origin: Origin) -> dict[str, Any]:
     told = {"id": name, "name": first.name, "status": Status.UNKNOWN}
     return told | {"first_at": origin.received, "seen_at": origin.received}
+
+
+def _apart(issue: Issue, double: Issue) -> str:
+    for field in ("segment", "kind"):
+        mine, theirs = getattr(issue, field), getattr(double, field)
+        if None not in (mine, theirs) and mine is not theirs:
+            return f"they differ in {field}: {mine} and {theirs}"
+    if issue.isin and double.isin and issue.isin[:LINE] != double.isin[:LINE]:
+        return f"they differ in ISIN: {issue.isin} and {double.isin}"
+    for field in ("opens", "closes", "lists"):
+        mine, theirs = getattr(issue, field), getattr(double, field)
+        if mine and theirs and abs(mine - theirs) > NEAR:
+            return f"they differ in {field}: {mine} and {theirs}"
+    if (issue.state is State.WITHDRAWN) is not (double.state is State.WITHDRAWN):
+        return "one of them was withdrawn"  # filed anew it is another issue
+    return ""
 
 
 def _counts(before: Origin | None, now: Origin) -> bool:

@@ -71,6 +71,7 @@ class Matcher:
         self._rows: dict[Told, str] = {}
         self._queue: dict[int, Queued] = {}
         self._numbered = 0
+        self._gone: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._known)
@@ -136,7 +137,10 @@ class Matcher:
         return placed
 
     def merge(self, issue: str, double: str) -> None:
-        """A person's word that two known issues are one: `double` becomes the other. Raises BadValue: no such issue."""
+        """A person's word that two known issues are one: `double` becomes the other, and its id is not given again.
+
+        Raises BadValue: no such issue.
+        """
         self._at(issue)
         if issue == double:
             raise BadValue("double", double, "another issue than the one it is to become")
@@ -146,6 +150,12 @@ class Matcher:
         for places in (self._weeks, self._titled):
             for found in places.values():
                 found.discard(double)
+        self._gone.add(double)
+        for number, queued in self._queue.items():
+            if double in queued.verdict.candidates:
+                left = {issue if name == double else name for name in queued.verdict.candidates}
+                verdict = queued.verdict.model_copy(update={"candidates": tuple(sorted(left))})
+                self._queue[number] = Queued(told=queued.told, verdict=verdict)
 
     def snapshot(self) -> dict[str, Any]:
         """Everything, as plain values, of which `restore` makes it again."""
@@ -155,6 +165,7 @@ class Matcher:
             },
             "queue": {str(number): queued.model_dump(mode="json") for number, queued in self._queue.items()},
             "numbered": self._numbered,
+            "gone": sorted(self._gone),
         }
 
     @classmethod
@@ -167,6 +178,7 @@ class Matcher:
                     matcher._learn(name, Told.model_validate(row))
             matcher._queue = {int(k): Queued.model_validate(row) for k, row in state["queue"].items()}
             matcher._numbered = int(state["numbered"])
+            matcher._gone = {str(name) for name in state.get("gone", ())}
         except (KeyError, TypeError, ValueError, AttributeError) as e:
             raise BadValue("state", type(state).__name__, f"what Matcher.snapshot gave: {e}") from e
         return matcher
@@ -209,8 +221,9 @@ class Matcher:
     def _named(self, told: Told) -> str:
         stem = re.sub(r"[^a-z0-9]+", "-", min(titles(told.name))).strip("-") or "issue"
         stem = f"{stem}-{window(told)[0].year}"
-        names = (stem if n == 1 else f"{stem}-{n}" for n in range(1, len(self._known) + 2))
-        return next(name for name in names if name not in self._known)
+        taken = self._known.keys() | self._gone
+        names = (stem if n == 1 else f"{stem}-{n}" for n in range(1, len(taken) + 2))
+        return next(name for name in names if name not in taken)
 
     def _certain(self) -> dict[int, str]:
         found = {}

@@ -78,6 +78,14 @@ class Reliability:
         for source, error in bounded.items():
             self._shown.setdefault(source, {})[issue] = _Shown(at, segment, error, error - usual)
 
+    def join(self, issue: str, double: str) -> None:
+        """Two issues are one: what the second showed counts for the first, where that has shown nothing itself."""
+        own = any(issue in shown for shown in self._shown.values())
+        for shown in self._shown.values():
+            one = shown.pop(double, None)
+            if one is not None and not own:
+                shown[issue] = one
+
     def weights(self, sources: Collection[str], segment: Segment, at: int) -> dict[str, float]:
         """Of each source's word, summing to 1, by what was listed before `at`, ns UTC."""
         excess = {source: self.standing(source, segment, at).excess_points for source in sources}

@@ -216,6 +216,19 @@ class Validator:
         """An issue was withdrawn: its readings prove nothing."""
         self._issues.pop(issue, None)
 
+    def join(self, issue: str, double: str) -> None:
+        """Two issues are one: of each source's readings of both the newer count for the first."""
+        self.reliability.join(issue, double)
+        theirs = self._issues.pop(double, None)
+        if theirs is None:
+            return
+        mine = self._issues.setdefault(issue, theirs)
+        mine.since = mine.since or theirs.since
+        for source, line in theirs.lines.items():
+            had = mine.lines.get(source)
+            if had is None or had.last is None or (line.last is not None and line.last.at > had.last.at):
+                mine.lines[source] = line
+
     def snapshot(self) -> dict[str, Any]:
         """Everything, as plain values, of which `restore` makes it again."""
         return {

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from market.errors import BadValue
 from market.ipo.examples import EXAMPLE, MAINBOARD, SEGMENTS, Decision, Examples, Floats, Tables, examples, gains
-from market.ipo.intervals import BOUNDS, COVERED, adapted, bounds, recency
+from market.ipo.intervals import BOUNDS, COVERED, adapted, bounds, recency, scales
 from market.ipo.models import COMPETITORS, FEW, GMP, MEMBERS, Model, capped, scale
 from market.records import Record
 
@@ -213,7 +213,7 @@ class _Walking:
     def step(self, month: date, asked: Mask) -> Month:
         """Say of the rows of a month what can be said."""
         rows, came, before = self._rows, self._came, self._before
-        past, sizes = self._fitted & before, self._sizes
+        past, sizes, heights = self._fitted & before, self._sizes, np.abs(rows["gmp_points"])
         fresh = past & ~self._judged
         left_out = _left_out(self._left_out, self.spans[fresh], came[fresh])
         learnt = before if before.sum() >= FEW else np.zeros(len(rows), np.bool_)
@@ -232,8 +232,9 @@ class _Walking:
         said[asked, -1] = said[asked, -2 if gate.served == OURS else 0]
         spans = np.zeros((int(asked.sum()), said.shape[1]), BOUNDS)
         for k in range(said.shape[1]):
-            misses = ((came - said[:, k]) / sizes)[past]
-            spans[:, k] = bounds(said[asked, k], sizes[asked], misses, left_out[k])
+            missed = (came - said[:, k])[past]
+            wide, narrow = (scales(heights[of], heights[past], np.abs(missed)) for of in (asked, past))
+            spans[:, k] = bounds(said[asked, k], wide, missed / narrow, left_out[k])
         return Month(members[asked], said[asked], spans, left_out, gate, bool(learnt.any()))
 
     def take(self, month: Month, asked: Mask) -> None:

@@ -33,7 +33,7 @@ LAST = int((SESSION.close - SESSION.open) // SECOND + 75)
 """The number of the tape's last step: 15 s before the open, 60 s behind the close."""
 NAMES = ("RELIANCE", "TCS", "INFY", "SBIN", "ITC", "NIFTY 50")
 TOKEN = "token"
-WAIT = 60.0
+WAIT = 200.0
 
 
 class Runs(Protocol):

@@ -298,8 +298,9 @@ def stage(server: RedisServer, tmp_path: Path) -> Iterator[Stage]:
 
 
 @pytest.mark.cluster
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(300)
 @pytest.mark.endurance
+@pytest.mark.alone
 def test_whatever_happens_to_the_primary_the_candles_are_those_of_the_tape(
     server: RedisServer, bus: Bus, stage: Stage
 ) -> None:

@@ -52,7 +52,7 @@ from tests.actors.day import (
 )
 
 OF = instruments()
-WAIT = 100.0
+WAIT = 200.0
 NAME = "the-account"
 
 

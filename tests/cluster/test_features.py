@@ -19,7 +19,7 @@ from cluster.replay import sessions_around
 from market.instruments import Kind
 from tests.cluster.test_replay import PACE, WAIT, bourse, gone, process, rows_of, started, wait
 
-pytestmark = [pytest.mark.cluster, pytest.mark.endurance, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.cluster, pytest.mark.endurance, pytest.mark.timeout(900)]
 
 DAY = date(2016, 8, 25)
 OPEN = datetime(2016, 8, 25, 3, 45, tzinfo=UTC)

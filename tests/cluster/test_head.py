@@ -101,8 +101,8 @@ def test_what_ray_tells_of_a_proxy_that_died_is_one_line() -> None:
 
 
 def test_no_base_is_given_to_two_processes_and_who_asks_often_gets_his_own_again() -> None:
-    many = f"print(*[free_base() for _ in range({3 * MOST_BASES})], flush=True)"
-    words = [sys.executable, "-c", f"from cluster.instance import free_base; {many}; input()"]
+    asking = f"print(*[free_base() for _ in range({3 * MOST_BASES})], flush=True)"
+    words = [sys.executable, "-c", f"from cluster.instance import free_base; {asking}; input()"]
 
     askers = [
         subprocess.Popen(words, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)
@@ -117,6 +117,7 @@ def test_no_base_is_given_to_two_processes_and_who_asks_often_gets_his_own_again
 
 @pytest.mark.cluster
 @pytest.mark.endurance
+@pytest.mark.timeout(900)
 def test_it_listens_within_its_ports_and_ends_with_rays_head(up: subprocess.Popen[bytes], tmp_path: Path) -> None:
     family = psutil.Process(up.pid).children(recursive=True)
 

@@ -76,6 +76,9 @@ def test_the_desk_s_commands_work_on_its_book(config: Path) -> None:
         shown, record = run("show", amber), json.loads(run("show", amber, "--json").stdout)
         cleared, again = run("override", amber, "--clear"), run("override", amber, "--clear")
         scored = json.loads(run("score", "--json").stdout)
+        zinc = decided.stdout.split()[-1]
+        silent, joined = run("join", zinc, "--into", amber), run("join", zinc, "--into", amber, "--because", "renamed")
+        one = json.loads(run("show", zinc, "--json").stdout)
         unknown = run("show", "zinc")
         page = run("digest", "--html")
         book.close()
@@ -92,6 +95,8 @@ def test_the_desk_s_commands_work_on_its_book(config: Path) -> None:
     assert record["override"][0]["gmp"] == money("10.50") and "a typo on the board" in shown.stdout
     assert record["issue"]["high"] == AMBER.high and "321.00" in shown.stdout
     assert len(scored["now"]) == 1 and scored["scored"]["waiting"] == 0
+    assert silent.exit_code == 2 and "reason" in silent.stderr
+    assert joined.exit_code == 0 and one["issue"]["id"] == amber and ["ipowatch", "Zinc Pumps"] in one["names"]
     assert unknown.exit_code == 2 and "'zinc'" in unknown.stderr
     assert page.stdout.startswith("<!doctype html>") and "Amber &amp; Sons Foundry" in page.stdout
 

@@ -25,7 +25,7 @@ from adapters.redis_line import RedisLine
 from cluster.replay import compare
 from market.sessions import MINUTE
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 DAY = date(2016, 8, 25)
 OPEN = datetime(2016, 8, 25, 3, 45, tzinfo=UTC)

@@ -27,10 +27,10 @@ from market.sessions import MINUTE
 from market.ticks import FeedState, mark
 from market.timetable import Note, State
 
-pytestmark = [pytest.mark.cluster, pytest.mark.endurance, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.cluster, pytest.mark.endurance, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).resolve().parents[2]
-WAIT = 110.0
+WAIT = 280.0
 CONFIG = f"""
 cluster_name: bourse
 provider: {{type: local, head_ip: 127.0.0.1, worker_ips: []}}

@@ -113,6 +113,7 @@ def test_a_table_without_names_is_named(book: Book, folder: Path, tmp_path: Path
     assert everything(book)["ipo_issues"] == []
 
 
+@pytest.mark.cluster
 def test_tasks_of_ray_data_come_to_the_same(book: Book, folder: Path, tmp_path: Path) -> None:
     import ray
 

@@ -27,6 +27,7 @@ from market.instruments import Instrument, partition_of
 from market.money import SCALE, UNKNOWN
 from market.sessions import MINUTE, SECOND, Session, day_number, session
 from market.ticks import FeedState, Kind, Ticks, blank, mark
+from pipelines import ipos
 from serve_app.access import AccessPlan
 from serve_app.follow import Follower, GatewayPlan
 from serve_app.gateway import Desk, build
@@ -74,7 +75,7 @@ class House:
 
     def open(self) -> None:
         """Build the gateway."""
-        app = build(self.plan)
+        app = build(self.plan, acts=ipos)
         self.desk: Desk = app.state.desk
         self.desk.limits._line = RedisLine(self.plan.cache, DEADLINE)  # nobody counts alone because a cache is slow
         self.follower: Follower = self.desk.follower

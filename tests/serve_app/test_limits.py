@@ -161,6 +161,10 @@ def test_a_long_list_costs_more(gate: Gate) -> None:
         ("/api/v1/signals", b"symbol=TCS&since=2020-01-01", 5),
         ("/api/v1/sessions", b"from=2020-01-01", 1),
         ("/api/v1/outcomes", b"", 5),
+        ("/api/v1/ipos", b"status=open,closed", 2),
+        ("/api/v1/ipos/amber-sons-foundry-2024", b"", 1),
+        ("/api/v1/ipos/amber-sons-foundry-2024/gmp", b"from=2020-01-01", 2),
+        ("/api/v1/ipo/track-record", b"", 5),
     ],
 )
 def test_what_may_reach_years_back_costs_more(path: str, query: bytes, tokens: int) -> None:

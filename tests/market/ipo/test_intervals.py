@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from market.ipo.intervals import FEWEST, HALF_LIFE, LEAST, MOST, adapted, bounds, recency
+from market.ipo.intervals import FEWEST, HALF_LIFE, LEAST, LEAST_SCALE, MOST, adapted, bounds, recency, scales
 
 
 def test_four_of_five_lie_within_whatever_the_errors_are_like() -> None:
@@ -51,6 +51,35 @@ def test_a_miss_counts_half_of_one_that_came_a_half_life_later() -> None:
 
     assert weights.sum() == pytest.approx(1.0)
     assert weights[-1] == pytest.approx(2 * weights[-1 - HALF_LIFE])
+
+
+def test_the_scale_is_the_line_that_misses_have_grown_by() -> None:
+    rng = np.random.default_rng(5)
+    heights = rng.uniform(0, 80, 4000)
+    missed = np.abs(rng.laplace(0, 6 + 0.4 * heights))
+
+    found = scales(np.array([0.0, 50.0]), heights, missed)
+
+    assert found == pytest.approx([6.0, 26.0], rel=0.25)
+
+
+def test_cheap_and_dear_premiums_lie_within_as_often() -> None:
+    rng = np.random.default_rng(5)
+    heights = rng.uniform(0, 80, 6000)
+    misses = rng.laplace(0, 8 + 0.2 * heights)
+    past, later = slice(0, 3000), slice(3000, 6000)
+
+    wide, narrow = (scales(heights[of], heights[past], np.abs(misses[past])) for of in (later, past))
+    found = bounds(np.zeros(3000), wide, misses[past] / narrow)
+    within = (misses[later] >= found["low_points"]) & (misses[later] <= found["high_points"])
+
+    for dear in (heights[later] < 20, heights[later] > 60):
+        assert within[dear].mean() == pytest.approx(0.8, abs=0.07)
+
+
+@pytest.mark.parametrize("count", [0, 1, 30])
+def test_misses_of_nothing_leave_the_least_scale(count: int) -> None:
+    assert scales(np.array([3.0]), np.full(count, 5.0), np.zeros(count)).tolist() == [LEAST_SCALE]
 
 
 def test_what_lies_outside_too_often_widens_and_within_too_often_narrows() -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from market.ipo.issues import Issue, Origin, advanced, learned
+from market.errors import BadValue
+from market.ipo.issues import Issue, Origin, advanced, joined, learned
 from market.ipo.kinds import Kind, Segment
 from market.ipo.life import State
 from market.ipo.readings import IssueFacts, Status
@@ -96,3 +97,40 @@ def test_a_symbol_in_the_place_of_a_name_renames_nothing() -> None:
     )
 
     assert (found.name, found.symbol) == ("Amber Foundry Limited", "AMBER")
+
+
+def test_of_two_issues_that_are_one_the_better_source_counts_in_each_fact() -> None:
+    first = after((facts("investorgain", high=money("321"), lot=46, name="Amber"), AT))
+    second = after((facts("nse", high=money("320"), opens=date(2025, 1, 1)), AT - 5), (facts("other", lot=40), AT + 9))
+
+    whole = joined(first, second.model_copy(update={"id": "zinc", "state": State.ALLOTTED}))
+
+    assert (whole.id, whole.name, whole.high, whole.lot) == ("amber", "Amber Foundry", money("320"), 46)
+    assert (whole.opens, whole.state, whole.first_at, whole.seen_at) == (
+        date(2025, 1, 1), State.ALLOTTED, AT - 5, AT + 9,
+    )  # fmt: skip
+    assert {name: one.source for name, one in whole.origins.items()} == {
+        "name": "nse", "high": "nse", "opens": "nse", "lot": "investorgain",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "one"),
+    [
+        ({"isin": "INE0AAA01029"}, True),  # the shares were split: issuer and sort of security are the same
+        ({"isin": "INE0AAB01011"}, False),
+        ({"lists": date(2025, 1, 13)}, True),
+        ({"lists": date(2025, 1, 14)}, False),
+        ({"kind": Kind.REIT}, False),
+        ({"high": money("500"), "symbol": "ZINC"}, True),
+    ],
+)
+def test_issues_of_facts_that_contradict_are_not_one(words: dict[str, Any], one: bool) -> None:
+    first = issue(isin="INE0AAA01011", lists=date(2025, 1, 6), kind=Kind.IPO, high=money("321"), symbol="AMBER")
+    second = first.model_copy(update={"id": "zinc", **words})
+
+    if one:
+        assert joined(first, second).id == "amber"
+    else:
+        with pytest.raises(BadValue, match="differ"):
+            joined(first, second)
