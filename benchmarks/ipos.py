@@ -33,7 +33,7 @@ from aiohttp import web
 from adapters.database import Database
 from adapters.fetching import Door
 from adapters.ipos import Book
-from adapters.migrations.versions.ipos_0003 import TABLES
+from adapters.migrations.versions import ipos_0003, ipos_0005
 from adapters.postgres_server import PostgresServer
 from adapters.visit_cache import VisitCache
 from adapters.visits import Visits
@@ -61,6 +61,9 @@ KILLS = (
 """In which method of a transaction the process dies, and at which call of it."""
 
 SHOWN = ("ipo_pages", "ipo_issues", "ipo_premiums", "ipo_validations", "ipo_outcomes")
+
+TABLES = (*ipos_0003.TABLES, *ipos_0005.TABLES)
+"""Of the book, but for the thresholds of users and the version, which counts transactions."""
 
 Digests = dict[str, tuple[int, str]]
 """Of each table of a book, how many rows it has and the digest of them all."""
