@@ -15,16 +15,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import structlog
 
 from adapters import ipo_tables
 from adapters.alerts import Alerts, IssueAlerts
 from adapters.ipos import Book
 from adapters.lake import Lake
 from market.alerts import OperatorAlert, still_open
-from market.errors import BadValue, LineDown
+from market.errors import MOST_REASON, BadValue, LineDown, StoreRefused
 from market.ipo import imagined_past
 from market.ipo.examples import FLOW, ISSUE, MARKET, QUOTE, Tables
 from market.ipo.imagined import Imagined
+from market.ipo.pages import Page, Unread
 from market.ipo.registry import Reader
 from market.ipo.visiting import TRIPS, Standing
 from market.records import Record
@@ -100,7 +102,7 @@ def refresh(
             counts["failed"] += 1
             why[came.visit.source] = came.visit.trouble
         else:
-            taken = ipos.take(book, came.page, came.body, came.visit.received, came.visit.url)
+            taken = _taken(book, came, came.page)
             counts.update(pages=1, known=taken.again, alarms=bool(taken.trouble), issues=len(taken.issues))
             counts.update(premiums=taken.premiums, unsure=len(taken.unsure))
             told.extend([taken.alarm] if taken.alarm is not None else [])
@@ -181,6 +183,19 @@ def with_market(tables: Tables, lake: Lake, last: date) -> Tables:
     vix = dict(zip(days[fear].tolist(), closes[fear].tolist(), strict=True))
     more["vix"] = [vix.get(day, np.nan) for day in more["day"].tolist()]
     return tables._replace(market=np.concatenate([tables.market, more]))
+
+
+def _taken(book: Book, came: Came, page: Page | Unread) -> Taken:
+    # What one page does to the rules or to the book must not end the visits to all others: it becomes an alarm.
+    visit = came.visit
+    try:
+        return ipos.take(book, page, came.body, visit.received, visit.url)
+    except (LineDown, StoreRefused):
+        raise
+    except Exception as e:
+        structlog.get_logger().exception("page_untaken", source=visit.source, page=visit.page, digest=visit.digest)
+        unread = Unread(source=page.source, kind=page.kind, reason=f"{type(e).__name__}: {e}"[:MOST_REASON])
+        return ipos.take(book, unread, came.body, visit.received, visit.url)
 
 
 def _absences(

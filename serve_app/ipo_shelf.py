@@ -26,6 +26,8 @@ LASTS = 1800.0
 """Seconds for which an answer is kept."""
 LARGEST = 32 << 20
 """Bytes of answers that are kept; the one that was asked for longest ago goes first."""
+BESIDES = 2048
+"""Bytes that an answer takes besides its body: questions may be many, and answers short."""
 ASKED_EVERY = 1.0
 """Seconds between two questions for the version, and from one that found the database away to the next."""
 READERS, WRITERS = 3, 2
@@ -58,7 +60,7 @@ class Shelf:
     def __init__(self, book: Book | None, clock: Callable[[], float] = time.monotonic) -> None:
         """`book`: None where there is no database. `clock`: seconds."""
         self._book, self._clock = book, clock
-        self._kept: TTLCache[Hashable, _Kept] = TTLCache(LARGEST, LASTS, clock, lambda one: len(one.body))
+        self._kept: TTLCache[Hashable, _Kept] = TTLCache(LARGEST, LASTS, clock, lambda one: BESIDES + len(one.body))
         self._lock = threading.RLock()  # a flight may land while it is being booked
         self._readers = ThreadPoolExecutor(READERS, "ipos")
         self._writers = ThreadPoolExecutor(WRITERS, "ipo-acts")
@@ -160,7 +162,7 @@ class Shelf:
         kept = _Kept(body, version, self._clock())
         with self._lock:
             self.made += 1
-            if len(body) <= LARGEST:
+            if BESIDES + len(body) <= LARGEST:
                 self._kept[key] = kept
         return kept
 

@@ -33,6 +33,9 @@ Mask = npt.NDArray[np.bool_]
 EVIDENCE = 0.75
 """Share of the bootstrap's draws in which ours must have missed by less."""
 
+SHARPNESS = 2.0
+"""By e to the power of this a member's weight falls with every standard error by which it is behind the best."""
+
 DRAWS = 1000
 SEED = 7
 VALUES = tuple(name for name in EXAMPLE.names or () if name != "row")
@@ -262,7 +265,7 @@ def _weights(members: Floats, came: Floats, sizes: Floats) -> Floats:
     behind = missed - missed[:, [int(np.argmin(aged @ missed))]]
     mean = aged @ behind
     error = np.sqrt((aged**2) @ (behind - mean) ** 2)
-    weights = np.exp(-mean / np.where(error > 0, error, np.inf))
+    weights = np.exp(-SHARPNESS * mean / np.where(error > 0, error, np.inf))
     return np.asarray(weights / weights.sum())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ from market.ipo.scores import scores
 from market.ipo.walkforward import EVIDENCE, OURS, SERVED, Task, Walk, expectations, rows_of, walk
 from market.sessions import day_number
 from tests.market.ipo.made import tables
+
+LATELY = date(2021, 12, 31)
 
 
 def walked(given: Tables, task: Task = Task.OPEN) -> Walk:
@@ -138,3 +141,15 @@ def test_what_is_served_of_recorded_issues_is_no_worse_than_the_premium(task: Ta
     assert told[SERVED].mae < told[GMP].mae
     assert told[SERVED].n == told[GMP].n > 60
     assert 0.7 < told[SERVED].coverage < 0.9
+
+
+def test_the_intervals_of_cheap_and_dear_premiums_hold_about_as_many_of_the_recorded_gains(shared: Path) -> None:
+    found = walked(read(shared / "fixtures/ipo/clean"), Task.ALL)
+    told = found.bounds[:, found.models.index(OURS)]
+    within = (found.came >= told["low_points"]) & (found.came <= told["high_points"])
+    judged = np.isfinite(found.came) & np.isfinite(told["low_points"]) & (found.rows["decided"] > day_number(LATELY))
+    premiums = found.rows["gmp_points"]
+
+    for part in (premiums < 2, (premiums >= 2) & (premiums < 50), premiums >= 50):
+        assert (judged & part).sum() > 90
+        assert 0.72 < within[judged & part].mean() < 0.88
