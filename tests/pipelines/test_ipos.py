@@ -379,6 +379,22 @@ def test_an_override_that_is_not_pinned_ends_with_the_next_quote(book: Book) -> 
     assert (before, [one.gmp for one in ipos.validate(book, later).believed]) == ([money("10")], [money("38")])
 
 
+def test_a_person_s_premium_has_no_confidence_and_must_be_one_a_share_can_have(book: Book) -> None:
+    take(book, AMBER)
+    with book.looking() as run:
+        name = run.every()[0].id
+    before = ipos.validate(book, NOW).believed[0]
+    ipos.override(book, name, money("321"), "asha", "a call", NOW, pinned=True)
+
+    (found,) = ipos.validate(book, NOW + MINUTE).believed
+
+    assert before.confidence > 0.3
+    assert (found.gmp, found.confidence, found.disagreement_points) == (money("321"), 0.0, None)
+    for far in ("-321.01", "1605.01"):
+        with pytest.raises(BadValue, match=r"the issue price is 321\.00"):
+            ipos.override(book, name, money(far), "asha", "a slip", NOW)
+
+
 def test_predictions_are_published_with_what_is_served_and_not_twice(book: Book) -> None:
     take(book, *ISSUES)
     ipos.validate(book, NOW)
