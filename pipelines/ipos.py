@@ -41,7 +41,7 @@ from market.ipo.readings import Category
 from market.ipo.sources import Source
 from market.ipo.validation import Shown, ValidatedGmp, Validator
 from market.ipo.walkforward import OURS, SERVED, Memory, Task, rows_of, walk
-from market.money import SCALE, Money
+from market.money import SCALE, Money, decimal
 from market.records import Record
 from market.sessions import DAY, MINUTE, Sessions, at, day_number
 from pipelines.placing import Taken, placed, resolve
@@ -60,6 +60,9 @@ GRAINS = {
     **dict.fromkeys(("p_gain_10", "p_loss"), 0.001),
 }
 """A prediction that moved by less than these says the same: points, and probabilities."""
+
+FARTHEST = 5
+"""Times the issue price: no premium was ever so high."""
 
 CLOSE_LASTS = 2 * DAY
 """A first trade that is not known so long after the listing will not be: the close stands for it."""
@@ -279,12 +282,18 @@ def join(book: Book, issue: str, into: str, by: str, because: str, now: int) -> 
 def override(book: Book, issue: str, gmp: Money, by: str, because: str, now: int, *, pinned: bool = False) -> int:
     """An operator's premium of an issue, a share, until a source tells a newer one or, `pinned`, until it is cleared.
 
-    Raises BadValue: no such issue, or no reason; LineDown, StoreRefused.
+    Raises BadValue: no such issue, no reason, or a premium no share ever had; LineDown, StoreRefused.
     """
     if not because.strip():
         raise BadValue("because", because, "the reason, in words")
     with book.writing() as run:
-        return run.add_override(run.issue(issue).id, gmp, by, because, now, pinned=pinned)
+        found = run.issue(issue)
+        if found.high is not None and not -found.high <= gmp <= FARTHEST * found.high:
+            dear = decimal(found.high)
+            raise BadValue(
+                "gmp", f"{decimal(gmp)}", f"from -{dear} to {FARTHEST} times that: the issue price is {dear}"
+            )
+        return run.add_override(found.id, gmp, by, because, now, pinned=pinned)
 
 
 def clear(book: Book, issue: str, by: str, now: int) -> None:
@@ -386,7 +395,8 @@ def _believed(
         word = None
     if word is not None:
         worth = None if issue.high is None else points(word.gmp, issue.high)
-        found = found.model_copy(update={"gmp": word.gmp, "points": worth, "spike": None})
+        unknown = {"confidence": 0.0, "disagreement_points": None, "spike": None}  # nothing measures a person's word
+        found = found.model_copy(update={"gmp": word.gmp, "points": worth, **unknown})
     run.add_validation(found, None if word is None else word.id)
     return found
 
