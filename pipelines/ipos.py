@@ -40,7 +40,7 @@ from market.ipo.profit import Measured, Thresholds, measured
 from market.ipo.readings import Category
 from market.ipo.sources import Source
 from market.ipo.validation import Shown, ValidatedGmp, Validator
-from market.ipo.walkforward import OURS, Memory, Task, rows_of, walk
+from market.ipo.walkforward import OURS, SERVED, Memory, Task, rows_of, walk
 from market.money import SCALE, Money, decimal
 from market.records import Record
 from market.sessions import DAY, MINUTE, Sessions, at, day_number
@@ -488,7 +488,8 @@ def _predicted(tables: Tables, task: Task, live: set[str], today: date, now: int
         decided = walked.rows["decided"][k].astype("datetime64[D]").item()
         gate = gates[decided.replace(day=1)]
         for model in (GMP, OURS):
-            bound = {name: _finite(walked.bounds[name][k, walked.models.index(model)]) for name in BOUNDS.names or ()}
+            column = walked.models.index(SERVED if gate.served == model else model)
+            bound = {name: _finite(walked.bounds[name][k, column]) for name in BOUNDS.names or ()}
             one = Said(
                 issue=str(tables.issues["issue"][found["row"][k]]),
                 task=task,
@@ -496,7 +497,7 @@ def _predicted(tables: Tables, task: Task, live: set[str], today: date, now: int
                 at=now,
                 decided=decided,
                 gmp_points=float(found["gmp_points"][k]),
-                predicted_points=float(walked.said[k, walked.models.index(model)]),
+                predicted_points=float(walked.said[k, column]),
                 served=gate.served == model,
                 gate=gate.model_dump(mode="json"),
                 **bound,
