@@ -31,7 +31,7 @@ from market.ipo.registry import Reader
 from market.ipo.validation import Limits
 from market.ipo.visiting import TRIPS, Standing
 from market.records import Record
-from market.sessions import Sessions, day_number
+from market.sessions import MINUTE, Sessions, day_number, instant
 from pipelines import histories, ipos, visits
 from pipelines.histories import Imported
 from pipelines.ipos import Taken
@@ -42,6 +42,11 @@ BACK = 400
 """Days of the market that are looked at where no history has any."""
 
 SOURCE_DOWN = "ipo_source"
+MILLISECOND = 1_000_000
+
+
+AHEAD = 10 * MINUTE
+"""Two that validate at the same time may be so far apart."""
 
 
 class Crier(NamedTuple):
@@ -68,7 +73,8 @@ class Refreshed(Record):
 
 class Round(Record):
     """What a round came to: issues of which something is believed, rows of the queue that were settled, outcomes, new
-    predictions, alerts that were told; `trouble`: why some of it was not done.
+    predictions, alerts that were told, and those that nobody can make anything of any more, which were `late`;
+    `trouble`: why some of it was not done.
     """
 
     believed: int
@@ -76,6 +82,7 @@ class Round(Record):
     scored: int
     predicted: int
     told: int
+    late: int = 0
     trouble: tuple[str, ...] = ()
 
 
@@ -112,9 +119,7 @@ def refresh(
     standings = visits.run(readers, folder, take, clock, waits)
     down = {name: why.get(name, "") for name, one in standings.items() if one.fails >= TRIPS}
     if crier is not None:
-        with book.looking() as run:
-            heard = run.heard()
-        _tell(crier.operator, [*told, *_absences(standings, down, heard, clock())])
+        _tell(crier.operator, [*told, *_absences(standings, down, clock())])
     return Refreshed(**counts, down=down)
 
 
@@ -127,6 +132,10 @@ def turn(
     Raises LineDown (the book), StoreRefused.
     """
     trouble: list[str] = []
+    with book.looking() as run:
+        last = run.validated()
+    if last > now + AHEAD:
+        trouble.append(f"nothing is validated before {instant(last):%Y-%m-%d %H:%M} UTC: the clock was ahead then")
     scored = ipos.score(book, now)
     found = ipos.validate(book, now, sessions, limits=limits)
     predicted = []
@@ -134,21 +143,24 @@ def turn(
         predicted = ipos.predict(book, now, tables, sessions)
     except BadValue as e:  # a history that cannot be used holds up no alert
         trouble.append(f"no predictions: {e}")
+    timely = [alert for alert in found.alerts if alert.timely(now)]
+    late = [alert for alert in found.alerts if alert not in timely]
     done = []
-    for alert in found.alerts if crier is not None else ():
+    for alert in timely if crier is not None else ():
         try:
             crier.issues.tell(alert)
         except LineDown as e:
-            trouble.append(f"{len(found.alerts) - len(done)} alerts wait: {e}")
+            trouble.append(f"{len(timely) - len(done)} alerts wait: {e}")
             break
         done.append(alert)
-    ipos.sent(book, done, now)
+    ipos.sent(book, [*done, *late], now)
     return Round(
         believed=len(found.believed),
         settled=len(found.settled),
         scored=len(scored),
         predicted=len(predicted),
         told=len(done),
+        late=len(late),
         trouble=tuple(trouble),
     )
 
@@ -202,14 +214,12 @@ def _taken(book: Book, came: Came, page: Page | Unread) -> Taken:
         return ipos.take(book, unread, came.body, visit.received, visit.url)
 
 
-def _absences(
-    standings: Mapping[str, Standing], down: Mapping[str, str], heard: Mapping[str, int], now: int
-) -> list[OperatorAlert]:
+def _absences(standings: Mapping[str, Standing], down: Mapping[str, str], now: int) -> list[OperatorAlert]:
     return [
         OperatorAlert(
             kind=SOURCE_DOWN,
             subject=name,
-            at=heard.get(name, 0) if name in down else now,
+            at=now,
             text=f"{name}: left alone for now: {down[name]}"[:400] if name in down else f"{name} answers again",
             over=name not in down,
         )
@@ -218,8 +228,12 @@ def _absences(
 
 
 def _tell(alerts: Alerts, found: Sequence[OperatorAlert]) -> None:
-    open_now = {alert.topic for alert in still_open(alerts.recent())}
+    # What is open is not told again. The bus takes those of a topic in the order of their instants alone.
+    known = alerts.recent()
+    still, last = {alert.topic for alert in still_open(known)}, {alert.topic: alert.at for alert in known}
     for alert in found:
-        if (alert.topic in open_now) == alert.over:
-            alerts.tell(alert)
-            (open_now.discard if alert.over else open_now.add)(alert.topic)
+        if (alert.topic in still) == alert.over:
+            at = max(alert.at, last.get(alert.topic, -MILLISECOND) + MILLISECOND)
+            alerts.tell(alert.model_copy(update={"at": at}))
+            last[alert.topic] = at
+            (still.discard if alert.over else still.add)(alert.topic)

@@ -133,7 +133,39 @@ def test_a_source_that_is_down_is_told_of_until_it_answers(book: Book, crier: Cr
     assert [one.failed for one in found] == [0, *[1] * (TRIPS + 1), 0]
     assert found[TRIPS].down == {"ipowatch": found[TRIPS].down["ipowatch"]} and "503" in found[TRIPS].down["ipowatch"]
     assert [(one.subject, one.over) for one in told] == [("ipowatch", False), ("ipowatch", True)]
-    assert "503" in told[0].text and told[0].at < NOW + DAY
+    assert "503" in told[0].text and told[0].at > NOW + TRIPS * DAY
+
+
+def test_each_outage_is_told_of_whenever_it_comes(book: Book, crier: Crier, tmp_path: Path) -> None:
+    site = Site()
+
+    async def story(root: str) -> None:
+        begin = NOW
+        for down in (False, *[True] * TRIPS, False, *[True] * TRIPS):
+            site.down, begin = down, begin + DAY
+            await asyncio.to_thread(refresh, book, root, tmp_path / "visits", crier, begin)
+
+    visited(site.answer, story)
+
+    assert [one.over for one in crier.operator.recent()] == [False, True, False]
+    assert len(still_open(crier.operator.recent())) == 1
+
+
+def test_an_alert_of_which_nobody_can_make_anything_any_more_is_not_told(
+    book: Book, crier: Crier, tmp_path: Path
+) -> None:
+    async def story(root: str) -> desk.Refreshed:
+        return await asyncio.to_thread(refresh, book, root, tmp_path / "visits", None, NOW)
+
+    visited(Site().answer, story)
+    turn(book, NOW + MINUTE, None)
+    evening = turn(book, NOW + 7 * 60 * MINUTE, crier)
+    told = {one.event for _, one in crier.issues.since()}
+
+    assert evening.late > 0 and evening.told > 0
+    assert IssueEvent.CLOSING not in told and IssueEvent.NEW in told
+    with book.looking() as run:
+        assert run.unsent() == []
 
 
 def test_a_page_that_tells_nothing_is_an_alarm_until_it_can_be_read(book: Book, crier: Crier, tmp_path: Path) -> None:
