@@ -39,7 +39,7 @@ from market.ipo.pages import Glance, Page, PageKind, Unread
 from market.ipo.profit import Measured, Thresholds, measured
 from market.ipo.readings import Category
 from market.ipo.sources import Source
-from market.ipo.validation import Shown, ValidatedGmp, Validator
+from market.ipo.validation import Limits, Shown, ValidatedGmp, Validator
 from market.ipo.walkforward import OURS, SERVED, Memory, Task, rows_of, walk
 from market.money import SCALE, Money, decimal
 from market.records import Record
@@ -135,22 +135,26 @@ def accept(book: Book, source: Source, kind: PageKind, digest: str, key: str = "
     return take(book, page, body, found.seen_at, looked=True)
 
 
-def validate(book: Book, now: int, sessions: Sessions | None = None, thresholds: Thresholds | None = None) -> Round:
+def validate(
+    book: Book, now: int, sessions: Sessions | None = None, thresholds: Thresholds | None = None,
+    limits: Limits | None = None,
+) -> Round:  # fmt: skip
     """Say what is believed of every issue that is not listed, `now`, ns UTC. `sessions`: the exchange's calendar, to
-    tell when an issue lists that nobody has given a day; `thresholds`: of alerts for everybody, users have their own.
-    A time that was validated, or one before it, is not again.
+    tell when an issue lists that nobody has given a day; `thresholds`: of alerts for everybody, users have their own;
+    `limits`: of the deployment, what is a spike. A time that was validated, or one before it, is not again.
 
     Raises LineDown, StoreRefused.
     """
     with book.writing() as run:
         if now <= run.validated():
             return Round(believed=(), settled=(), alerts=tuple(run.unsent()))
-        matcher, validator = run.matcher(), run.validator()
+        matcher, validator = run.matcher(), run.validator(limits)
         settled = _settle(run, matcher, validator, now) if _whole(run, now) else {}
         overrides, own = run.overrides(), run.thresholds()
         live = run.every([State.ANNOUNCED, State.OPEN, State.CLOSED, State.ALLOTTED])
         names = [one.id for one in live]
         told, shown = run.told(IssueEvent.PROFITABLE, names), run.shown(names)
+        validator.see(run.seen(validator.pages))
         found: list[ValidatedGmp] = []
         alerts: list[IssueAlert] = []
         changed: list[Issue] = []
@@ -388,6 +392,8 @@ def _believed(
 ) -> ValidatedGmp | None:
     if issue.id not in validator and word is None:
         return None
+    if issue.id in validator and issue.high:
+        validator.reprice(issue.id, issue.high)
     found = validator.validate(issue.id, now, shown) if issue.id in validator else _unread(issue.id, now)
     newest = max((one.reading.at for one in found.used), default=0)
     if word is not None and not word.pinned and newest > word.at:

@@ -139,7 +139,7 @@ class _Pen:
         self.bids: list[Bids] = []
         self.refused: list[tuple[str, str]] = []
         self._scored: set[str] = set()
-        self._told: list[tuple[str, Told]] = []
+        self._told: list[tuple[str, Told, Origin]] = []
 
     def look(self, names: Iterable[str]) -> None:
         """Fetch these issues, all at once."""
@@ -158,7 +158,7 @@ class _Pen:
             self.names.add((reading.source, reading.name, name))
             if isinstance(reading, GmpReading):
                 self.premiums.append(premium(name, reading, origin.page, origin.received, issue.listing))
-                self._told.append((name, told(readings, origin.received)))
+                self._told.append((name, told(readings, origin.received), origin))
             elif isinstance(reading, SubscriptionReading):
                 self.bids += bids(name, reading, origin.page, origin.received, _bid_day(reading, issue, origin))
 
@@ -168,7 +168,7 @@ class _Pen:
         self._run.add_names(sorted(self.names), received)
         self._run.add_premiums(self.premiums)
         self._run.put_bids(self.bids)
-        for name, row in self._told:
+        for name, row, origin in self._told:
             issue = self.issues[name]
             if name in self._scored:
                 continue
@@ -178,7 +178,7 @@ class _Pen:
             elif issue.high is None or issue.segment is None:
                 why = "its price or its segment is not known"
             else:
-                why = self._validator.read(name, row, issue.high, issue.segment)
+                why = self._validator.read(name, row, issue.high, issue.segment, origin)
             self.refused += [(name, why)] if why is not None else []
 
 

@@ -298,9 +298,9 @@ def test_a_premium_of_after_the_first_trade_is_not_believed(book: Book) -> None:
     assert [why for _, why in taken.refused] == ["told when it was trading"]
     assert [one.gmp for one in ipos.validate(book, late).believed] == [None]
     with book.looking() as run:
-        assert [line[0]["gmp"] for line in run.validator().snapshot()["issues"].popitem()[1]["lines"].values()] == [
-            AMBER.gmp
-        ]
+        assert [
+            line["last"]["gmp"] for line in run.validator().snapshot()["issues"].popitem()[1]["lines"].values()
+        ] == [AMBER.gmp]
 
 
 def test_a_row_nobody_is_sure_of_waits_and_a_person_places_it(book: Book) -> None:
