@@ -1,8 +1,10 @@
 """Issues: one issue as the desk knows it, made of what all sources told, and where in its life it stands.
 
 Of two sources that tell a fact differently the better one counts: an exchange before Chittorgarh, that before a board
-of premiums; of one source what it told last. Each fact keeps which page told it. A page may call an issue listed, and
-nobody else can; bidding opens and closes by the clock too, unless the issue is put off.
+of premiums; of one source what it told last. Each fact keeps which page told it. An issue is listed when a page calls
+it so, or tells its first price; and from the day after its listing, when a close of that day is known, or an exchange
+or Chittorgarh names the day even then. A day told before is a plan. Bidding opens and closes by the clock too, unless
+the issue is put off.
 """
 
 from __future__ import annotations
@@ -24,6 +26,9 @@ from market.sessions import at as instant_at
 
 RANKS = {"nse": 3, "bse": 3, "chittorgarh": 2, "investorgain": 1}
 """Whose word of a fact counts more; a source that is not here, least."""
+
+OFFICIAL = 2
+"""Rank from which a source's day of listing, told when it is over, is that of a listing that has been."""
 
 FACTS = (
     "name", "segment", "kind", "symbol", "code", "isin", "exchange", "low", "high", "lot", "shares", "size_crore",
@@ -169,7 +174,7 @@ def joined(issue: Issue, double: Issue) -> Issue:
 def advanced(issue: Issue, at: int) -> Issue:
     """Where it stands `at`, ns UTC: by what pages say, and by the clock."""
     told = [STANDS[issue.status]] if issue.status in STANDS else []
-    if issue.listed_at is not None:
+    if issue.listed_at is not None or _traded(issue, at):
         told.append(State.LISTED)
     if issue.status is not Status.POSTPONED:
         if issue.opens is not None and at >= instant_at(issue.opens, BIDS_FROM):
@@ -185,6 +190,15 @@ def advanced(issue: Issue, at: int) -> Issue:
 def _begun(name: str, first: Reading, origin: Origin) -> dict[str, Any]:
     told = {"id": name, "name": first.name, "status": Status.UNKNOWN}
     return told | {"first_at": origin.received, "seen_at": origin.received}
+
+
+def _traded(issue: Issue, at: int) -> bool:
+    if issue.lists is None or issue.status is Status.POSTPONED:
+        return False
+    over = instant_at(issue.lists + timedelta(days=1), time(0))
+    origin = issue.origins.get("lists")
+    told = origin is not None and RANKS.get(origin.source, 0) >= OFFICIAL and origin.received >= over
+    return at >= over and (told or issue.closed_at is not None)
 
 
 def _apart(issue: Issue, double: Issue) -> str:

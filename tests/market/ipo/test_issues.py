@@ -76,6 +76,31 @@ def test_where_it_stands(words: dict[str, Any], at: str, state: State) -> None:
     assert advanced(issue(**words), ist(at)).state is state
 
 
+LISTS = date(2025, 1, 6)
+
+
+@pytest.mark.parametrize(
+    ("source", "words", "told_at", "at", "state"),
+    [
+        ("chittorgarh", {"lists": LISTS}, "2025-01-07T00:00", "2025-01-07T00:00", State.LISTED),
+        ("nse", {"lists": LISTS}, "2025-01-12T11:00", "2025-01-12T11:00", State.LISTED),
+        ("nse", {"lists": LISTS}, "2025-01-06T23:59", "2025-01-12T11:00", State.ANNOUNCED),  # a plan, when it was told
+        ("investorgain", {"lists": LISTS}, "2025-01-12T11:00", "2025-01-12T11:00", State.ANNOUNCED),
+        ("other", {"lists": LISTS, "closed_at": money("123")}, "2025-01-06T18:00", "2025-01-06T18:00", State.ANNOUNCED),
+        ("other", {"lists": LISTS, "closed_at": money("123")}, "2025-01-06T18:00", "2025-01-07T00:00", State.LISTED),
+        ("nse", {"closed_at": money("123")}, "2025-01-12T11:00", "2025-01-12T11:00", State.ANNOUNCED),
+        ("nse", {"lists": LISTS, "status": Status.POSTPONED}, "2025-01-12T11:00", "2025-01-12T11:00", State.ANNOUNCED),
+        ("nse", {"lists": LISTS, "status": Status.WITHDRAWN}, "2025-01-12T11:00", "2025-01-12T11:00", State.WITHDRAWN),
+    ],
+)
+def test_it_is_listed_from_the_day_after_by_a_close_or_an_official_day_of_listing(
+    source: str, words: dict[str, Any], told_at: str, at: str, state: State
+) -> None:
+    found = after((facts(source, **words), ist(told_at)))
+
+    assert advanced(found, ist(at)).state is state
+
+
 def test_its_gains_are_points_of_the_issue_price() -> None:
     found = issue(high=money("200"), listed_at=money("230"), closed_at=money("210"))
 
