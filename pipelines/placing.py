@@ -14,7 +14,7 @@ from market.alerts import OperatorAlert
 from market.errors import BadValue
 from market.ipo.alerts import day_of
 from market.ipo.facts import Told
-from market.ipo.issues import Issue, Origin, learned
+from market.ipo.issues import Issue, Origin, learned, unopened
 from market.ipo.matching import Matched, Matcher, Unsure
 from market.ipo.pages import Page
 from market.ipo.readings import GmpReading, Reading, SubscriptionReading
@@ -48,9 +48,10 @@ def placed(run: Writing, page: Page, digest: str, received: int) -> Taken:
     new: list[str] = []
     unsure: list[int] = []
     matched = 0
-    for row in rows(page):
+    told_rows = rows(page)
+    for row in told_rows:
         before = len(matcher)
-        verdict = matcher.feed(row.told)
+        verdict = matcher.feed(row.told, _moved(pen, matcher, row.told, [one.told for one in told_rows], received))
         if isinstance(verdict, Unsure):
             unsure.append(_queue(run, matcher, row.told, row.readings, origin))
             continue
@@ -149,6 +150,12 @@ class _Pen:
         asked = "SELECT issue FROM ipo_outcomes WHERE issue = ANY(:names)"
         self._scored |= {row["issue"] for row in self._run.all(asked, names=wanted)}
 
+    def unopened(self, name: str) -> bool:
+        """Whether an issue can still be put off."""
+        self.look([name])
+        issue = self._had[name]
+        return issue is not None and unopened(issue)
+
     def write(self, name: str, readings: Sequence[Reading], origin: Origin) -> None:
         """What a row told of an issue."""
         self.look([name])
@@ -180,6 +187,13 @@ class _Pen:
             else:
                 why = self._validator.read(name, row, issue.high, issue.segment)
             self.refused += [(name, why)] if why is not None else []
+
+
+def _moved(pen: _Pen, matcher: Matcher, row: Told, page: Sequence[Told], received: int) -> Matched | None:
+    if row.open is None or row.open <= day_of(received):
+        return None
+    found = matcher.moved(row, page)
+    return found if found is not None and pen.unopened(found.issue) else None
 
 
 def _home(matcher: Matcher, row: Told) -> str:

@@ -17,7 +17,19 @@ from market.errors import BadValue
 from market.ipo import repairs
 from market.ipo.facts import POINTS
 from market.ipo.kinds import Kind, Segment
-from market.ipo.life import Allotted, Closed, Event, Listed, Opened, State, Withdrawn, move
+from market.ipo.life import (
+    MOVES,
+    Allotted,
+    Closed,
+    Event,
+    Extended,
+    Listed,
+    Opened,
+    Postponed,
+    State,
+    Withdrawn,
+    move,
+)
 from market.ipo.readings import Reading, Status
 from market.money import Money
 from market.names import LINE
@@ -148,7 +160,14 @@ def learned(before: Issue | None, name: str, readings: Iterable[Reading], origin
         words["status"] = next((one.status for one in told if one.status is not Status.UNKNOWN), words["status"])
     words["first_at"] = min(words["first_at"], origin.received)
     words["origins"] = origins
-    return advanced(Issue.model_validate(words), origin.received)
+    issue = _redated(before, Issue.model_validate(words), origin.received)
+    return advanced(issue, origin.received)
+
+
+def unopened(issue: Issue) -> bool:
+    """Whether no page has said that bids were taken: then it can be put off, and afterwards only be filed anew."""
+    said = STANDS.get(issue.status, State.ANNOUNCED)
+    return said is State.ANNOUNCED and issue.state in (State.ANNOUNCED, State.OPEN)
 
 
 def joined(issue: Issue, double: Issue) -> Issue:
@@ -199,6 +218,28 @@ def _traded(issue: Issue, at: int) -> bool:
     origin = issue.origins.get("lists")
     told = origin is not None and RANKS.get(origin.source, 0) >= OFFICIAL and origin.received >= over
     return at >= over and (told or issue.closed_at is not None)
+
+
+def _redated(before: Issue | None, issue: Issue, at: int) -> Issue:
+    if before is None:
+        return issue
+    if _later(before.opens, issue.opens, BIDS_FROM, at) and (issue.state, Postponed) in MOVES:
+        state = move(issue.state, Postponed(at=at))
+        old = [field for field in ("closes", "allots", "refunds", "lists") if _before(issue, field)]
+        origins = {field: origin for field, origin in issue.origins.items() if field not in old}
+        return issue.model_copy(update={"state": state, "origins": origins, **dict.fromkeys(old)})
+    if _later(before.closes, issue.closes, BIDS_UNTIL, at) and (issue.state, Extended) in MOVES:
+        return issue.model_copy(update={"state": move(issue.state, Extended(at=at))})
+    return issue
+
+
+def _later(before: date | None, now: date | None, clock: time, at: int) -> bool:
+    return before is not None and now is not None and now > before and at < instant_at(now, clock)
+
+
+def _before(issue: Issue, field: str) -> bool:
+    day = getattr(issue, field)
+    return day is not None and issue.opens is not None and day < issue.opens
 
 
 def _apart(issue: Issue, double: Issue) -> str:

@@ -84,6 +84,15 @@ class Known:
             return False
         return bool(self._price(told)) and not self._denied(told)
 
+    def put_off(self, told: Told) -> bool:
+        """Whether the row's source told of it before, by the same code or name and price, but of earlier days."""
+        before = [t for t in self.told if t.source == told.source and t.open is not None]
+        if not before or told.open is None or self.around(told) or self._denied(told):
+            return False
+        days = [told.open - t.open for t in before if t.open is not None]
+        named = any(titles(t.name) & titles(told.name) for t in before) and self._price(told) is not False
+        return timedelta(0) < min(days) <= FILED_ANEW and (named or bool(self._codes(told)[0]))
+
     def swapped(self, told: Told) -> bool:
         """Whether the row's listing would be its listing, had the row not swapped day and month."""
         day = told.listing

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
 from market.errors import BadValue
@@ -100,9 +100,27 @@ class Matcher:
             return verdict
         return _twins(clues) or New(why="no issue of these days has its code, its name, or its price")
 
-    def feed(self, told: Told) -> Verdict:
-        """Place what a source told: with its issue, as a new issue, or in the queue, where a row waits once."""
-        verdict = self.match(told)
+    def moved(self, told: Told, page: Iterable[Told]) -> Matched | None:
+        """The issue of which this row tells other days than its source did before; `page`: all rows of its page.
+
+        Where one of them still tells the old days, it is another issue. Whether an issue can be put off, the matcher
+        does not know: one of which bids were taken is another when it comes again.
+        """
+        if isinstance(self.match(told), Matched):
+            return None
+        found = [name for name, known in self._known.items() if known.put_off(told)]
+        if len(found) != 1:
+            return None
+        verdict = Matched(issue=found[0], why="its source told of it before, and now tells other days")
+        others = (self.match(row) for row in page if row != told)
+        same = any(isinstance(other, Matched) and other.issue == verdict.issue for other in others)
+        return None if same else verdict
+
+    def feed(self, told: Told, verdict: Verdict | None = None) -> Verdict:
+        """Place what a source told: with its issue, as a new issue, or in the queue, where a row waits once. `verdict`:
+        where it belongs, if that is known; None: by `match`.
+        """
+        verdict = verdict or self.match(told)
         if isinstance(verdict, Unsure):
             waiting = next((n for n, queued in self._queue.items() if queued.told.bare == told.bare), None)
             self._numbered += waiting is None
@@ -209,9 +227,10 @@ class Matcher:
 
     def _learn(self, issue: str, told: Told) -> None:
         known = self._known.setdefault(issue, Known(issue))
+        elsewhere = weeks(window(told)) if known.told and not known.around(told) else ()
         known.learn(told)
         self._rows[told.bare] = issue
-        for week in weeks(known.window):
+        for week in (*weeks(known.window), *elsewhere):
             self._weeks[week].add(issue)
         for name in titles(told.name):
             self._titled[name].add(issue)

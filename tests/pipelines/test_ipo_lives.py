@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 import pytest
 
 from adapters.ipos import Book
-from market.ipo.alerts import IssueEvent
+from market.ipo.alerts import IssueAlert, IssueEvent
 from market.ipo.exchange_specimens import nse_past
 from market.ipo.life import State
 from market.ipo.pages import PageKind
@@ -52,3 +54,66 @@ def test_the_list_of_past_issues_ends_one_that_a_board_showed_without_an_end(boo
         assert [one.state for one in run.every()] == [State.LISTED]
     assert IssueEvent.NEW not in {one.event for one in alerts}
     assert ipos.score(book, LATE + DAY) == []  # no price of the listing is known yet
+
+
+WAITS = changed(AMBER, status=Status.UPCOMING, demand=(), symbol="AMBERSONS")
+PUT_OFF = changed(
+    WAITS, opens=date(2025, 1, 13), closes=date(2025, 1, 15), allots=date(2025, 1, 16), refunds=date(2025, 1, 17),
+    lists=date(2025, 1, 20),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("source", ["ipowatch", "investorgain"])
+@pytest.mark.parametrize("first", ["2024-12-29T12:00", "2024-12-30T12:00"])  # before and after the clock opened it
+def test_an_issue_that_its_source_puts_off_stays_one_and_waits_again(book: Book, source: str, first: str) -> None:
+    start = ist(first)
+    take(book, WAITS, at=start, source=source)
+    told = [*alerts(book, start)]
+
+    taken = take(book, PUT_OFF, at=start + MINUTE, source=source)
+    told += [*alerts(book, start + 2 * MINUTE), *alerts(book, ist("2025-01-01T12:00"))]
+
+    with book.looking() as run:
+        (issue,) = run.every()
+    assert taken.issues == taken.unsure == ()
+    assert (issue.opens, issue.closes, issue.state) == (PUT_OFF.opens, PUT_OFF.closes, State.ANNOUNCED)
+    assert issue.lists in (None, PUT_OFF.lists)
+    assert [one.event for one in told].count(IssueEvent.NEW) == 1
+    assert IssueEvent.CLOSING not in {one.event for one in told}
+
+
+def test_after_it_was_put_off_it_opens_and_closes_on_its_new_days(book: Book) -> None:
+    take(book, WAITS, at=ist("2024-12-29T12:00"))
+    take(book, PUT_OFF, at=ist("2024-12-29T14:00"))
+    states = []
+
+    for at in ("2025-01-12T12:00", "2025-01-13T10:00", "2025-01-15T17:00"):
+        ipos.validate(book, ist(at))
+        with book.looking() as run:
+            states += [one.state for one in run.every()]
+
+    assert states == [State.ANNOUNCED, State.OPEN, State.CLOSED]
+
+
+def test_an_issue_whose_old_days_still_stand_beside_the_new_is_two(book: Book) -> None:
+    start = ist("2024-12-29T12:00")
+    take(book, WAITS, at=start)
+
+    taken = take(book, WAITS, changed(PUT_OFF, number=1700), at=start + MINUTE)
+
+    assert len(taken.issues) == 1
+
+
+def test_an_issue_of_which_bids_were_taken_is_another_when_it_comes_again(book: Book) -> None:
+    take(book, AMBER)
+
+    taken = take(book, PUT_OFF, at=NOW + DAY)
+
+    assert len(taken.issues) == 1
+
+
+def alerts(book: Book, now: int) -> tuple[IssueAlert, ...]:
+    """Validate, and have said what is due."""
+    found = ipos.validate(book, now).alerts
+    ipos.sent(book, found, now)
+    return found
