@@ -20,13 +20,16 @@ from market.ipo.pages import Page
 from market.ipo.readings import GmpReading, Reading, SubscriptionReading
 from market.ipo.rows import dumped, restored, rows, told
 from market.ipo.validation import Validator
+from market.ipo.witnesses import doubtful, mended
+from market.money import Money
 from market.records import Record
 
 
 class Taken(Record):
     """What became of a page. `again`: it was in the book; `trouble`: why it is an alarm and not data; `alarm`: for the
     operator, that it is one, or is none any more; `issues`: new ones; `unsure`: numbers of rows in the review queue;
-    `premiums`: how many of those it told are placed; `refused`: why one was not taken at its word, by issue.
+    `premiums`: how many of those it told are placed; `refused`: why one, or a fact, was not taken at its word, by
+    issue.
     """
 
     digest: str
@@ -159,7 +162,10 @@ class _Pen:
     def write(self, name: str, readings: Sequence[Reading], origin: Origin) -> None:
         """What a row told of an issue."""
         self.look([name])
-        issue = learned(self.issues.get(name) or self._had[name], name, readings, origin)
+        right = mended(self.issues.get(name) or self._had[name], readings, self._witnesses(name, readings, origin))
+        self.refused += [(name, why) for why in right.why]
+        readings = right.readings
+        issue = learned(right.issue, name, readings, origin)
         self.issues[name] = issue
         for reading in readings:
             self.names.add((reading.source, reading.name, name))
@@ -168,6 +174,13 @@ class _Pen:
                 self._told.append((name, told(readings, origin.received)))
             elif isinstance(reading, SubscriptionReading):
                 self.bids += bids(name, reading, origin.page, origin.received, _bid_day(reading, issue, origin))
+
+    def _witnesses(self, name: str, readings: Sequence[Reading], origin: Origin) -> list[Money]:
+        if not any(doubtful(one) for one in readings):
+            return []
+        day = day_of(told(readings, origin.received).at)
+        others = [one for one in self._run.premiums(name) if one.source != origin.source and day_of(one.at) == day]
+        return [one.gmp for one in others if one.gmp is not None]
 
     def end(self, received: int) -> None:
         """Write it all; the validator reads what was quoted before the listing."""

@@ -7,13 +7,14 @@ from datetime import date
 import pytest
 
 from adapters.ipos import Book
+from market.ipo import written
 from market.ipo.alerts import IssueAlert, IssueEvent
 from market.ipo.exchange_specimens import nse_past
 from market.ipo.life import State
 from market.ipo.pages import PageKind
 from market.ipo.readings import Status
 from market.ipo.registry import SOURCES
-from market.ipo.specimens import chittorgarh_report
+from market.ipo.specimens import chittorgarh_issue, chittorgarh_report
 from market.money import money
 from market.sessions import DAY, MINUTE
 from pipelines import ipos
@@ -117,3 +118,42 @@ def alerts(book: Book, now: int) -> tuple[IssueAlert, ...]:
     found = ipos.validate(book, now).alerts
     ipos.sent(book, found, now)
     return found
+
+
+def test_a_premium_that_lost_its_point_is_read_as_another_source_has_it_and_says_so(book: Book) -> None:
+    take(book, changed(AMBER, gmp=money("41.5"), at=NOW), at=NOW)
+
+    taken = take(book, changed(AMBER, gmp=money("4150")), at=NOW + MINUTE, source="ipowatch")
+
+    (believed,) = ipos.validate(book, NOW + 2 * MINUTE).believed
+    with book.looking() as run:
+        told = {one.source: one.gmp for one in run.premiums(believed.issue)}
+    assert told == {"investorgain": money("41.5"), "ipowatch": money("41.5")}
+    assert believed.gmp == money("41.5")
+    assert [why.partition(":")[0] for _, why in taken.refused] == ["premium 4150.00 of ipowatch"]
+
+
+def test_a_size_that_lost_its_thousands_is_not_learned_and_says_so(book: Book) -> None:
+    take(book, changed(AMBER, size_crore=1335.74))
+
+    report = chittorgarh_report([changed(AMBER, size_crore=335.74)])
+    taken = tell(book, "chittorgarh", PageKind.LIST, report, NOW + MINUTE)
+
+    with book.looking() as run:
+        (issue,) = run.every()
+    assert (issue.size_crore, issue.origins["size_crore"].source) == (1335.74, "investorgain")
+    assert [why.partition(":")[0] for _, why in taken.refused] == ["size_crore of chittorgarh"]
+
+
+def test_a_first_price_of_before_a_split_is_what_the_sources_are_scored_by(book: Book) -> None:
+    listed = changed(AMBER, status=Status.LISTED, listed_at=money("353.1"), at=ist("2025-01-06T09:30"))
+    traded = written.table([{"Price Details": "Open", "BSE": "₹70.62", "NSE": "₹70.62"}], "prices")
+    adjusted = chittorgarh_issue(listed).replace(b"</body>", traded.encode() + b"</body>")
+    take(book, AMBER)
+    take(book, listed, at=LATE)
+
+    taken = tell(book, "chittorgarh", PageKind.ISSUE, adjusted, LATE + MINUTE)
+    outcomes = ipos.score(book, LATE + DAY)
+
+    assert [one.open_points for one in outcomes] == [pytest.approx(10.0)]
+    assert [why.partition(":")[0] for _, why in taken.refused] == ["listed_at of chittorgarh"]
