@@ -240,7 +240,7 @@ def _names(run: Looking) -> dict[str, list[str]]:
 
 
 def _called(issue: Issue, names: Collection[str]) -> tuple[str, ...]:
-    told = (issue.name, *names, issue.symbol, issue.code, issue.isin, issue.id)
+    told = (issue.name, *names, issue.symbol, issue.code, issue.isin)
     return tuple(dict.fromkeys(folded(name) for name in told if name))
 
 

@@ -226,6 +226,7 @@ def _tell(found: Round) -> None:
     screen.print(
         f"{found.believed} issues validated, {found.settled} rows settled, {found.scored} listings scored, "
         f"{found.predicted} new predictions, {found.told} alerts told"
+        + (f", {found.late} too late to tell" if found.late else "")
     )
     for why in found.trouble:
         screen.print(why, markup=False, soft_wrap=True)

@@ -15,20 +15,22 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import structlog
 
 from adapters import ipo_tables
 from adapters.alerts import Alerts, IssueAlerts
 from adapters.ipos import Book
 from adapters.lake import Lake
 from market.alerts import OperatorAlert, still_open
-from market.errors import BadValue, LineDown
+from market.errors import MOST_REASON, BadValue, LineDown, StoreRefused
 from market.ipo import imagined_past
 from market.ipo.examples import FLOW, ISSUE, MARKET, QUOTE, Tables
 from market.ipo.imagined import Imagined
+from market.ipo.pages import Page, Unread
 from market.ipo.registry import Reader
 from market.ipo.visiting import TRIPS, Standing
 from market.records import Record
-from market.sessions import Sessions, day_number
+from market.sessions import MINUTE, Sessions, day_number, instant
 from pipelines import histories, ipos, visits
 from pipelines.histories import Imported
 from pipelines.ipos import Taken
@@ -39,6 +41,11 @@ BACK = 400
 """Days of the market that are looked at where no history has any."""
 
 SOURCE_DOWN = "ipo_source"
+MILLISECOND = 1_000_000
+
+
+AHEAD = 10 * MINUTE
+"""Two that validate at the same time may be so far apart."""
 
 
 class Crier(NamedTuple):
@@ -65,7 +72,8 @@ class Refreshed(Record):
 
 class Round(Record):
     """What a round came to: issues of which something is believed, rows of the queue that were settled, outcomes, new
-    predictions, alerts that were told; `trouble`: why some of it was not done.
+    predictions, alerts that were told, and those that nobody can make anything of any more, which were `late`;
+    `trouble`: why some of it was not done.
     """
 
     believed: int
@@ -73,6 +81,7 @@ class Round(Record):
     scored: int
     predicted: int
     told: int
+    late: int = 0
     trouble: tuple[str, ...] = ()
 
 
@@ -100,7 +109,7 @@ def refresh(
             counts["failed"] += 1
             why[came.visit.source] = came.visit.trouble
         else:
-            taken = ipos.take(book, came.page, came.body, came.visit.received, came.visit.url)
+            taken = _taken(book, came, came.page)
             counts.update(pages=1, known=taken.again, alarms=bool(taken.trouble), issues=len(taken.issues))
             counts.update(premiums=taken.premiums, unsure=len(taken.unsure))
             told.extend([taken.alarm] if taken.alarm is not None else [])
@@ -109,9 +118,7 @@ def refresh(
     standings = visits.run(readers, folder, take, clock, waits)
     down = {name: why.get(name, "") for name, one in standings.items() if one.fails >= TRIPS}
     if crier is not None:
-        with book.looking() as run:
-            heard = run.heard()
-        _tell(crier.operator, [*told, *_absences(standings, down, heard, clock())])
+        _tell(crier.operator, [*told, *_absences(standings, down, clock())])
     return Refreshed(**counts, down=down)
 
 
@@ -121,6 +128,10 @@ def turn(book: Book, now: int, sessions: Sessions, tables: Tables, crier: Crier 
     Raises LineDown (the book), StoreRefused.
     """
     trouble: list[str] = []
+    with book.looking() as run:
+        last = run.validated()
+    if last > now + AHEAD:
+        trouble.append(f"nothing is validated before {instant(last):%Y-%m-%d %H:%M} UTC: the clock was ahead then")
     scored = ipos.score(book, now)
     found = ipos.validate(book, now, sessions)
     predicted = []
@@ -128,21 +139,24 @@ def turn(book: Book, now: int, sessions: Sessions, tables: Tables, crier: Crier 
         predicted = ipos.predict(book, now, tables, sessions)
     except BadValue as e:  # a history that cannot be used holds up no alert
         trouble.append(f"no predictions: {e}")
+    timely = [alert for alert in found.alerts if alert.timely(now)]
+    late = [alert for alert in found.alerts if alert not in timely]
     done = []
-    for alert in found.alerts if crier is not None else ():
+    for alert in timely if crier is not None else ():
         try:
             crier.issues.tell(alert)
         except LineDown as e:
-            trouble.append(f"{len(found.alerts) - len(done)} alerts wait: {e}")
+            trouble.append(f"{len(timely) - len(done)} alerts wait: {e}")
             break
         done.append(alert)
-    ipos.sent(book, done, now)
+    ipos.sent(book, [*done, *late], now)
     return Round(
         believed=len(found.believed),
         settled=len(found.settled),
         scored=len(scored),
         predicted=len(predicted),
         told=len(done),
+        late=len(late),
         trouble=tuple(trouble),
     )
 
@@ -183,14 +197,25 @@ def with_market(tables: Tables, lake: Lake, last: date) -> Tables:
     return tables._replace(market=np.concatenate([tables.market, more]))
 
 
-def _absences(
-    standings: Mapping[str, Standing], down: Mapping[str, str], heard: Mapping[str, int], now: int
-) -> list[OperatorAlert]:
+def _taken(book: Book, came: Came, page: Page | Unread) -> Taken:
+    # What one page does to the rules or to the book must not end the visits to all others: it becomes an alarm.
+    visit = came.visit
+    try:
+        return ipos.take(book, page, came.body, visit.received, visit.url)
+    except (LineDown, StoreRefused):
+        raise
+    except Exception as e:
+        structlog.get_logger().exception("page_untaken", source=visit.source, page=visit.page, digest=visit.digest)
+        unread = Unread(source=page.source, kind=page.kind, reason=f"{type(e).__name__}: {e}"[:MOST_REASON])
+        return ipos.take(book, unread, came.body, visit.received, visit.url)
+
+
+def _absences(standings: Mapping[str, Standing], down: Mapping[str, str], now: int) -> list[OperatorAlert]:
     return [
         OperatorAlert(
             kind=SOURCE_DOWN,
             subject=name,
-            at=heard.get(name, 0) if name in down else now,
+            at=now,
             text=f"{name}: left alone for now: {down[name]}"[:400] if name in down else f"{name} answers again",
             over=name not in down,
         )
@@ -199,8 +224,12 @@ def _absences(
 
 
 def _tell(alerts: Alerts, found: Sequence[OperatorAlert]) -> None:
-    open_now = {alert.topic for alert in still_open(alerts.recent())}
+    # What is open is not told again. The bus takes those of a topic in the order of their instants alone.
+    known = alerts.recent()
+    still, last = {alert.topic for alert in still_open(known)}, {alert.topic: alert.at for alert in known}
     for alert in found:
-        if (alert.topic in open_now) == alert.over:
-            alerts.tell(alert)
-            (open_now.discard if alert.over else open_now.add)(alert.topic)
+        if (alert.topic in still) == alert.over:
+            at = max(alert.at, last.get(alert.topic, -MILLISECOND) + MILLISECOND)
+            alerts.tell(alert.model_copy(update={"at": at}))
+            last[alert.topic] = at
+            (still.discard if alert.over else still.add)(alert.topic)

@@ -40,8 +40,8 @@ from market.ipo.profit import Measured, Thresholds, measured
 from market.ipo.readings import Category
 from market.ipo.sources import Source
 from market.ipo.validation import Shown, ValidatedGmp, Validator
-from market.ipo.walkforward import OURS, Memory, Task, rows_of, walk
-from market.money import SCALE, Money
+from market.ipo.walkforward import OURS, SERVED, Memory, Task, rows_of, walk
+from market.money import SCALE, Money, decimal
 from market.records import Record
 from market.sessions import DAY, MINUTE, Sessions, at, day_number
 from pipelines.placing import Taken, placed, resolve
@@ -60,6 +60,9 @@ GRAINS = {
     **dict.fromkeys(("p_gain_10", "p_loss"), 0.001),
 }
 """A prediction that moved by less than these says the same: points, and probabilities."""
+
+FARTHEST = 5
+"""Times the issue price: no premium was ever so high."""
 
 CLOSE_LASTS = 2 * DAY
 """A first trade that is not known so long after the listing will not be: the close stands for it."""
@@ -279,12 +282,18 @@ def join(book: Book, issue: str, into: str, by: str, because: str, now: int) -> 
 def override(book: Book, issue: str, gmp: Money, by: str, because: str, now: int, *, pinned: bool = False) -> int:
     """An operator's premium of an issue, a share, until a source tells a newer one or, `pinned`, until it is cleared.
 
-    Raises BadValue: no such issue, or no reason; LineDown, StoreRefused.
+    Raises BadValue: no such issue, no reason, or a premium no share ever had; LineDown, StoreRefused.
     """
     if not because.strip():
         raise BadValue("because", because, "the reason, in words")
     with book.writing() as run:
-        return run.add_override(run.issue(issue).id, gmp, by, because, now, pinned=pinned)
+        found = run.issue(issue)
+        if found.high is not None and not -found.high <= gmp <= FARTHEST * found.high:
+            dear = decimal(found.high)
+            raise BadValue(
+                "gmp", f"{decimal(gmp)}", f"from -{dear} to {FARTHEST} times that: the issue price is {dear}"
+            )
+        return run.add_override(found.id, gmp, by, because, now, pinned=pinned)
 
 
 def clear(book: Book, issue: str, by: str, now: int) -> None:
@@ -386,7 +395,8 @@ def _believed(
         word = None
     if word is not None:
         worth = None if issue.high is None else points(word.gmp, issue.high)
-        found = found.model_copy(update={"gmp": word.gmp, "points": worth, "spike": None})
+        unknown = {"confidence": 0.0, "disagreement_points": None, "spike": None}  # nothing measures a person's word
+        found = found.model_copy(update={"gmp": word.gmp, "points": worth, **unknown})
     run.add_validation(found, None if word is None else word.id)
     return found
 
@@ -478,7 +488,8 @@ def _predicted(tables: Tables, task: Task, live: set[str], today: date, now: int
         decided = walked.rows["decided"][k].astype("datetime64[D]").item()
         gate = gates[decided.replace(day=1)]
         for model in (GMP, OURS):
-            bound = {name: _finite(walked.bounds[name][k, walked.models.index(model)]) for name in BOUNDS.names or ()}
+            column = walked.models.index(SERVED if gate.served == model else model)
+            bound = {name: _finite(walked.bounds[name][k, column]) for name in BOUNDS.names or ()}
             one = Said(
                 issue=str(tables.issues["issue"][found["row"][k]]),
                 task=task,
@@ -486,7 +497,7 @@ def _predicted(tables: Tables, task: Task, live: set[str], today: date, now: int
                 at=now,
                 decided=decided,
                 gmp_points=float(found["gmp_points"][k]),
-                predicted_points=float(walked.said[k, walked.models.index(model)]),
+                predicted_points=float(walked.said[k, column]),
                 served=gate.served == model,
                 gate=gate.model_dump(mode="json"),
                 **bound,

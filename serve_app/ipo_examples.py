@@ -1,11 +1,13 @@
-"""Examples of what the IPO desk answers, for the description of our paths. No issue in them is a company's."""
+"""Examples of what the IPO desk answers, for the description of our paths: without a null, for OpenAPI's writer drops
+those. No issue in them is a company's.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 ROW: dict[str, Any] = {
-    "id": "amber-sons-foundry",
+    "id": "amber-sons-foundry-2024",
     "name": "Amber & Sons Foundry",
     "symbol": "AMBERSONS",
     "code": "599901",
@@ -13,8 +15,8 @@ ROW: dict[str, Any] = {
     "segment": "mainboard",
     "kind": "ipo",
     "exchange": "NSE",
-    "status": "open",
-    "told": "closing today",
+    "status": "listed",
+    "told": "listed",
     "opens": "2024-12-30",
     "closes": "2025-01-01",
     "allots": "2025-01-02",
@@ -43,14 +45,14 @@ ROW: dict[str, Any] = {
         "p_loss": 0.06,
     },
     "subscription": {"times": 1.57, "day": "2025-01-01", "source": "nse", "book": "all"},
-    "open_points": None,
-    "close_points": None,
+    "open_points": 10.5296,
+    "close_points": 12.1495,
 }
 BOARD: dict[str, Any] = {
     "application/json": {
         "example": {
-            "total": 1,
-            "next": None,
+            "total": 37,
+            "next": "WyItb3BlbnMiLCAiMjAyNC0xMi0zMCIsICJhbWJlci1zb25zLWZvdW5kcnktMjAyNCJd",
             "thresholds": {"points": 10.0, "amount": 20.0, "joined": "or", "own": False},
             "precision": {"issues": 412, "flagged": 240, "precision": 0.7, "recall": 0.9, "accuracy": 0.75},
             "issues": [ROW],

@@ -11,20 +11,22 @@ from datetime import date, datetime, time, timedelta
 from enum import StrEnum
 
 from market.ipo.facts import points
-from market.ipo.issues import BIDS_UNTIL, Issue
+from market.ipo.issues import BIDS_UNTIL, TRADES_FROM, Issue
 from market.ipo.life import State
 from market.ipo.profit import Thresholds, profitable
 from market.ipo.validation import ValidatedGmp
 from market.money import Money, decimal
 from market.records import Record
-from market.sessions import IST, at, instant
+from market.sessions import DAY, IST, at, instant
 
 REMINDED_FROM = time(17)
 """On the eve of the listing, on India's clocks."""
 
-
 AHEAD = (State.ANNOUNCED, State.OPEN)
 """While one can still apply."""
+
+LATELY = 2 * DAY
+"""So long after it came true an event is still worth telling."""
 
 
 class IssueEvent(StrEnum):
@@ -51,6 +53,16 @@ class IssueAlert(Record):
     text: str
     gmp: Money | None = None
     points: float | None = None
+
+    def timely(self, now: int) -> bool:
+        """Whether somebody who hears of it only `now`, ns UTC, can still make something of it."""
+        day = day_of(self.at)
+        if self.event is IssueEvent.CLOSING:
+            return now < at(day, BIDS_UNTIL)
+        if self.event is IssueEvent.REMINDER:
+            morning = at(day, TRADES_FROM)
+            return now < (morning if self.at < morning else at(day + timedelta(days=1), TRADES_FROM))
+        return now - self.at < LATELY
 
     @property
     def topic(self) -> str:
@@ -80,7 +92,7 @@ def due(
                     about=str(believed.at))  # fmt: skip
     if issue.closes == today and clock < BIDS_UNTIL and issue.state is State.OPEN:
         yield alert(IssueEvent.CLOSING, f"bids are taken until {BIDS_UNTIL:%H:%M} today; {_premium(gmp, worth)}")
-    if listing is not None and _reminds(listing) <= now < at(listing, time(10)):
+    if listing is not None and _reminds(listing) <= now < at(listing, TRADES_FROM):
         yield alert(IssueEvent.REMINDER, f"it lists on {listing:%d %B %Y}; {_premium(gmp, worth)}")
 
 

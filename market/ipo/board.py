@@ -25,6 +25,7 @@ from market.ipo.walkforward import Expectation
 from market.money import Money
 from market.records import Record
 
+_COMMA = re.compile(r",\s*")
 CURSOR = "`next` of a page in the same order"
 
 
@@ -125,7 +126,7 @@ def matches(row: Row, wanted: Wanted) -> bool:
     return (
         (not wanted.states or issue.state in wanted.states)
         and (wanted.segment is None or issue.segment is wanted.segment)
-        and (wanted.exchange is None or issue.exchange == wanted.exchange)
+        and (wanted.exchange is None or wanted.exchange in _COMMA.split(issue.exchange or ""))
         and wanted.opens.hold(issue.opens)
         and wanted.closes.hold(issue.closes)
         and wanted.lists.hold(issue.lists)

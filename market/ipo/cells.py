@@ -23,6 +23,9 @@ LONGEST = 4_000
 VALUE = 200
 """Characters of a number or a date with all that may stand around it."""
 
+MOST_RUPEES = 10_000_000
+"""Of a share: the dearest in India is at a fiftieth of it."""
+
 FIRST_YEAR, LAST_YEAR = 1990, 2100
 
 AHEAD = 60 * MINUTE
@@ -112,7 +115,7 @@ def money(cell: str) -> Money | None:
         return None
     if found[1] and found[2]:
         raise ValueError(f"{cell[:40]!r} has two signs")
-    return amounts.money(_decimal(found[3]) * (-1 if "-" in (found[1], found[2]) else 1))
+    return _rupees(cell, _decimal(found[3]) * (-1 if "-" in (found[1], found[2]) else 1))
 
 
 def price(cell: str) -> Money | None:
@@ -134,7 +137,7 @@ def band(cell: str) -> tuple[Money, Money] | None:
     if both is None:
         one = price(cell)
         return None if one is None else (one, one)
-    low, high = (amounts.money(_decimal(end)) for end in both.groups())
+    low, high = (_rupees(cell, _decimal(end)) for end in both.groups())
     if not 0 < low <= high:
         raise ValueError(f"a price band of {cell[:40]!r}")
     return low, high
@@ -316,6 +319,12 @@ def _plain(cell: str) -> str:
     if len(cell) > VALUE:
         raise ValueError(f"{len(cell)} characters are no value")
     return _MARKS.sub("", cell.strip()).strip()
+
+
+def _rupees(cell: str, amount: Decimal) -> Money:
+    if abs(amount) > MOST_RUPEES:
+        raise ValueError(f"{cell[:40]!r}: no share is worth so much")
+    return amounts.money(amount)
 
 
 def _found(shape: re.Pattern[str], cell: str, what: str) -> re.Match[str] | None:

@@ -33,7 +33,7 @@ SHRINK = 100.0
 HALF_LIFE = 365.0
 """Days after which a listing counts half in the recent line."""
 
-PENALTY = 100.0
+PENALTY = 300.0
 """Of the residual's coefficients, by features in their spread: as if about so many listings said nothing."""
 
 BEND = 1.35

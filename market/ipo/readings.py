@@ -19,6 +19,10 @@ Cells = tuple[tuple[str, str], ...]
 """A row's headings and texts, as they stood."""
 
 
+LONGEST_NAME = 90
+"""Characters: the longest on record has 69, and an id that is made of one must fit into an address."""
+
+
 class Status(StrEnum):
     """Where a page says an issue stands."""
 
@@ -66,7 +70,7 @@ class Reading(Record):
     """
 
     source: str
-    name: str = Field(min_length=1)
+    name: str = Field(min_length=1, max_length=LONGEST_NAME)
     symbol: str | None = None
     code: str | None = None
     isin: str | None = None

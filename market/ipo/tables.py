@@ -100,9 +100,16 @@ def parsed(source: str, body: bytes) -> Any:
     if shape(source, body) != "json":
         raise BadPayload(source, body, "no JSON where JSON is due: visit the site's page first, or come back later")
     try:
-        return json.loads(body.decode("utf-8-sig"), parse_float=str, parse_constant=str)
+        found = json.loads(body.decode("utf-8-sig"), parse_float=str, parse_constant=str)
+        if b"\\u" in body:
+            json.dumps(found, ensure_ascii=False).encode()
+    except UnicodeEncodeError as e:
+        raise BadPayload(source, body, "it holds half of a character") from e
     except (ValueError, RecursionError) as e:
         raise BadPayload(source, body, f"not JSON: {e}") from e
+    if b"\\u0000" in body:
+        raise BadPayload(source, body, "it holds a NUL: no page does")
+    return found
 
 
 def grid(source: str, body: bytes, place: str, rows: object) -> Grid:

@@ -6,6 +6,7 @@ import asyncio
 from datetime import date, timedelta
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,10 +23,11 @@ from market.holidays import nse_sessions
 from market.ipo import registry, specimens
 from market.ipo.alerts import IssueEvent
 from market.ipo.asking import Asking
+from market.ipo.pages import Page, Unread
 from market.ipo.visiting import TRIPS
 from market.money import SCALE, UNKNOWN
 from market.sessions import DAY, MINUTE, day_number
-from pipelines import desk
+from pipelines import desk, ipos
 from pipelines.desk import FEAR, INDEX, SOURCE_DOWN, Crier
 from tests.market.ipo.issues import ISSUES, NOW
 from tests.pipelines.test_visits import visited
@@ -116,7 +118,39 @@ def test_a_source_that_is_down_is_told_of_until_it_answers(book: Book, crier: Cr
     assert [one.failed for one in found] == [0, *[1] * (TRIPS + 1), 0]
     assert found[TRIPS].down == {"ipowatch": found[TRIPS].down["ipowatch"]} and "503" in found[TRIPS].down["ipowatch"]
     assert [(one.subject, one.over) for one in told] == [("ipowatch", False), ("ipowatch", True)]
-    assert "503" in told[0].text and told[0].at < NOW + DAY
+    assert "503" in told[0].text and told[0].at > NOW + TRIPS * DAY
+
+
+def test_each_outage_is_told_of_whenever_it_comes(book: Book, crier: Crier, tmp_path: Path) -> None:
+    site = Site()
+
+    async def story(root: str) -> None:
+        begin = NOW
+        for down in (False, *[True] * TRIPS, False, *[True] * TRIPS):
+            site.down, begin = down, begin + DAY
+            await asyncio.to_thread(refresh, book, root, tmp_path / "visits", crier, begin)
+
+    visited(site.answer, story)
+
+    assert [one.over for one in crier.operator.recent()] == [False, True, False]
+    assert len(still_open(crier.operator.recent())) == 1
+
+
+def test_an_alert_of_which_nobody_can_make_anything_any_more_is_not_told(
+    book: Book, crier: Crier, tmp_path: Path
+) -> None:
+    async def story(root: str) -> desk.Refreshed:
+        return await asyncio.to_thread(refresh, book, root, tmp_path / "visits", None, NOW)
+
+    visited(Site().answer, story)
+    turn(book, NOW + MINUTE, None)
+    evening = turn(book, NOW + 7 * 60 * MINUTE, crier)
+    told = {one.event for _, one in crier.issues.since()}
+
+    assert evening.late > 0 and evening.told > 0
+    assert IssueEvent.CLOSING not in told and IssueEvent.NEW in told
+    with book.looking() as run:
+        assert run.unsent() == []
 
 
 def test_a_page_that_tells_nothing_is_an_alarm_until_it_can_be_read(book: Book, crier: Crier, tmp_path: Path) -> None:
@@ -135,6 +169,40 @@ def test_a_page_that_tells_nothing_is_an_alarm_until_it_can_be_read(book: Book, 
 
     assert [one.alarms for one in found] == [0, 1, 1, 0]
     assert [(one.kind, one.over) for one in told] == [("ipo_page", False), ("ipo_page", True)]
+
+
+def test_a_page_the_book_cannot_hold_is_an_alarm_and_the_others_are_taken(
+    book: Book, crier: Crier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = ipos.take
+
+    def breaks(book: Book, page: Page | Unread, *words: Any, **more: Any) -> ipos.Taken:
+        if isinstance(page, Page) and page.source == "ipowatch":
+            page = page.model_copy(update={"gmps": tuple(g.model_copy(update={"gmp": 10**19}) for g in page.gmps)})
+        return real(book, page, *words, **more)
+
+    monkeypatch.setattr(ipos, "take", breaks)
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        board = specimens.ipowatch_board if "ipowatch" in request.path else specimens.investorgain_board
+        return web.Response(body=board(ISSUES, NOW) if board is specimens.ipowatch_board else board(ISSUES))
+
+    async def story(root: str) -> desk.Refreshed:
+        asked = {name: Asking(url=f"{root}/{name}", robots=False) for name in ("ipowatch", "investorgain")}
+        ticks = count(NOW, 6 * MINUTE)
+        readers = registry.readers(asked)
+        folder = tmp_path / "visits"
+        return await asyncio.to_thread(desk.refresh, book, readers, folder, crier, lambda: next(ticks))
+
+    found = visited(answer, story)
+    with book.looking() as run:
+        (alarm,) = run.alarms()
+        names = run.every()
+
+    assert found.pages == 2 and found.alarms == 1 and found.failed == 0
+    assert alarm.source == "ipowatch" and "numbers within their range" in alarm.trouble
+    assert len(names) == len(ISSUES)
+    assert [one.subject for one in still_open(crier.operator.recent())] == ["ipowatch board"]
 
 
 def test_the_market_s_days_come_from_the_lake_behind_those_of_the_history(tmp_path: Path) -> None:

@@ -21,6 +21,8 @@ from market.ipo.issues import Issue
 from market.ipo.profit import Joined, Thresholds, measured, profitable
 from market.ipo.validation import ValidatedGmp
 from market.money import SCALE, money
+from serve_app.ipo_asks import BoardQuery
+from serve_app.ipo_replies import BoardAnswer
 from tests.serve_app.desk import fill
 from tests.serve_app.door import Guarded, guard
 
@@ -209,6 +211,21 @@ def test_what_is_not_allowed_is_refused_by_its_name(door: Guarded, query: dict[s
     assert name in answer.json()["detail"]
 
 
+def test_a_parameter_that_is_there_twice_is_refused(door: Guarded) -> None:
+    answer = door.client.get(f"{IPOS}?status=open&status=closed")
+
+    assert answer.status_code == 422 and "status" in answer.json()["detail"]
+
+
+def test_an_issue_is_found_by_its_symbol_and_by_no_year_of_its_id(door: Guarded, book: Book) -> None:
+    with book.looking() as run:
+        named = {one.symbol: one.id for one in run.every() if one.symbol}
+    symbol = min(named)
+
+    assert ids(door, text=symbol.lower()[:-1]) == [named[symbol]]
+    assert ids(door, text="2024") == []
+
+
 def test_a_cursor_is_of_its_own_order(door: Guarded) -> None:
     cursor = asked(door, sort="gmp", limit=1)["next"]
 
@@ -393,3 +410,16 @@ def test_answers_come_as_messagepack_with_a_tag_and_their_age(door: Guarded, one
     assert int(plain.headers["Age"]) >= 0 and "X-Bourse-Stale" not in plain.headers
     assert plain.headers["Cache-Control"] == "private, no-cache"
     assert door.client.get(path, headers={"Accept": "text/html"}).status_code == 406
+
+
+def test_the_description_shows_a_true_example_the_units_and_what_may_be_asked(door: Guarded) -> None:
+    path = door.client.get("/openapi.json").json()["paths"][IPOS]["get"]
+
+    told = path["responses"]["200"]["content"]["application/json"]
+    asked_for = {one["name"]: one for one in path["parameters"]}
+
+    assert BoardAnswer.model_validate(told["example"]).issues[0].gmp == 41.5
+    assert told["schema"] == {"$ref": "#/components/schemas/BoardAnswer"}
+    assert asked_for.keys() == BoardQuery.model_fields.keys()
+    assert "Rupees a share" in asked_for["min_gmp"]["description"]
+    assert path["responses"].keys() >= {"200", "304", "406", "503", "default"}

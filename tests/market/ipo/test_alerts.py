@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from market.ipo.alerts import IssueEvent, due, due_to
+from market.ipo.alerts import IssueAlert, IssueEvent, due, due_to
 from market.ipo.issues import Issue
 from market.ipo.kinds import Kind
 from market.ipo.life import State
 from market.ipo.profit import Joined, Thresholds
 from market.ipo.validation import Spike, ValidatedGmp
 from market.money import Money, money
+from market.sessions import MINUTE
 from tests.market.ipo.issues import ist
 
 OPEN = ist("2024-12-31T11:00")
@@ -48,6 +49,23 @@ def test_whoever_wants_both_thresholds_reached_hears_less() -> None:
     wanted = Thresholds(joined=Joined.AND)
 
     assert [one.event for one in due(issue(), believed(money("20")), OPEN, None, wanted)] == [NEW]
+
+
+@pytest.mark.parametrize(
+    ("event", "came", "last"),
+    [
+        (IssueEvent.CLOSING, "2025-01-01T11:00", "2025-01-01T16:59"),
+        (IssueEvent.REMINDER, "2025-01-05T17:00", "2025-01-06T09:59"),
+        (IssueEvent.REMINDER, "2025-01-06T09:00", "2025-01-06T09:59"),
+        (IssueEvent.SPIKE, "2025-01-01T11:00", "2025-01-03T10:59"),
+        (IssueEvent.NEW, "2025-01-01T11:00", "2025-01-03T10:59"),
+    ],
+)
+def test_an_alert_is_told_while_somebody_can_make_something_of_it(event: IssueEvent, came: str, last: str) -> None:
+    alert = IssueAlert(event=event, issue="amber", at=ist(came), text="so it is")
+
+    assert alert.timely(ist(came)) and alert.timely(ist(last))
+    assert not alert.timely(ist(last) + MINUTE)
 
 
 @pytest.mark.parametrize("state", [State.CLOSED, State.ALLOTTED])

@@ -97,6 +97,9 @@ def test_a_number_is_read_in_each_way_it_is_written(reader: Callable[[str], obje
         (cells.codes, "Fabtech Technologies"),
         (cells.isin, "INE0LEZ0101"),
         (cells.money, "9" * 300),
+        (cells.money, "₹10,000,001"),
+        (cells.money, "-999999999999999"),
+        (cells.band, "100 to 999999999999999"),
     ],
 )
 def test_what_is_no_such_number_is_refused(reader: Callable[[str], object], cell: str) -> None:

@@ -103,6 +103,24 @@ def test_a_body_that_is_no_page_is_a_bad_payload(body: bytes, said: str) -> None
     assert not isinstance(refused.value, LayoutChanged)
 
 
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (rb'{"name": "Amber\u0000Foundry"}', "NUL"),
+        (rb'{"na\u0000me": 1}', "NUL"),
+        (rb'{"name": "Amber \ud83d"}', "half of a character"),
+        (rb'["\udc00"]', "half of a character"),
+    ],
+)
+def test_json_that_no_text_can_hold_is_a_bad_payload(body: bytes, said: str) -> None:
+    with pytest.raises(BadPayload, match=said):
+        parsed("s", body)
+
+
+def test_json_may_write_its_characters_as_it_likes() -> None:
+    assert parsed("s", rb'{"name": "\ud83d\ude00 \u20b9"}') == {"name": "😀 ₹"}
+
+
 def test_a_page_cut_off_is_a_bad_payload() -> None:
     whole = page("<table><tr><td>1</td></tr></table>")
 

@@ -288,7 +288,14 @@ def test_confidence_learns_of_a_part_that_those_on_record_do_not_have() -> None:
         return float((((errors[1000:] <= TOLERANCE_POINTS) - p) ** 2).mean())
 
     assert (again.outcomes, Confidence.restore(again.snapshot()).snapshot()) == (1000, again.snapshot())
-    assert surprise(again) < surprise(Confidence()) - 0.03
+    assert surprise(again) < surprise(Confidence()) - 0.02
+
+
+def test_sources_that_contradict_each_other_are_not_trusted() -> None:
+    agreed, apart = Doubts(3.0, 2.0, 0.5, 0), Doubts(3.0, 2.0, 47.0, 0)
+
+    assert Confidence().of(agreed) > 0.9
+    assert Confidence().of(apart) < 0.4
 
 
 def test_sixty_outcomes_count_as_much_as_those_on_record() -> None:

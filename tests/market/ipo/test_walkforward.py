@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,8 @@ from market.ipo.walkforward import EVIDENCE, OURS, SERVED, Task, Walk, expectati
 from market.sessions import day_number
 from tests.market.ipo.made import tables
 
+LATELY = date(2021, 12, 31)
+
 
 def walked(given: Tables, task: Task = Task.OPEN) -> Walk:
     return walk(*rows_of(given, task), close=task is Task.ALL, competitors={})
@@ -26,6 +29,19 @@ def test_a_premium_that_is_right_is_what_is_served() -> None:
 
     assert {gate.served for gate in found.gates} == {GMP}
     assert found.said[:, found.models.index(SERVED)] == pytest.approx(found.came)
+
+
+@pytest.mark.parametrize(("segment", "served"), [("sme", 99.5), ("mainboard", 150.0)])
+def test_no_more_is_served_than_an_sme_issue_can_gain(segment: str, served: float) -> None:
+    given = tables(240, slope=1.0, level=-1.0, noise=0.0)  # the close is a point above the open
+    last = np.flatnonzero(given.issues["segment"] == segment)[-1]
+    given.issues["gmp_eve"][last], given.issues["close_points"][last] = 300.0, np.nan
+
+    found = walked(given, Task.ALL)
+    row = np.flatnonzero(found.rows["row"] == last)
+
+    assert found.said[row, found.models.index(GMP)] == 150.0
+    assert found.said[row, found.models.index(SERVED)] == pytest.approx(served)
 
 
 def test_ours_is_not_served_before_it_has_shown_to_be_better() -> None:
@@ -138,3 +154,15 @@ def test_what_is_served_of_recorded_issues_is_no_worse_than_the_premium(task: Ta
     assert told[SERVED].mae < told[GMP].mae
     assert told[SERVED].n == told[GMP].n > 60
     assert 0.7 < told[SERVED].coverage < 0.9
+
+
+def test_the_intervals_of_cheap_and_dear_premiums_hold_about_as_many_of_the_recorded_gains(shared: Path) -> None:
+    found = walked(read(shared / "fixtures/ipo/clean"), Task.ALL)
+    told = found.bounds[:, found.models.index(OURS)]
+    within = (found.came >= told["low_points"]) & (found.came <= told["high_points"])
+    judged = np.isfinite(found.came) & np.isfinite(told["low_points"]) & (found.rows["decided"] > day_number(LATELY))
+    premiums = found.rows["gmp_points"]
+
+    for part in (premiums < 2, (premiums >= 2) & (premiums < 50), premiums >= 50):
+        assert (judged & part).sum() > 90
+        assert 0.72 < within[judged & part].mean() < 0.88
