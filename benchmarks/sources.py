@@ -172,7 +172,7 @@ class Matching(NamedTuple):
 
 
 def matching(rows: Sequence[tuple[str, Told]]) -> Matching:
-    """Feed rows, each with its true issue, settle what whole lists settle, and hold it against the truth."""
+    """Feed rows, each with its true issue, settle what became certain, and hold it against the truth."""
     truth: defaultdict[str, set[str]] = defaultdict(set)
     matcher = Matcher()
     for issue, row in rows:

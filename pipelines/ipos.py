@@ -382,9 +382,9 @@ def _whole(run: Writing, now: int) -> bool:
 
 def _settle(run: Writing, matcher: Matcher, validator: Validator, now: int) -> dict[int, str]:
     settled = matcher.settle()
-    for number, issue in settled.items():
-        resolve(run, validator, number, issue, LISTS, "nothing else is left for it", now)
-    return settled
+    for number, found in settled.items():
+        resolve(run, validator, number, found.issue, LISTS, found.why, now)
+    return {number: found.issue for number, found in settled.items()}
 
 
 def _believed(

@@ -323,22 +323,37 @@ def test_a_row_nobody_is_sure_of_waits_and_a_person_places_it(book: Book) -> Non
         assert len(run.every()) == 2
 
 
-def test_what_is_left_over_is_placed_when_all_lists_are_whole(book: Book) -> None:
+def test_a_row_whose_issue_is_told_later_is_placed_when_all_lists_are_whole(book: Book) -> None:
+    zinc = changed(AMBER, number=1600, name="Zinc Pumps", symbol="ZINCPUMPS", code="599910", isin="INE0AAB01011")
     take(book, AMBER)
-    taken = take(book, changed(AMBER, name="Zinc Pumps"), at=NOW + MINUTE, source="ipowatch")
+    taken = take(book, zinc, at=NOW + MINUTE, source="ipowatch")
     stale = ipos.validate(book, NOW + DAY)
 
-    take(book, changed(AMBER, gmp=money("40"), at=NOW + DAY), at=NOW + DAY + MINUTE)
-    half = ipos.validate(book, NOW + DAY + 2 * MINUTE)
-    take(book, changed(AMBER, name="Zinc Pumps", gmp=money("44")), at=NOW + DAY + 3 * MINUTE, source="ipowatch")
-    whole = ipos.validate(book, NOW + DAY + 4 * MINUTE)
+    later = NOW + DAY + MINUTE
+    (issue,) = take(book, changed(AMBER, at=NOW + DAY), changed(zinc, at=NOW + DAY), at=later).issues
+    half = ipos.validate(book, later + MINUTE)
+    take(book, changed(zinc, gmp=money("44")), at=later + 2 * MINUTE, source="ipowatch")
+    whole = ipos.validate(book, later + 3 * MINUTE)
 
     with book.looking() as run:
-        (issue,) = run.every()
-        assert [one.by for one in run.reviews(waiting=False)] == [ipos.LISTS]
-        told = [one.gmp for one in run.premiums(issue.id) if one.source == "ipowatch"]
-    assert told == [AMBER.gmp, money("44")]
-    assert (stale.settled, half.settled, whole.settled) == ((), (), ((taken.unsure[0], issue.id),))
+        assert [(one.by, one.because) for one in run.reviews(waiting=False)] == [
+            (ipos.LISTS, "the same source told the same of it before")
+        ]
+        told = [one.gmp for one in run.premiums(issue) if one.source == "ipowatch"]
+    assert told == [zinc.gmp, money("44")]
+    assert (stale.settled, half.settled, whole.settled) == ((), (), ((taken.unsure[0], issue),))
+
+
+def test_two_issues_of_one_price_and_day_of_which_each_list_has_one_stay_for_a_person(book: Book) -> None:
+    take(book, AMBER)
+    (number,) = take(book, changed(AMBER, name="Zinc Pumps"), at=NOW + MINUTE, source="ipowatch").unsure
+
+    found = ipos.validate(book, NOW + 2 * MINUTE)
+
+    with book.looking() as run:
+        assert [one.number for one in run.reviews()] == [number]
+        assert [one.source for one in run.premiums(found.believed[0].issue)] == ["investorgain"]
+    assert found.settled == ()
 
 
 def test_a_decision_wants_a_row_and_a_reason(book: Book) -> None:
