@@ -30,7 +30,7 @@ from market.ipo.life import State
 from market.ipo.matching import Matcher
 from market.ipo.pages import Glance, PageKind, PageOf
 from market.ipo.profit import Came, Thresholds
-from market.ipo.validation import Reading, Shown, ValidatedGmp, Validator
+from market.ipo.validation import Limits, Reading, Shown, ValidatedGmp, Validator
 from market.ipo.walkforward import Memory, Task, month
 from market.money import Money
 from market.records import Record
@@ -268,6 +268,11 @@ class Looking:
             found.setdefault(row["issue"], {})[row["source"]] = Shown(row["at"], row["seen_at"])
         return found
 
+    def seen(self, pages: Collection[str]) -> dict[str, int]:
+        """When pages were fetched last, by digest, ns UTC; those that are alarms are left out."""
+        asked = "SELECT digest, max(seen_at) AS at FROM ipo_pages WHERE trouble = '' AND digest = ANY(:pages)"
+        return {row["digest"]: row["at"] for row in self.all(f"{asked} GROUP BY digest", pages=list(pages))}
+
     def bids(self, issue: str | None = None) -> list[Bids]:
         """What was bid for an issue, or all, by day of bidding, source, book and category."""
         asked = f"SELECT {', '.join(Bids.model_fields)} FROM ipo_bidding"
@@ -397,10 +402,10 @@ class Looking:
         state = self._state(MATCHER)
         return Matcher() if state is None else Matcher.restore(state)
 
-    def validator(self) -> Validator:
-        """As it was left. Raises BadValue: an older Bourse wrote it."""
+    def validator(self, limits: Limits | None = None) -> Validator:
+        """As it was left, with the limits of now. Raises BadValue: an older Bourse wrote it."""
         state = self._state(VALIDATOR)
-        return Validator() if state is None else Validator.restore(state)
+        return Validator(limits=limits) if state is None else Validator.restore(state, limits)
 
     def track(self) -> tuple[list[ledger.Predicted], list[ledger.Validated], list[ledger.Listed]]:
         """What was published and what came, as the ledger wants them."""

@@ -266,7 +266,7 @@ class Limits:
         """The script's reply; None when this process is on its own."""
         asked = Asked(script, keys, words, Future())
         self._send(asked)
-        said = None if asked.answer.done() else await asyncio.wrap_future(asked.answer)
+        said = asked.answer.result() if asked.answer.done() else await asyncio.wrap_future(asked.answer)
         if said is None:
             self.alone += 1
         return said

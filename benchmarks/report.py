@@ -9,9 +9,15 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import median
 from time import perf_counter
+
+Rows = Sequence[Mapping[str, object]]
+"""Of a table: each with the same columns."""
+
+Tables = Iterable[tuple[str, Rows]]
+"""By their titles, each as soon as it is known."""
 
 
 class Report:
@@ -55,21 +61,50 @@ class Report:
             print(" ".join(f"{name:<{width}}" for name, width in zip(fields, widths, strict=True)).rstrip())
         print(" ".join(f"{value!s:<{width}}" for value, width in zip(fields.values(), widths, strict=True)), flush=True)
 
+    def table(self, title: str, rows: Rows) -> None:
+        """A whole table; in JSON every row names it."""
+        if self._json:
+            for row in rows:
+                print(json.dumps({"id": self._id, "table": title} | dict(row)), flush=True)
+            return
+        cells = [list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)] if rows else []
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        print(f"\n{title}")
+        for line in cells:
+            print("  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip(), flush=True)
+
     def say(self, text: str) -> None:
         """A remark for a human; goes to stderr, so that `--json` stays one object a line."""
         print(f"{self._id}: {text}", file=sys.stderr, flush=True)
 
 
-def seconds(*contestants: Callable[[], object], rounds: int = 7) -> list[float]:
+def seconds(
+    *contestants: Callable[[], object], rounds: int = 7, clock: Callable[[], float] = perf_counter
+) -> list[float]:
     """The median time of each contestant, run in turn `rounds` times after one unmeasured round."""
     times: list[list[float]] = [[] for _ in contestants]
     for measured in range(rounds + 1):
         for run, took in zip(contestants, times, strict=True):
-            began = perf_counter()
+            began = clock()
             run()
             if measured:
-                took.append(perf_counter() - began)
+                took.append(clock() - began)
     return [median(took) for took in times]
+
+
+def markdown(title: str, rows: Rows) -> str:
+    """A table as Markdown, under its title."""
+    columns = list(rows[0]) if rows else []
+    numbers = [all(isinstance(row[name], int | float | None) for row in rows) for name in columns]
+    lines = [columns, ["---:" if number else "---" for number in numbers]]
+    lines += [[_cell(value).replace("|", "\\|") for value in row.values()] for row in rows]
+    return "\n".join([f"### {title}", "", *(f"| {' | '.join(line)} |" for line in lines)])
+
+
+def _cell(value: object) -> str:
+    if value is None or value == "":
+        return "-"
+    return f"{value:,}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
 
 
 def _short(value: float | None) -> str:

@@ -194,6 +194,7 @@ def _imagine(settings: Settings, book: Book) -> Imported:
 
 def _turn(settings: Settings, book: Book, crier: Crier | None) -> Round:
     from adapters.lake import Lake
+    from market.ipo.validation import Limits
     from market.sessions import IST, instant
     from pipelines import desk
 
@@ -207,7 +208,8 @@ def _turn(settings: Settings, book: Book, crier: Crier | None) -> Round:
         tables = desk.history(settings.data / "ipo" / "none")
     if not settings.simulated:
         tables = desk.with_market(tables, Lake(settings.lake), today)
-    return desk.turn(book, now, sessions, tables, crier)
+    limits = Limits(spike_points=settings.ipo.spike_points, relative_spike=settings.ipo.relative_spike)
+    return desk.turn(book, now, sessions, tables, crier, limits)
 
 
 def _wait() -> None:

@@ -238,7 +238,8 @@ class Traces(Record):
 
 class Ipo(Record):
     """The IPO desk. `sources` are read as each says, and none that is not named; in the `demo`, all are, from a site of
-    our own that imagines issues from `seed`.
+    our own that imagines issues from `seed`. A premium that moves by `spike_points` of the issue price is a spike;
+    with `relative_spike` one that moves by that share of itself is, instead.
     """
 
     demo: bool | None = Field(
@@ -246,6 +247,10 @@ class Ipo(Record):
     )
     seed: int = Field(default=7, ge=0, le=2**63 - 1, description="a whole number, 0 or more")
     sources: Mapping[str, Asking] = Field(default_factory=dict, description=f"any of {', '.join(NAMES)}")
+    spike_points: float = Field(default=8.0, gt=0, le=1000, description="points of the issue price, above 0 to 1000")
+    relative_spike: float | None = Field(
+        default=None, gt=0, le=100, description="a share of the premium like 0.08, above 0 to 100, or null"
+    )
 
 
 LOCAL = Doors(hosts=("localhost", "127.0.0.1", "::1"))

@@ -28,6 +28,7 @@ from market.ipo.examples import FLOW, ISSUE, MARKET, QUOTE, Tables
 from market.ipo.imagined import Imagined
 from market.ipo.pages import Page, Unread
 from market.ipo.registry import Reader
+from market.ipo.validation import Limits
 from market.ipo.visiting import TRIPS, Standing
 from market.records import Record
 from market.sessions import MINUTE, Sessions, day_number, instant
@@ -122,8 +123,11 @@ def refresh(
     return Refreshed(**counts, down=down)
 
 
-def turn(book: Book, now: int, sessions: Sessions, tables: Tables, crier: Crier | None) -> Round:
-    """Validate, score and predict `now`, ns UTC, and tell what is due. `tables`: the history and the market.
+def turn(
+    book: Book, now: int, sessions: Sessions, tables: Tables, crier: Crier | None, limits: Limits | None = None
+) -> Round:
+    """Validate, score and predict `now`, ns UTC, and tell what is due. `tables`: the history and the market; `limits`:
+    what is a spike here.
 
     Raises LineDown (the book), StoreRefused.
     """
@@ -133,7 +137,7 @@ def turn(book: Book, now: int, sessions: Sessions, tables: Tables, crier: Crier 
     if last > now + AHEAD:
         trouble.append(f"nothing is validated before {instant(last):%Y-%m-%d %H:%M} UTC: the clock was ahead then")
     scored = ipos.score(book, now)
-    found = ipos.validate(book, now, sessions)
+    found = ipos.validate(book, now, sessions, limits=limits)
     predicted = []
     try:
         predicted = ipos.predict(book, now, tables, sessions)

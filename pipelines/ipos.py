@@ -39,9 +39,9 @@ from market.ipo.pages import Glance, Page, PageKind, PageOf, Unread
 from market.ipo.profit import Measured, Thresholds, measured
 from market.ipo.readings import Category
 from market.ipo.sources import Source
-from market.ipo.validation import Shown, ValidatedGmp, Validator
-from market.ipo.walkforward import OURS, Memory, Task, rows_of, walk
-from market.money import SCALE, Money
+from market.ipo.validation import Limits, Shown, ValidatedGmp, Validator
+from market.ipo.walkforward import OURS, SERVED, Memory, Task, rows_of, walk
+from market.money import SCALE, Money, decimal
 from market.records import Record
 from market.sessions import DAY, MINUTE, Sessions, at, day_number
 from pipelines.placing import Taken, placed, resolve
@@ -63,6 +63,9 @@ GRAINS = {
 
 LONGEST_SUBJECT = 120
 """Characters: a symbol is as long as a page says."""
+
+FARTHEST = 5
+"""Times the issue price: no premium was ever so high."""
 
 CLOSE_LASTS = 2 * DAY
 """A first trade that is not known so long after the listing will not be: the close stands for it."""
@@ -136,10 +139,14 @@ def accept(book: Book, source: Source, kind: PageKind, digest: str, key: str = "
     return take(book, page, body, found.seen_at, looked=True)
 
 
-def validate(book: Book, now: int, sessions: Sessions | None = None, thresholds: Thresholds | None = None) -> Round:
+def validate(
+    book: Book, now: int, sessions: Sessions | None = None, thresholds: Thresholds | None = None,
+    limits: Limits | None = None,
+) -> Round:  # fmt: skip
     """Say what is believed of every issue that is not listed, `now`, ns UTC. `sessions`: the exchange's calendar, to
     tell when an issue lists that nobody has given a day, and which days are of bidding; `thresholds`: of alerts for
-    everybody, users have their own. A time that was validated, or one before it, is not again.
+    everybody, users have their own; `limits`: of the deployment, what is a spike. A time that was validated, or one
+    before it, is not again.
 
     Raises LineDown, StoreRefused.
     """
@@ -148,12 +155,13 @@ def validate(book: Book, now: int, sessions: Sessions | None = None, thresholds:
             return Round(believed=(), settled=(), alerts=tuple(run.unsent()))
         if sessions is not None:
             ipo_days.keep(run, sessions)
-        matcher, validator = run.matcher(), run.validator()
+        matcher, validator = run.matcher(), run.validator(limits)
         settled = _settle(run, matcher, validator, now) if _whole(run, now) else {}
         overrides, own = run.overrides(), run.thresholds()
         live = run.every([State.ANNOUNCED, State.OPEN, State.CLOSED, State.ALLOTTED])
         names = [one.id for one in live]
         told, shown = run.told(IssueEvent.PROFITABLE, names), run.shown(names)
+        validator.see(run.seen(validator.pages))
         found: list[ValidatedGmp] = []
         alerts: list[IssueAlert] = []
         changed: list[Issue] = []
@@ -285,12 +293,18 @@ def join(book: Book, issue: str, into: str, by: str, because: str, now: int) -> 
 def override(book: Book, issue: str, gmp: Money, by: str, because: str, now: int, *, pinned: bool = False) -> int:
     """An operator's premium of an issue, a share, until a source tells a newer one or, `pinned`, until it is cleared.
 
-    Raises BadValue: no such issue, or no reason; LineDown, StoreRefused.
+    Raises BadValue: no such issue, no reason, or a premium no share ever had; LineDown, StoreRefused.
     """
     if not because.strip():
         raise BadValue("because", because, "the reason, in words")
     with book.writing() as run:
-        return run.add_override(run.issue(issue).id, gmp, by, because, now, pinned=pinned)
+        found = run.issue(issue)
+        if found.high is not None and not -found.high <= gmp <= FARTHEST * found.high:
+            dear = decimal(found.high)
+            raise BadValue(
+                "gmp", f"{decimal(gmp)}", f"from -{dear} to {FARTHEST} times that: the issue price is {dear}"
+            )
+        return run.add_override(found.id, gmp, by, because, now, pinned=pinned)
 
 
 def clear(book: Book, issue: str, by: str, now: int) -> None:
@@ -376,9 +390,9 @@ def _whole(run: Writing, now: int) -> bool:
 
 def _settle(run: Writing, matcher: Matcher, validator: Validator, now: int) -> dict[int, str]:
     settled = matcher.settle()
-    for number, issue in settled.items():
-        resolve(run, validator, number, issue, LISTS, "nothing else is left for it", now)
-    return settled
+    for number, found in settled.items():
+        resolve(run, validator, number, found.issue, LISTS, found.why, now)
+    return {number: found.issue for number, found in settled.items()}
 
 
 def _believed(
@@ -386,6 +400,8 @@ def _believed(
 ) -> ValidatedGmp | None:
     if issue.id not in validator and word is None:
         return None
+    if issue.id in validator and issue.high:
+        validator.reprice(issue.id, issue.high)
     found = validator.validate(issue.id, now, shown) if issue.id in validator else _unread(issue.id, now)
     newest = max((one.reading.at for one in found.used), default=0)
     if word is not None and not word.pinned and newest > word.at:
@@ -393,7 +409,8 @@ def _believed(
         word = None
     if word is not None:
         worth = None if issue.high is None else points(word.gmp, issue.high)
-        found = found.model_copy(update={"gmp": word.gmp, "points": worth, "spike": None})
+        unknown = {"confidence": 0.0, "disagreement_points": None, "spike": None}  # nothing measures a person's word
+        found = found.model_copy(update={"gmp": word.gmp, "points": worth, **unknown})
     run.add_validation(found, None if word is None else word.id)
     return found
 
@@ -485,7 +502,8 @@ def _predicted(tables: Tables, task: Task, live: set[str], today: date, now: int
         decided = walked.rows["decided"][k].astype("datetime64[D]").item()
         gate = gates[decided.replace(day=1)]
         for model in (GMP, OURS):
-            bound = {name: _finite(walked.bounds[name][k, walked.models.index(model)]) for name in BOUNDS.names or ()}
+            column = walked.models.index(SERVED if gate.served == model else model)
+            bound = {name: _finite(walked.bounds[name][k, column]) for name in BOUNDS.names or ()}
             one = Said(
                 issue=str(tables.issues["issue"][found["row"][k]]),
                 task=task,
@@ -493,7 +511,7 @@ def _predicted(tables: Tables, task: Task, live: set[str], today: date, now: int
                 at=now,
                 decided=decided,
                 gmp_points=float(found["gmp_points"][k]),
-                predicted_points=float(walked.said[k, walked.models.index(model)]),
+                predicted_points=float(walked.said[k, column]),
                 served=gate.served == model,
                 gate=gate.model_dump(mode="json"),
                 **bound,

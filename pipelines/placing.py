@@ -14,12 +14,14 @@ from market.alerts import OperatorAlert
 from market.errors import BadValue
 from market.ipo.alerts import day_of
 from market.ipo.facts import Told
-from market.ipo.issues import Issue, Origin, learned
+from market.ipo.issues import Issue, Origin, learned, unopened
 from market.ipo.matching import Matched, Matcher, Unsure
 from market.ipo.pages import Page
 from market.ipo.readings import GmpReading, Reading, SubscriptionReading
 from market.ipo.rows import dumped, restored, rows, told
 from market.ipo.validation import Validator
+from market.ipo.witnesses import doubtful, mended
+from market.money import Money
 from market.records import Record
 from market.sessions import MINUTE
 
@@ -30,7 +32,8 @@ NIGHT = 10 * 60 * MINUTE
 class Taken(Record):
     """What became of a page. `again`: it was in the book; `trouble`: why it is an alarm and not data; `alarm`: for the
     operator, that it is one, or is none any more; `issues`: new ones; `unsure`: numbers of rows in the review queue;
-    `premiums`: how many of those it told are placed; `refused`: why one was not taken at its word, by issue.
+    `premiums`: how many of those it told are placed; `refused`: why one, or a fact, was not taken at its word, by
+    issue.
     """
 
     digest: str
@@ -52,9 +55,10 @@ def placed(run: Writing, page: Page, digest: str, received: int) -> Taken:
     new: list[str] = []
     unsure: list[int] = []
     matched = 0
-    for row in rows(page):
+    told_rows = rows(page)
+    for row in told_rows:
         before = len(matcher)
-        verdict = matcher.feed(row.told)
+        verdict = matcher.feed(row.told, _moved(pen, matcher, row.told, [one.told for one in told_rows], received))
         if isinstance(verdict, Unsure):
             unsure.append(_queue(run, matcher, row.told, row.readings, origin))
             continue
@@ -143,7 +147,7 @@ class _Pen:
         self.bids: list[Bids] = []
         self.refused: list[tuple[str, str]] = []
         self._scored: set[str] = set()
-        self._told: list[tuple[str, Told]] = []
+        self._told: list[tuple[str, Told, Origin]] = []
 
     def look(self, names: Iterable[str]) -> None:
         """Fetch these issues, all at once."""
@@ -153,18 +157,34 @@ class _Pen:
         asked = "SELECT issue FROM ipo_outcomes WHERE issue = ANY(:names)"
         self._scored |= {row["issue"] for row in self._run.all(asked, names=wanted)}
 
+    def unopened(self, name: str) -> bool:
+        """Whether an issue can still be put off."""
+        self.look([name])
+        issue = self._had[name]
+        return issue is not None and unopened(issue)
+
     def write(self, name: str, readings: Sequence[Reading], origin: Origin) -> None:
         """What a row told of an issue."""
         self.look([name])
-        issue = learned(self.issues.get(name) or self._had[name], name, readings, origin)
+        right = mended(self.issues.get(name) or self._had[name], readings, self._witnesses(name, readings, origin))
+        self.refused += [(name, why) for why in right.why]
+        readings = right.readings
+        issue = learned(right.issue, name, readings, origin)
         self.issues[name] = issue
         for reading in readings:
             self.names.add((reading.source, reading.name, name))
             if isinstance(reading, GmpReading):
                 self.premiums.append(premium(name, reading, origin.page, origin.received, issue.listing))
-                self._told.append((name, told(readings, origin.received)))
+                self._told.append((name, told(readings, origin.received), origin))
             elif isinstance(reading, SubscriptionReading):
                 self.bids += bids(name, reading, origin.page, origin.received, _bid_day(reading, origin.received))
+
+    def _witnesses(self, name: str, readings: Sequence[Reading], origin: Origin) -> list[Money]:
+        if not any(doubtful(one) for one in readings):
+            return []
+        day = day_of(told(readings, origin.received).at)
+        others = [one for one in self._run.premiums(name) if one.source != origin.source and day_of(one.at) == day]
+        return [one.gmp for one in others if one.gmp is not None]
 
     def end(self, received: int) -> None:
         """Write it all; the validator reads what was quoted before the listing."""
@@ -172,7 +192,7 @@ class _Pen:
         self._run.add_names(sorted(self.names), received)
         self._run.add_premiums(self.premiums)
         self._run.put_bids(self.bids)
-        for name, row in self._told:
+        for name, row, origin in self._told:
             issue = self.issues[name]
             if name in self._scored:
                 continue
@@ -182,8 +202,15 @@ class _Pen:
             elif issue.high is None or issue.segment is None:
                 why = "its price or its segment is not known"
             else:
-                why = self._validator.read(name, row, issue.high, issue.segment)
+                why = self._validator.read(name, row, issue.high, issue.segment, origin)
             self.refused += [(name, why)] if why is not None else []
+
+
+def _moved(pen: _Pen, matcher: Matcher, row: Told, page: Sequence[Told], received: int) -> Matched | None:
+    if row.open is None or row.open <= day_of(received):
+        return None
+    found = matcher.moved(row, page)
+    return found if found is not None and pen.unopened(found.issue) else None
 
 
 def _home(matcher: Matcher, row: Told) -> str:

@@ -57,9 +57,11 @@ class _Kept(NamedTuple):
 class Shelf:
     """One for each replica; any loop may ask. Every method raises LineDown, StoreRefused, and what a maker raises."""
 
-    def __init__(self, book: Book | None, clock: Callable[[], float] = time.monotonic) -> None:
-        """`book`: None where there is no database. `clock`: seconds."""
-        self._book, self._clock = book, clock
+    def __init__(
+        self, book: Book | None, clock: Callable[[], float] = time.monotonic, patience: float = PATIENCE
+    ) -> None:
+        """`book`: None where there is no database. `clock`: seconds; `patience`: of who reads."""
+        self._book, self._clock, self._patience = book, clock, patience
         self._kept: TTLCache[Hashable, _Kept] = TTLCache(LARGEST, LASTS, clock, lambda one: BESIDES + len(one.body))
         self._lock = threading.RLock()  # a flight may land while it is being booked
         self._readers = ThreadPoolExecutor(READERS, "ipos")
@@ -83,7 +85,7 @@ class Shelf:
             if kept is None or not self._holds(kept, version, seconds):
                 self._up()
                 work = functools.partial(self._make, key, make)
-                kept = await self._fly((key, version, self._acts), self._readers, work, PATIENCE)
+                kept = await self._fly((key, version, self._acts), self._readers, work, self._patience)
         except LineDown:
             kept = self._look(key)
             if kept is None:
@@ -103,11 +105,11 @@ class Shelf:
 
     async def read(self, work: Callable[[Book], T]) -> T:
         """Something of the book's that changes nothing and is not kept."""
-        return await self._fly(object(), self._readers, functools.partial(work, self._opened()), PATIENCE)
+        return await self._fly(object(), self._readers, functools.partial(work, self._opened()), self._patience)
 
     async def look(self, work: Callable[[Looking], T]) -> T:
         """A look at the book that is not kept."""
-        return await self._fly(object(), self._readers, functools.partial(self._looked, work), PATIENCE)
+        return await self._fly(object(), self._readers, functools.partial(self._looked, work), self._patience)
 
     def forget(self, key: Hashable) -> None:
         """Make the answer to a question anew."""
@@ -136,7 +138,7 @@ class Shelf:
         self._up()
         work = functools.partial(self._ask, self._acts)
         try:
-            return await self._fly((VERSION, self._acts), self._readers, work, PATIENCE)
+            return await self._fly((VERSION, self._acts), self._readers, work, self._patience)
         except NotYet:
             raise
         except LineDown as e:  # one that hangs is as good as away

@@ -26,6 +26,8 @@ many more have come.
 """
 ROUNDS = 300
 LEAST_SCALE = 0.5
+APART = 0.5
+"""The scale is never below this part of the disagreement: sources far apart are too rare for outcomes to tell."""
 LEAST_PART = 0.1
 """Each part begins here at least: one that is 0 would stay 0."""
 
@@ -65,7 +67,7 @@ class Confidence:
 
     def of(self, doubts: Doubts) -> float:
         """The probability, 0 to 1, that the gain comes within TOLERANCE_POINTS."""
-        scale = max(float(_row(doubts) @ np.array(self.parts)), LEAST_SCALE)
+        scale = max(float(_row(doubts) @ np.array(self.parts)), LEAST_SCALE, APART * doubts.disagreement_points)
         return 1.0 - math.exp(-TOLERANCE_POINTS / scale)
 
     def snapshot(self) -> dict[str, Any]:

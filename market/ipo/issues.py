@@ -1,8 +1,10 @@
 """Issues: one issue as the desk knows it, made of what all sources told, and where in its life it stands.
 
 Of two sources that tell a fact differently the better one counts: an exchange before Chittorgarh, that before a board
-of premiums; of one source what it told last. Each fact keeps which page told it. A page may call an issue listed, and
-nobody else can; bidding opens and closes by the clock too, unless the issue is put off.
+of premiums; of one source what it told last. Each fact keeps which page told it. An issue is listed when a page calls
+it so, or tells its first price; and from the day after its listing, when a close of that day is known, or an exchange
+or Chittorgarh names the day even then. A day told before is a plan. Bidding opens and closes by the clock too, unless
+the issue is put off.
 """
 
 from __future__ import annotations
@@ -15,7 +17,19 @@ from market.errors import BadValue
 from market.ipo import repairs
 from market.ipo.facts import POINTS
 from market.ipo.kinds import Kind, Segment
-from market.ipo.life import Allotted, Closed, Event, Listed, Opened, State, Withdrawn, move
+from market.ipo.life import (
+    MOVES,
+    Allotted,
+    Closed,
+    Event,
+    Extended,
+    Listed,
+    Opened,
+    Postponed,
+    State,
+    Withdrawn,
+    move,
+)
 from market.ipo.readings import Reading, Status
 from market.money import Money
 from market.names import LINE
@@ -24,6 +38,9 @@ from market.sessions import at as instant_at
 
 RANKS = {"nse": 3, "bse": 3, "chittorgarh": 2, "investorgain": 1}
 """Whose word of a fact counts more; a source that is not here, least."""
+
+OFFICIAL = 2
+"""Rank from which a source's day of listing, told when it is over, is that of a listing that has been."""
 
 FACTS = (
     "name", "segment", "kind", "symbol", "code", "isin", "exchange", "low", "high", "lot", "shares", "size_crore",
@@ -143,7 +160,14 @@ def learned(before: Issue | None, name: str, readings: Iterable[Reading], origin
         words["status"] = next((one.status for one in told if one.status is not Status.UNKNOWN), words["status"])
     words["first_at"] = min(words["first_at"], origin.received)
     words["origins"] = origins
-    return advanced(Issue.model_validate(words), origin.received)
+    issue = _redated(before, Issue.model_validate(words), origin.received)
+    return advanced(issue, origin.received)
+
+
+def unopened(issue: Issue) -> bool:
+    """Whether no page has said that bids were taken: then it can be put off, and afterwards only be filed anew."""
+    said = STANDS.get(issue.status, State.ANNOUNCED)
+    return said is State.ANNOUNCED and issue.state in (State.ANNOUNCED, State.OPEN)
 
 
 def joined(issue: Issue, double: Issue) -> Issue:
@@ -169,7 +193,7 @@ def joined(issue: Issue, double: Issue) -> Issue:
 def advanced(issue: Issue, at: int) -> Issue:
     """Where it stands `at`, ns UTC: by what pages say, and by the clock."""
     told = [STANDS[issue.status]] if issue.status in STANDS else []
-    if issue.listed_at is not None:
+    if issue.listed_at is not None or _traded(issue, at):
         told.append(State.LISTED)
     if issue.status is not Status.POSTPONED:
         if issue.opens is not None and at >= instant_at(issue.opens, BIDS_FROM):
@@ -185,6 +209,37 @@ def advanced(issue: Issue, at: int) -> Issue:
 def _begun(name: str, first: Reading, origin: Origin) -> dict[str, Any]:
     told = {"id": name, "name": first.name, "status": Status.UNKNOWN}
     return told | {"first_at": origin.received, "seen_at": origin.received}
+
+
+def _traded(issue: Issue, at: int) -> bool:
+    if issue.lists is None or issue.status is Status.POSTPONED:
+        return False
+    over = instant_at(issue.lists + timedelta(days=1), time(0))
+    origin = issue.origins.get("lists")
+    told = origin is not None and RANKS.get(origin.source, 0) >= OFFICIAL and origin.received >= over
+    return at >= over and (told or issue.closed_at is not None)
+
+
+def _redated(before: Issue | None, issue: Issue, at: int) -> Issue:
+    if before is None:
+        return issue
+    if _later(before.opens, issue.opens, BIDS_FROM, at) and (issue.state, Postponed) in MOVES:
+        state = move(issue.state, Postponed(at=at))
+        old = [field for field in ("closes", "allots", "refunds", "lists") if _before(issue, field)]
+        origins = {field: origin for field, origin in issue.origins.items() if field not in old}
+        return issue.model_copy(update={"state": state, "origins": origins, **dict.fromkeys(old)})
+    if _later(before.closes, issue.closes, BIDS_UNTIL, at) and (issue.state, Extended) in MOVES:
+        return issue.model_copy(update={"state": move(issue.state, Extended(at=at))})
+    return issue
+
+
+def _later(before: date | None, now: date | None, clock: time, at: int) -> bool:
+    return before is not None and now is not None and now > before and at < instant_at(now, clock)
+
+
+def _before(issue: Issue, field: str) -> bool:
+    day = getattr(issue, field)
+    return day is not None and issue.opens is not None and day < issue.opens
 
 
 def _apart(issue: Issue, double: Issue) -> str:

@@ -6,7 +6,7 @@ from datetime import date, timedelta
 from typing import NamedTuple
 
 from market.ipo.facts import Told
-from market.ipo.titles import akin, kindred, likeness, shortens, titles
+from market.ipo.titles import akin, kindred, likeness, shortens, sisters, titles
 from market.names import LINE
 from market.sessions import IST, instant
 
@@ -84,6 +84,15 @@ class Known:
             return False
         return bool(self._price(told)) and not self._denied(told)
 
+    def put_off(self, told: Told) -> bool:
+        """Whether the row's source told of it before, by the same code or name and price, but of earlier days."""
+        before = [t for t in self.told if t.source == told.source and t.open is not None]
+        if not before or told.open is None or self.around(told) or self._denied(told):
+            return False
+        days = [told.open - t.open for t in before if t.open is not None]
+        named = any(titles(t.name) & titles(told.name) for t in before) and self._price(told) is not False
+        return timedelta(0) < min(days) <= FILED_ANEW and (named or bool(self._codes(told)[0]))
+
     def swapped(self, told: Told) -> bool:
         """Whether the row's listing would be its listing, had the row not swapped day and month."""
         day = told.listing
@@ -94,7 +103,8 @@ class Known:
     def clues(self, told: Told) -> Clues:
         """What speaks for and against a row being this issue."""
         mine = titles(told.name)
-        all_ = set().union(*self._titles.values()) if self._titles else set()
+        group = self._sister(told)
+        all_ = set().union(*self._titles.values()) if not group else set()
         name = max((likeness(a, b) for a in mine for b in all_), default=0.0)
         same_source = self._titles.get(told.source)
         apart = same_source is not None and not any(a == b or akin(a, b) for a in mine for b in same_source)
@@ -105,7 +115,7 @@ class Known:
             coded_apart=coded_apart,
             denied=self._denied(told),
             name=name,
-            kin=any(akin(a, b) for a in mine for b in all_) or self._spelt(told),
+            kin=not group and (any(akin(a, b) for a in mine for b in all_) or self._spelt(told)),
             alike=any(kindred(a, b) >= ALIKE for a in mine for b in all_),
             price=self._price(told),
             days=self._days(told),
@@ -129,6 +139,10 @@ class Known:
                 return True
         lines = {t.isin[:LINE] for t in self.told if t.isin}
         return told.isin is not None and bool(lines) and told.isin[:LINE] not in lines
+
+    def _sister(self, told: Told) -> bool:
+        names = {t.name for t in self.told}
+        return told.name not in names and any(sisters(told.name, name) for name in names)
 
     def _spelt(self, told: Told) -> bool:
         short = {*titles(told.name), told.symbol} - {None}

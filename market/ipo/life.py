@@ -1,7 +1,8 @@
 """Life: what happens to an issue from its announcement to its listing, and when it should.
 
-An issue is announced with its dates, which may be put off. It opens for bids on its first day; a price band that is
-revised, or a strike of the banks, extends that. It closes at 17:00 of its last day, T. Shares are allotted on T+1,
+An issue is announced with its dates, which may be put off, and often on the very day when it had been held for open. It
+opens for bids on its first day; a price band that is revised, or a strike of the banks, extends that, and is heard of
+when it had been held for closed. It closes at 17:00 of its last day, T. Shares are allotted on T+1,
 money goes back and shares arrive on T+2, and trading begins at 10:00 of T+3. A source may tell of the listing and never
 have told of the allotment. An issue can be withdrawn at any time before it is listed, even when it was allotted; when
 it comes again, under the same symbol, it is another issue. Mainboard and SME issues live alike; only the first trade of
@@ -78,9 +79,11 @@ MOVES: dict[tuple[State, type[Event]], State] = {
     (State.ANNOUNCED, Postponed): State.ANNOUNCED,
     (State.ANNOUNCED, Opened): State.OPEN,
     (State.ANNOUNCED, Withdrawn): State.WITHDRAWN,
+    (State.OPEN, Postponed): State.ANNOUNCED,
     (State.OPEN, Extended): State.OPEN,
     (State.OPEN, Closed): State.CLOSED,
     (State.OPEN, Withdrawn): State.WITHDRAWN,
+    (State.CLOSED, Extended): State.OPEN,
     (State.CLOSED, Allotted): State.ALLOTTED,
     (State.CLOSED, Listed): State.LISTED,
     (State.CLOSED, Withdrawn): State.WITHDRAWN,

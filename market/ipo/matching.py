@@ -2,10 +2,10 @@
 
 Codes come first: ISIN, then the exchanges' symbols, which count only near the dates they belong to, for an issue filed
 anew keeps its symbol. Then the name, unless price, segment or kind speak against it; then price and day with a name
-that is akin. A price and a day alone are never enough when a row is read: different issues share both. Such a row waits
-in `queue`, and `settle` ends the wait when the lists are whole: a source that tells two rows tells two issues, so what
-is left over on both sides, one of each, belongs together. What is still not certain stays for a person. Nothing is ever
-merged on a guess. Source: ipo-sources.md, section 7.
+that is akin. A price and a day alone are never enough: different issues share both, and a list that lacks one of them
+shows no trace of it. Such a row waits in `queue`; `settle` ends the wait where what came since tells its name or its
+code, or tells the candidate apart. What is still not certain stays for a person. Nothing is ever merged on a guess.
+Source: ipo-sources.md, section 7.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class New(Record):
 
 
 class Unsure(Record):
-    """It may be one of these; a person decides, or more lists do."""
+    """It may be one of these; a person decides, or what is told later."""
 
     candidates: tuple[str, ...]
     why: str
@@ -100,9 +100,27 @@ class Matcher:
             return verdict
         return _twins(clues) or New(why="no issue of these days has its code, its name, or its price")
 
-    def feed(self, told: Told) -> Verdict:
-        """Place what a source told: with its issue, as a new issue, or in the queue, where a row waits once."""
-        verdict = self.match(told)
+    def moved(self, told: Told, page: Iterable[Told]) -> Matched | None:
+        """The issue of which this row tells other days than its source did before; `page`: all rows of its page.
+
+        Where one of them still tells the old days, it is another issue. Whether an issue can be put off, the matcher
+        does not know: one of which bids were taken is another when it comes again.
+        """
+        if isinstance(self.match(told), Matched):
+            return None
+        found = [name for name, known in self._known.items() if known.put_off(told)]
+        if len(found) != 1:
+            return None
+        verdict = Matched(issue=found[0], why="its source told of it before, and now tells other days")
+        others = (self.match(row) for row in page if row != told)
+        same = any(isinstance(other, Matched) and other.issue == verdict.issue for other in others)
+        return None if same else verdict
+
+    def feed(self, told: Told, verdict: Verdict | None = None) -> Verdict:
+        """Place what a source told: with its issue, as a new issue, or in the queue, where a row waits once. `verdict`:
+        where it belongs, if that is known; None: by `match`.
+        """
+        verdict = verdict or self.match(told)
         if isinstance(verdict, Unsure):
             waiting = next((n for n, queued in self._queue.items() if queued.told.bare == told.bare), None)
             self._numbered += waiting is None
@@ -111,18 +129,16 @@ class Matcher:
             self._place(told, verdict)
         return verdict
 
-    def settle(self) -> dict[int, str]:
-        """Decide what the lists decide: the issue of every row of the queue, by number, that now is certain.
+    def settle(self) -> dict[int, Matched]:
+        """Decide what became certain by what was fed since: the issue of each such row, by its number, and why.
 
-        For when the lists of all sources have been fed whole: before that, two rows that are left over need not belong
-        together.
+        For when the lists of all sources have been fed whole: before that, a row that is of no known issue may be of
+        one that is still to come.
         """
-        settled: dict[int, str] = {}
-        while True:
-            found = self._certain() or self._left_over()
-            if not found:
-                return settled
+        settled: dict[int, Matched] = {}
+        while found := self._certain():
             settled |= found
+        return settled
 
     def decide(self, number: int, issue: str | None) -> str:
         """A person's word on a row of the queue: its issue, None for a new one. Returns the issue's id.
@@ -211,9 +227,10 @@ class Matcher:
 
     def _learn(self, issue: str, told: Told) -> None:
         known = self._known.setdefault(issue, Known(issue))
+        elsewhere = weeks(window(told)) if known.told and not known.around(told) else ()
         known.learn(told)
         self._rows[told.bare] = issue
-        for week in weeks(known.window):
+        for week in (*weeks(known.window), *elsewhere):
             self._weeks[week].add(issue)
         for name in titles(told.name):
             self._titled[name].add(issue)
@@ -225,39 +242,16 @@ class Matcher:
         names = (stem if n == 1 else f"{stem}-{n}" for n in range(1, len(taken) + 2))
         return next(name for name in names if name not in taken)
 
-    def _certain(self) -> dict[int, str]:
+    def _certain(self) -> dict[int, Matched]:
         found = {}
         for number, queued in list(self._queue.items()):
             verdict = self.match(queued.told)
             if isinstance(verdict, Unsure):
                 self._queue[number] = Queued(told=queued.told, verdict=verdict)
             else:
-                found[number] = self._place(queued.told, verdict)
+                found[number] = Matched(issue=self._place(queued.told, verdict), why=verdict.why)
                 del self._queue[number]
         return found
-
-    def _left_over(self) -> dict[int, str]:
-        claims: defaultdict[str, list[int]] = defaultdict(list)
-        for number, queued in self._queue.items():
-            for candidate in queued.verdict.candidates:
-                claims[candidate].append(number)
-        for number, queued in self._queue.items():
-            one = queued.verdict.candidates
-            if len(one) == 1 and self._sole(number, claims[one[0]]) and self._twin(queued.told, one[0]):
-                del self._queue[number]
-                why = "the one issue of its price, day and segment that is left for it"
-                return {number: self._place(queued.told, Matched(issue=one[0], why=why))}
-        return {}
-
-    def _sole(self, number: int, rivals: Iterable[int]) -> bool:
-        mine = Known("")
-        mine.learn(self._queue[number].told)
-        return all(mine.clues(self._queue[other].told).name >= SAME_NAME for other in rivals)
-
-    def _twin(self, told: Told, issue: str) -> bool:
-        clue = self._known[issue].clues(told)
-        near = clue.days is not None and clue.days <= NEAR_DAYS
-        return near and clue.price is True and not clue.told_apart and not clue.coded_apart
 
 
 def _by_code(clues: list[Clues]) -> Verdict | None:

@@ -42,6 +42,11 @@ TRADE = frozenset(
 )
 """Words that make unlike companies look alike."""
 
+LEAST = (LISTED - {"india"}) | {"and", "company", "corporation"}
+"""Words that tell nobody from anybody."""
+MARKS = (TRADE | {"india"}) - LEAST
+"""Words that tell companies of one group from each other."""
+
 CONTAINED = 100.0
 FORMERLY = re.compile(r"\(\s*formerly\s+(?:known\s+as\s+)?([^)]*)\)|,?\s*formerly\s+(?:known\s+as\s+)?(.*)$", re.I)
 LEAST_START = 3
@@ -99,6 +104,24 @@ def akin(one: str, other: str) -> bool:
     if fuzz.token_set_ratio(one, other) == CONTAINED:
         return True
     return shortens(one, other) or shortens(other, one)
+
+
+def sisters(one: str, other: str) -> bool:
+    """Whether two names differ as those of two companies of one group do: in words of the trade alone, each in its own,
+    or by India in the place of the other's own words.
+
+    >>> sisters("ABC India Ltd", "ABC Infra Ltd"), sisters("Amber Foods Ltd", "Amber Textiles Ltd")
+    (True, True)
+    >>> sisters("HOAC Foods India Ltd", "HOAC Foods IPO"), sisters("HG Infra", "H.G. Infrastructure Solutions")
+    (False, False)
+    """
+    first, second = ({*_words(name)} - LEAST for name in (one, other))
+    mine, theirs = first - second, second - first
+    if not mine or not theirs:
+        return False
+    if {"india"} in (mine, theirs):
+        return True
+    return mine | theirs <= MARKS and not any(a.startswith(b) or b.startswith(a) for a in mine for b in theirs)
 
 
 def shortens(short: str, long: str) -> bool:

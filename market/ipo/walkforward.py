@@ -4,8 +4,8 @@ Month by month, by the day of the decision, every model is fitted anew on what w
 learnt from their own past, the weights of ours by segment, the intervals, and whether ours may be served, is learnt
 from misses that were made out of sample. Ours is a mean of its members by those misses, and the premium is one of them:
 where nothing has shown to be better, that is what is left. The gate is hard: ours is served in a month if it missed by
-less than the premium alone before it, and a bootstrap says so; else the premium is. A row whose outcome is not known
-yet is predicted like any other, and nothing is learnt from it.
+less than the premium alone before it, and a bootstrap says so; else the premium is, or what an SME issue can gain at
+most. A row whose outcome is not known yet is predicted like any other, and nothing is learnt from it.
 """
 
 from __future__ import annotations
@@ -232,7 +232,7 @@ class _Walking:
             said[wanted, -2] = members[wanted] @ weights
             told[segment] = {name: round(float(one), 6) for name, one in zip(MEMBERS, weights, strict=True)}
         gate = _gate(month, said[past], came[past], sizes[past], told)
-        said[asked, -1] = said[asked, -2 if gate.served == OURS else 0]
+        said[asked, -1] = capped(said[asked, -2 if gate.served == OURS else 0], rows[asked], self._close)
         spans = np.zeros((int(asked.sum()), said.shape[1]), BOUNDS)
         for k in range(said.shape[1]):
             missed = (came - said[:, k])[past]

@@ -402,7 +402,7 @@ def test_a_frozen_reader_is_dropped_and_the_others_go_on() -> None:
     tape = generate(NIFTY50, DAY, 7)
 
     async def story() -> tuple[int, int, int]:
-        limits = {"behind": 500_000, "patience": 0.5}
+        limits = {"behind": 500_000, "patience": 5.0}
         async with running([tape], speed=None, **limits) as (exchange, url), aiohttp.ClientSession() as web:
             with frozen(url) as stuck:
                 await asyncio.to_thread(stuck.handshake)

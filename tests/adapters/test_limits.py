@@ -73,6 +73,24 @@ def test_two_that_race_for_one_bucket_never_get_more_than_it_holds(
     assert pair[0].alone == pair[1].alone == 0
 
 
+class Prompt(Limits):
+    """Goes on with a question only when it is answered, as where the asking thread was interrupted."""
+
+    def _send(self, asked: Asked) -> None:
+        super()._send(asked)
+        asked.answer.result(60.0)
+
+
+def test_an_answer_that_was_there_before_anybody_looked_is_taken(shared_cache: RedisServer, cache: RedisLine) -> None:
+    limits = Prompt(shared_cache.url, timeout=60.0)
+
+    taken = [asyncio.run(limits.take(Bucket("key:1", 0.001, 1))) for _ in range(2)]
+    limits.stop()
+
+    assert [(one.allowed, one.degraded) for one in taken] == [(True, False), (False, False)]
+    assert limits.alone == 0
+
+
 def test_what_is_told_of_a_bucket_is_what_the_other_left(pair: tuple[Limits, Limits]) -> None:
     async def ask() -> list[tuple[bool, int]]:
         taken = [await pair[i % 2].take(Bucket("key:1", 0.001, 3)) for i in range(4)]

@@ -7,6 +7,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import date, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from adapters.database import Database
 from adapters.ipos import Book
 from cluster.instance import free_base
 from cluster.main import app
+from market.ipo.alerts import IssueEvent
 from market.ipo.pages import PageKind
 from market.ipo.specimens import Specimen, investorgain_board, ipowatch_board
 from market.money import money
@@ -159,6 +161,30 @@ def test_a_source_is_visited_believed_doubted_and_accepted(config: Path, site: T
     assert short.exit_code == wrong.exit_code == 2 and "bourse ipo alarms" in short.stderr
     assert accepted.exit_code == 0 and f"{len(ISSUES)} matched" in accepted.stdout
     assert "was believed" in after.stdout
+
+
+def test_an_operator_says_what_is_a_spike(config: Path) -> None:
+    from cluster.databases import opened
+    from cluster.settings import read
+
+    config.write_text(re.sub(r"ipo: \{ demo.*", "ipo: { demo: false, relative_spike: 0.08 }", config.read_text()))
+    settings, today = read(config), date.today()
+    issue = AMBER.model_copy(update={"opens": today + timedelta(2), "closes": today + timedelta(4), "lists": None})
+    with opened(settings) as url:
+        line = Database(url)
+        line.migrate()
+        line.close()
+        book = Book(url, settings.data / "ipo" / "pages")
+        for gmp in ("41.5", "46"):  # a tenth more, and 1.4 points of the issue price
+            body, at = ipowatch_board([issue.model_copy(update={"gmp": money(gmp)})], None), time.time_ns()
+            ipos.take(book, ipos.read(IpoWatch(), PageKind.BOARD, body, at), body, at)
+            done = CliRunner().invoke(app, ["ipo", "validate", "--config", str(config)])
+            assert done.exit_code == 0, done.stderr
+        with book.looking() as run:
+            events = [one.event for one in run.unsent()]
+        book.close()
+
+    assert events.count(IssueEvent.SPIKE) == 1
 
 
 def test_where_no_source_is_named_nothing_is_visited(config: Path) -> None:

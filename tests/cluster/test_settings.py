@@ -264,6 +264,9 @@ TIERED = f"tiers: {{anonymous: {{{SLOW}}}, standard: {{{SLOW % 1}}}, premium: {{
         ("ipo: {sources: {nse: {robot: false}}}", "ipo.sources.nse.robot", "did you mean robots?"),
         ("ipo: {sources: [nse]}", "ipo.sources", "any of investorgain, ipowatch"),
         ("ipo: {seed: -1}", "ipo.seed", "a whole number, 0 or more"),
+        ("ipo: {spike_points: 0}", "ipo.spike_points", "points of the issue price, above 0 to 1000"),
+        ("ipo: {relative_spike: 0}", "ipo.relative_spike", "a share of the premium like 0.08"),
+        ("ipo: {relative_spike: .inf}", "ipo.relative_spike", "a share of the premium like 0.08"),
         ("ipo: {demo: true, sources: {nse: {}}}", "ipo.demo", "false or null where sources are named"),
     ],
 )

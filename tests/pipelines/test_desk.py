@@ -24,12 +24,14 @@ from market.ipo import registry, specimens
 from market.ipo.alerts import IssueEvent
 from market.ipo.asking import Asking
 from market.ipo.pages import Page, Unread
+from market.ipo.validation import Limits
 from market.ipo.visiting import TRIPS
-from market.money import SCALE, UNKNOWN
+from market.money import SCALE, UNKNOWN, money
 from market.sessions import DAY, MINUTE, day_number
 from pipelines import desk, ipos
 from pipelines.desk import FEAR, INDEX, SOURCE_DOWN, Crier
-from tests.market.ipo.issues import ISSUES, NOW
+from tests.market.ipo.issues import AMBER, ISSUES, NOW
+from tests.pipelines.desk import changed, take
 from tests.pipelines.test_visits import visited
 
 SESSIONS = nse_sessions(date(2024, 11, 1), date(2025, 2, 28))
@@ -94,6 +96,19 @@ def test_what_nobody_could_be_told_waits_for_the_next_round(book: Book, crier: C
     assert alone.told == away.told == 0 and alone.trouble == ()
     assert len(away.trouble) == 1 and f"{back.told} alerts wait" in away.trouble[0]
     assert len(crier.issues.since()) == back.told > 0
+
+
+@pytest.mark.parametrize(
+    ("limits", "spikes"), [(None, 0), (Limits(relative_spike=0.08), 1), (Limits(spike_points=1), 1)]
+)
+def test_a_round_tells_what_is_a_spike_in_this_deployment(book: Book, limits: Limits | None, spikes: int) -> None:
+    none = desk.history(Path("no such folder"))
+    for k, gmp in enumerate(("41.5", "46")):  # a tenth more, and 1.4 points of the issue price
+        take(book, changed(AMBER, gmp=money(gmp), at=NOW + k * MINUTE), at=NOW + k * MINUTE)
+        desk.turn(book, NOW + k * MINUTE, SESSIONS, none, None, limits)
+
+    with book.looking() as run:
+        assert [one.event for one in run.unsent()].count(IssueEvent.SPIKE) == spikes
 
 
 def test_a_source_that_is_down_is_told_of_until_it_answers(book: Book, crier: Crier, tmp_path: Path) -> None:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
-from collections.abc import Callable, Sequence
-from datetime import date, datetime
+from datetime import date
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +13,7 @@ import pytest
 from adapters.ipos import Book
 from adapters.migrations.versions.ipos_0003 import TABLES
 from adapters.postgres_server import PostgresServer
+from benchmarks.passing import passed, recorded
 from market.errors import BadValue
 from market.ipo import exchange_specimens, specimens
 from market.ipo.alerts import IssueEvent
@@ -27,7 +25,7 @@ from market.ipo.sources import Source
 from market.ipo.specimens import investorgain_board, ipowatch_board
 from market.ipo.walkforward import OURS, Task
 from market.money import money
-from market.sessions import DAY, IST, MINUTE, day_number, nanoseconds
+from market.sessions import DAY, MINUTE, day_number
 from market.vendors.bse_ipo import BseIssues
 from market.vendors.chittorgarh import Chittorgarh
 from market.vendors.investorgain import InvestorGain
@@ -300,9 +298,9 @@ def test_a_premium_of_after_the_first_trade_is_not_believed(book: Book) -> None:
     assert [why for _, why in taken.refused] == ["told when it was trading"]
     assert [one.gmp for one in ipos.validate(book, late).believed] == [None]
     with book.looking() as run:
-        assert [line[0]["gmp"] for line in run.validator().snapshot()["issues"].popitem()[1]["lines"].values()] == [
-            AMBER.gmp
-        ]
+        assert [
+            line["last"]["gmp"] for line in run.validator().snapshot()["issues"].popitem()[1]["lines"].values()
+        ] == [AMBER.gmp]
 
 
 def test_a_row_nobody_is_sure_of_waits_and_a_person_places_it(book: Book) -> None:
@@ -325,22 +323,37 @@ def test_a_row_nobody_is_sure_of_waits_and_a_person_places_it(book: Book) -> Non
         assert len(run.every()) == 2
 
 
-def test_what_is_left_over_is_placed_when_all_lists_are_whole(book: Book) -> None:
+def test_a_row_whose_issue_is_told_later_is_placed_when_all_lists_are_whole(book: Book) -> None:
+    zinc = changed(AMBER, number=1600, name="Zinc Pumps", symbol="ZINCPUMPS", code="599910", isin="INE0AAB01011")
     take(book, AMBER)
-    taken = take(book, changed(AMBER, name="Zinc Pumps"), at=NOW + MINUTE, source="ipowatch")
+    taken = take(book, zinc, at=NOW + MINUTE, source="ipowatch")
     stale = ipos.validate(book, NOW + DAY)
 
-    take(book, changed(AMBER, gmp=money("40"), at=NOW + DAY), at=NOW + DAY + MINUTE)
-    half = ipos.validate(book, NOW + DAY + 2 * MINUTE)
-    take(book, changed(AMBER, name="Zinc Pumps", gmp=money("44")), at=NOW + DAY + 3 * MINUTE, source="ipowatch")
-    whole = ipos.validate(book, NOW + DAY + 4 * MINUTE)
+    later = NOW + DAY + MINUTE
+    (issue,) = take(book, changed(AMBER, at=NOW + DAY), changed(zinc, at=NOW + DAY), at=later).issues
+    half = ipos.validate(book, later + MINUTE)
+    take(book, changed(zinc, gmp=money("44")), at=later + 2 * MINUTE, source="ipowatch")
+    whole = ipos.validate(book, later + 3 * MINUTE)
 
     with book.looking() as run:
-        (issue,) = run.every()
-        assert [one.by for one in run.reviews(waiting=False)] == [ipos.LISTS]
-        told = [one.gmp for one in run.premiums(issue.id) if one.source == "ipowatch"]
-    assert told == [AMBER.gmp, money("44")]
-    assert (stale.settled, half.settled, whole.settled) == ((), (), ((taken.unsure[0], issue.id),))
+        assert [(one.by, one.because) for one in run.reviews(waiting=False)] == [
+            (ipos.LISTS, "the same source told the same of it before")
+        ]
+        told = [one.gmp for one in run.premiums(issue) if one.source == "ipowatch"]
+    assert told == [zinc.gmp, money("44")]
+    assert (stale.settled, half.settled, whole.settled) == ((), (), ((taken.unsure[0], issue),))
+
+
+def test_two_issues_of_one_price_and_day_of_which_each_list_has_one_stay_for_a_person(book: Book) -> None:
+    take(book, AMBER)
+    (number,) = take(book, changed(AMBER, name="Zinc Pumps"), at=NOW + MINUTE, source="ipowatch").unsure
+
+    found = ipos.validate(book, NOW + 2 * MINUTE)
+
+    with book.looking() as run:
+        assert [one.number for one in run.reviews()] == [number]
+        assert [one.source for one in run.premiums(found.believed[0].issue)] == ["investorgain"]
+    assert found.settled == ()
 
 
 def test_a_decision_wants_a_row_and_a_reason(book: Book) -> None:
@@ -379,6 +392,22 @@ def test_an_override_that_is_not_pinned_ends_with_the_next_quote(book: Book) -> 
     take(book, changed(AMBER, gmp=money("38"), at=later), at=later)
 
     assert (before, [one.gmp for one in ipos.validate(book, later).believed]) == ([money("10")], [money("38")])
+
+
+def test_a_person_s_premium_has_no_confidence_and_must_be_one_a_share_can_have(book: Book) -> None:
+    take(book, AMBER)
+    with book.looking() as run:
+        name = run.every()[0].id
+    before = ipos.validate(book, NOW).believed[0]
+    ipos.override(book, name, money("321"), "asha", "a call", NOW, pinned=True)
+
+    (found,) = ipos.validate(book, NOW + MINUTE).believed
+
+    assert before.confidence > 0.3
+    assert (found.gmp, found.confidence, found.disagreement_points) == (money("321"), 0.0, None)
+    for far in ("-321.01", "1605.01"):
+        with pytest.raises(BadValue, match=r"the issue price is 321\.00"):
+            ipos.override(book, name, money(far), "asha", "a slip", NOW)
 
 
 def test_predictions_are_published_with_what_is_served_and_not_twice(book: Book) -> None:
@@ -432,51 +461,6 @@ def test_a_listed_issue_that_the_tables_have_does_not_stand_there_twice(book: Bo
         assert len(ipos.with_book(run, given, run.every()).issues) == 3
 
 
-PASS = """
-import os, signal, sys
-from pathlib import Path
-from adapters.ipos import Book, Writing
-from market.ipo.pages import PageKind
-from market.sessions import MINUTE
-from market.vendors.investorgain import InvestorGain
-from pipelines import ipos
-
-url, schema, folder, method, count, *pages = sys.argv[1:]
-done, left = getattr(Writing, method), int(count)
-
-def killed(self, *words, **more):
-    global left
-    done(self, *words, **more)
-    left -= 1
-    if left == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-setattr(Writing, method, killed)
-book = Book(url, Path(folder), schema)
-for page in pages:
-    at, _, file = page.partition(":")
-    body, at = Path(file).read_bytes(), int(at)
-    ipos.take(book, ipos.read(InvestorGain(), PageKind.BOARD, body, at), body, at)
-    ipos.validate(book, at + MINUTE)
-    ipos.score(book, at + MINUTE)
-"""
-"""A pass over pages, each validated and scored, that kills itself with SIGKILL in the middle of a transaction: when a
-method of it has been called so many times.
-"""
-
-NEVER = 10**6
-Pass = Callable[[str, int], int]
-
-
-def passing(book: Book, url: str, folder: Path, pages: Sequence[tuple[int, Path]]) -> Pass:
-    def run(method: str, count: int) -> int:
-        words = [url, SCHEMA, str(folder / "pages"), method, str(count), *(f"{at}:{file}" for at, file in pages)]
-        path = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-        return subprocess.run([sys.executable, "-c", PASS, *words], check=False, env=path).returncode
-
-    return run
-
-
 def emptied(book: Book) -> None:
     with book.writing() as run:
         run.all(f"TRUNCATE {', '.join(TABLES)} RESTART IDENTITY")
@@ -493,12 +477,13 @@ def test_a_pass_killed_in_the_middle_and_run_again_loses_and_doubles_nothing(
     boards = [(NOW, ISSUES), (later, (changed(AMBER, gmp=money("70"), at=later), *ISSUES[1:]))]
     for at, issues in boards:
         (tmp_path / f"{at}.html").write_bytes(investorgain_board(issues))
-    run = passing(book, shared_database.url, tmp_path, [(at, tmp_path / f"{at}.html") for at, _ in boards])
-    undisturbed = (run("save", NEVER), everything(book))
+    pages = [(at, tmp_path / f"{at}.html") for at, _ in boards]
+    run = partial(passed, shared_database.url, SCHEMA, tmp_path / "pages", pages)
+    undisturbed = (run(), everything(book))
     emptied(book)
 
     killed, half = run(method, count), everything(book)
-    again = run("save", NEVER)
+    again = run()
 
     assert (undisturbed[0], killed, again) == (0, -signal.SIGKILL, 0)
     assert half != undisturbed[1]
@@ -506,13 +491,12 @@ def test_a_pass_killed_in_the_middle_and_run_again_loses_and_doubles_nothing(
 
 
 def test_the_recorded_boards_taken_twice_leave_the_book_as_it_is(book: Book, shared: Path) -> None:
-    files = sorted((shared / "fixtures/ipo/pages/investorgain").glob("ig_board_*.json"))
+    files = recorded(shared / "fixtures/ipo/pages/investorgain")
     assert len(files) == 8
     taken = []
     found = {}
     for turn in range(2):
-        for file in files:
-            at = recorded_at(file)
+        for at, file in files:
             body = file.read_bytes()
             taken.append(ipos.take(book, ipos.read(InvestorGain(), PageKind.BOARD, body, at), body, at))
             ipos.validate(book, at + MINUTE)
@@ -529,18 +513,14 @@ def test_the_recorded_boards_taken_twice_leave_the_book_as_it_is(book: Book, sha
 def test_the_recorded_boards_are_as_undisturbed_when_a_pass_is_killed(
     book: Book, shared: Path, shared_database: PostgresServer, tmp_path: Path
 ) -> None:
-    files = sorted((shared / "fixtures/ipo/pages/investorgain").glob("ig_board_*.json"))
-    run = passing(book, shared_database.url, tmp_path, [(recorded_at(file), file) for file in files])
-    run("save", NEVER)
+    files = recorded(shared / "fixtures/ipo/pages/investorgain")
+    run = partial(passed, shared_database.url, SCHEMA, tmp_path / "pages", files)
+    run()
     undisturbed = everything(book)
     emptied(book)
 
     kills = [run("put_issues", 5), run("add_premiums", 2), run("save", 9)]
-    run("save", NEVER)
+    run()
 
     assert kills == [-signal.SIGKILL] * 3
     assert everything(book) == undisturbed
-
-
-def recorded_at(file: Path) -> int:
-    return nanoseconds(datetime.strptime(file.name[9:24], "%Y%m%dT%H%M%S").replace(tzinfo=IST))

@@ -220,6 +220,37 @@ def test_without_a_database_an_answer_stands_for_half_an_hour(
     assert (away, back) == (Found(b"Amber & Sons Foundry", 600.0, True), Found(b"Amber & Sons Foundry", 0.0, False))
 
 
+class Mute(Counted):
+    """A book that says nothing until it is let."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        super().__init__(url, folder)
+        self.held = threading.Event()
+
+    def looking(self) -> AbstractContextManager[Looking]:
+        found = super().looking()
+        self.held.wait(30)
+        return found
+
+
+def test_a_database_that_hangs_is_asked_by_one_and_not_by_those_behind_it(
+    book: Counted, database: PostgresServer, tmp_path: Path, clock: Clock
+) -> None:
+    mute = Mute(database.url, tmp_path / "pages")
+    shelf = Shelf(mute, clock, patience=0.2)
+
+    async def crowd() -> list[Any]:
+        return await asyncio.gather(*(shelf.find(f"{k}", names) for k in range(10)), return_exceptions=True)
+
+    found = [one for _ in range(3) for one in asyncio.run(crowd())]
+    asked = mute.looks
+    mute.held.set()
+    shelf.close()
+
+    assert {type(one) for one in found} == {LineDown}
+    assert asked == 1
+
+
 def test_where_there_is_no_database_nothing_is_answered() -> None:
     with pytest.raises(LineDown):
         find(Shelf(None))

@@ -24,7 +24,7 @@ from serve_app.gateway import build
 from serve_app.predictor import Predictor, PredictorPlan
 from tests.adapters.llm_house import House as Vendor
 from tests.adapters.llm_house import Reply, house, ollama, openai, silence, trouble
-from tests.serve_app.house import RELIANCE, TODAY, House, after, candle
+from tests.serve_app.house import RELIANCE, TODAY, House, after, candle, patient
 from tests.serve_app.test_predictions import Direct, examples
 
 AT = after(TODAY, 30)
@@ -60,7 +60,7 @@ class Story:
                 bus, cache = self._stores
                 mine = EnginePlan(name="mine", engine=engine, key=SecretStr("sk-hush"), root=vendor.url, bus=bus.url)
                 predictor = Predictor(PredictorPlan(bus=bus.url, cache=cache.url, engines=(mine,)))
-                app = build(self._closed.plan, predicts=Direct(predictor))
+                app = patient(build(self._closed.plan, predicts=Direct(predictor)))
                 self._closed.follower = app.state.desk.follower
                 self._closed.fold(candle(RELIANCE, TODAY, 29, 2850.5))
                 if self.scores is not None:

@@ -64,6 +64,7 @@ def predictor(stores: tuple[RedisServer, RedisServer], cache: ReadModel, graph: 
         bus=stores[0].url, cache=stores[1].url, horizons=("15m",), poll_seconds=3600, symbols=SYMBOLS, threads=1
     )
     made = Predictor(plan, shelf)
+    made._neighbours = Neighbours(ReadModel(stores[1].url, timeout=60.0), SYMBOLS)  # a slow machine's is not away
     assert made._ensembles.of("15m").champion.number == 1
     yield made
     made.stop()

@@ -29,7 +29,7 @@ from serve_app.predictions import Remote, Trainings
 from serve_app.predictor import Answered, Asked, NoSuch, Predictor, PredictorPlan
 from serve_app.requests import MOST_BODY
 from tests.serve_app.door import SECRET
-from tests.serve_app.house import RELIANCE, TCS, TODAY, House, after, live
+from tests.serve_app.house import RELIANCE, TCS, TODAY, House, after, live, patient
 
 OWN = {"rsi": 25.0, "macd": 1.5, "ema50": 101.0, "ema200": 100.0, "close": 102.5, "volume": 1000}
 TRAININGS = {"direction-15m": "train-15m"}
@@ -71,7 +71,7 @@ def client(replica: None, closed: House, stores: tuple[RedisServer, RedisServer]
     closed.plan = closed.plan.model_copy(update={"trainings": TRAININGS, "access": plan})
     bus, cache = stores
     predictor = Predictor(PredictorPlan(bus=bus.url, cache=cache.url))
-    app = build(closed.plan, predicts=Direct(predictor))
+    app = patient(build(closed.plan, predicts=Direct(predictor)))
     closed.follower = app.state.desk.follower
     shown = {"Authorization": f"Bearer {Signer([SECRET]).operator()}"}
     with TestClient(app, raise_server_exceptions=False, headers=shown) as found:

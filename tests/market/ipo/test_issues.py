@@ -76,6 +76,67 @@ def test_where_it_stands(words: dict[str, Any], at: str, state: State) -> None:
     assert advanced(issue(**words), ist(at)).state is state
 
 
+LISTS = date(2025, 1, 6)
+
+
+@pytest.mark.parametrize(
+    ("source", "words", "told_at", "at", "state"),
+    [
+        ("chittorgarh", {"lists": LISTS}, "2025-01-07T00:00", "2025-01-07T00:00", State.LISTED),
+        ("nse", {"lists": LISTS}, "2025-01-12T11:00", "2025-01-12T11:00", State.LISTED),
+        ("nse", {"lists": LISTS}, "2025-01-06T23:59", "2025-01-12T11:00", State.ANNOUNCED),  # a plan, when it was told
+        ("investorgain", {"lists": LISTS}, "2025-01-12T11:00", "2025-01-12T11:00", State.ANNOUNCED),
+        ("other", {"lists": LISTS, "closed_at": money("123")}, "2025-01-06T18:00", "2025-01-06T18:00", State.ANNOUNCED),
+        ("other", {"lists": LISTS, "closed_at": money("123")}, "2025-01-06T18:00", "2025-01-07T00:00", State.LISTED),
+        ("nse", {"closed_at": money("123")}, "2025-01-12T11:00", "2025-01-12T11:00", State.ANNOUNCED),
+        ("nse", {"lists": LISTS, "status": Status.POSTPONED}, "2025-01-12T11:00", "2025-01-12T11:00", State.ANNOUNCED),
+        ("nse", {"lists": LISTS, "status": Status.WITHDRAWN}, "2025-01-12T11:00", "2025-01-12T11:00", State.WITHDRAWN),
+    ],
+)
+def test_it_is_listed_from_the_day_after_by_a_close_or_an_official_day_of_listing(
+    source: str, words: dict[str, Any], told_at: str, at: str, state: State
+) -> None:
+    found = after((facts(source, **words), ist(told_at)))
+
+    assert advanced(found, ist(at)).state is state
+
+
+OPENS, CLOSES = date(2025, 1, 1), date(2025, 1, 3)
+WAITS, BIDDEN, ENDED = "2024-12-30T12:00", "2025-01-01T12:00", "2025-01-03T18:00"
+
+
+@pytest.mark.parametrize(
+    ("words", "at", "state"),
+    [
+        ({"opens": date(2025, 1, 3)}, WAITS, State.ANNOUNCED),
+        ({"opens": date(2025, 1, 3)}, BIDDEN, State.ANNOUNCED),  # the clock alone had opened it
+        ({"opens": date(2025, 1, 3), "status": Status.OPEN}, BIDDEN, State.OPEN),
+        ({"closes": date(2025, 1, 6)}, BIDDEN, State.OPEN),
+        ({"closes": date(2025, 1, 6)}, ENDED, State.OPEN),  # the clock alone had closed it
+        ({"closes": date(2025, 1, 6), "status": Status.CLOSED}, ENDED, State.CLOSED),
+        ({"closes": date(2025, 1, 2)}, BIDDEN, State.OPEN),
+    ],
+)
+def test_days_that_are_put_off_or_extended_undo_what_the_clock_did(
+    words: dict[str, Any], at: str, state: State
+) -> None:
+    first = facts(opens=OPENS, closes=CLOSES)
+
+    found = after((first, ist("2024-12-29T12:00")), (first, ist(at) - 1), (facts(**words), ist(at)))
+
+    assert found.state is state
+
+
+def test_the_days_after_bidding_are_not_known_any_more_when_it_is_put_off_beyond_them() -> None:
+    found = after(
+        (facts("nse", opens=OPENS, closes=CLOSES, lists=LISTS), ist(WAITS)),
+        (facts("nse", opens=date(2025, 1, 20)), ist(WAITS) + 1),
+    )
+
+    assert (found.opens, found.closes, found.lists) == (date(2025, 1, 20), None, None)
+    assert found.origins.keys() == {"name", "opens"}
+
+
 def test_its_gains_are_points_of_the_issue_price() -> None:
     found = issue(high=money("200"), listed_at=money("230"), closed_at=money("210"))
 

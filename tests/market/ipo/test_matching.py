@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import csv
 import random
-from collections import defaultdict
 from datetime import date, time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmarks.sources import SEEDS, UNDATED, aliases, matching, shuffled
 from market.errors import BadValue
 from market.ipo.facts import Told
 from market.ipo.kinds import Kind, Segment
 from market.ipo.matching import Matched, Matcher, New, Unsure
 from market.ipo.titles import akin, titles
 from market.money import money
-from market.sessions import DAY as DAY_LONG
 from market.sessions import at
 
 DAY = date(2024, 7, 2)
@@ -147,19 +145,36 @@ def test_a_board_without_dates_is_matched_by_price_and_the_day_it_was_read() -> 
     assert verdict.issue.startswith("fabtech-cleanrooms")
 
 
-def test_whole_lists_settle_who_is_left_over_on_both_sides() -> None:
+def test_a_row_is_settled_when_an_issue_of_its_name_has_come() -> None:
     brace, forcas = told("a", "Brace Port Logistics"), told("a", "Forcas Studio")
     matcher = fed(brace, told("b", "Forcas"), forcas, told("b", "Braceport"))
     assert len(matcher.queue) == 1  # Forcas came before anybody but Brace was known
 
     settled = matcher.settle()
 
-    assert [issue.split("-")[0] for issue in settled.values()] == ["forcas"]
+    assert [one.issue.split("-")[0] for one in settled.values()] == ["forcas"]
     assert not matcher.queue
     assert len(matcher) == 2
 
 
-def test_two_left_over_rows_of_unlike_names_stay_in_the_queue() -> None:
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Brace Port Logistics", "Forcas Studio"),
+        ("Tata Capital", "Tata Technologies"),
+        ("ABC India", "ABC Infra"),
+        ("ABC Capital", "ABC India Ltd"),
+        ("Amberstone Foods", "Amberstone Textiles"),
+    ],
+)
+def test_what_is_left_over_of_two_lists_is_one_issue_only_if_its_name_says_so(one: str, other: str) -> None:
+    matcher = fed(told("a", one), told("b", other))
+
+    assert matcher.settle() == {}
+    assert (len(matcher), len(matcher.queue)) == (1, 1)
+
+
+def test_rows_of_unlike_names_stay_in_the_queue() -> None:
     matcher = fed(told("a", "Addictive Learning"), told("b", "Lawsikho"), told("c", "Racks Rollers"))
 
     assert matcher.settle() == {}
@@ -244,54 +259,31 @@ def test_the_same_row_told_again_is_known_once() -> None:
     assert len(matcher.known(issue)) == 1
 
 
-# Issues that the table keeps apart and that are one: Mishra Dhatu Nigam has a name cut after 15 letters, and Akiko
-# Global Services is The Money Fair, as ipo-sources.md says.
-ONE_IN_TRUTH = [
-    {"mishra-dhatu-ni-2018", "mishra-dhatu-nigam-2018"},
-    {"akiko-global-services-2024", "the-money-fair-sme-2024"},
-]
-
-
-def rows_of(shared: Path) -> list[tuple[str, Told]]:
-    clean = shared / "fixtures/ipo/clean"
-    with (clean / "ipo_master.csv").open() as lines:
-        segments = {row["ipo_id"]: row["segment"] for row in csv.DictReader(lines)}
-    found = []
-    with (clean / "aliases.csv").open() as lines:
-        for row in csv.DictReader(lines):
-            segment = Segment.MAINBOARD if segments[row["ipo_id"]] == "MB" else Segment.SME
-            price = row["issue_price_in_source"] if float(row["issue_price_in_source"] or 0) > 0 else None
-            day = date.fromisoformat(row["listing_date_in_source"])
-            codes = {"symbol": row["nse_symbol"] or None, "code": row["bse_code"] or None, "segment": segment}
-            found.append((row["ipo_id"], told(row["source"], row["name_in_source"], price, day, **codes)))
-    return found
-
-
-@pytest.mark.parametrize("undated", ["", "ains", "prajL"])
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("undated", UNDATED)
+@pytest.mark.parametrize("seed", SEEDS)
 def test_no_two_issues_of_the_alias_table_are_merged_and_hardly_any_is_split(
     shared: Path, seed: int, undated: str
 ) -> None:
-    rows = [(issue, without_day(row) if row.source == undated else row) for issue, row in rows_of(shared)]
-    random.Random(seed).shuffle(rows)
-    truth = {row.model_dump_json(): issue for issue, row in rows}
+    rows = aliases(shared / "fixtures/ipo/clean")
 
-    matcher = fed(*(row for _, row in rows))
-    matcher.settle()
+    found = matching(shuffled(rows, seed, undated))
 
-    homes: defaultdict[str, set[str]] = defaultdict(set)
-    for issue in matcher.snapshot()["known"]:
-        meant = {truth[row.model_dump_json()] for row in matcher.known(issue)}
-        assert len(meant) == 1 or meant in ONE_IN_TRUTH, issue
-        for one in meant:
-            homes[one].add(issue)
-    assert sum(len(found) > 1 for found in homes.values()) <= 4
-    assert len(matcher.queue) <= (10 if undated != "prajL" else 45)
+    assert found.merged == []
+    assert len(found.split) <= 4
+    assert len(found.queue) <= (40 if undated != "prajL" else 75)
 
 
-def without_day(row: Told) -> Told:
-    """The row as a board would have it two days before the listing."""
-    return row.model_copy(update={"listing": None, "at": row.at - 2 * DAY_LONG})
+@pytest.mark.parametrize("left_out", [0.3, 0.5, 0.7])
+@pytest.mark.parametrize(("seed", "undated"), [(0, ""), (1, "prajL"), (2, "ains")])
+def test_no_two_issues_are_merged_where_each_source_tells_of_some_only(
+    shared: Path, seed: int, undated: str, left_out: float
+) -> None:
+    chance = random.Random(seed)
+    rows = [row for row in aliases(shared / "fixtures/ipo/clean") if chance.random() >= left_out]
+
+    found = matching(shuffled(rows, seed, undated))
+
+    assert found.merged == []
 
 
 # The pairs ipo-sources.md names, by an issue of the table each. Of PRICELESS the sources have no common price.
@@ -319,7 +311,7 @@ PRICELESS = ["addictive-learning-technology-2024", "storage-technologies-and-aut
 
 
 def test_the_renamed_issues_are_found_and_those_without_a_price_are_asked_about(shared: Path) -> None:
-    rows = rows_of(shared)
+    rows = aliases(shared / "fixtures/ipo/clean")
     matcher = fed(*(row for _, row in rows))
     matcher.settle()
     waiting = {queued.told.name for queued in matcher.queue.values()}

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 from datetime import date, datetime
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
+from benchmarks.sources import RECORDED
 from market import notices
 from market.errors import LayoutChanged
 from market.ipo.changes import check
 from market.ipo.kinds import Segment
 from market.ipo.pages import Glance, Page, PageKind
 from market.ipo.readings import Book, Category, Demand, Status
-from market.ipo.sources import Source
 from market.money import money
 from market.sessions import IST, nanoseconds
 from market.vendors import nse_bhavcopy
-from market.vendors.chittorgarh import Chittorgarh
 from market.vendors.investorgain import InvestorGain
-from market.vendors.ipowatch import IpoWatch
-from market.vendors.nse_ipo import NseIssues
 from tests.market.ipo.issues import ist
 
 PAGES = "fixtures/ipo/pages"
@@ -37,58 +33,30 @@ SNAPSHOTS = (
 )
 
 
-class Recorded(NamedTuple):
-    """A recorded page: how it is read, and how many premiums, known premiums, facts and subscriptions it has."""
-
-    file: str
-    source: Source
-    kind: PageKind
-    at: str
-    counts: tuple[int, int, int, int]
-    refused: int = 0
-    key: str = ""
-
-
-RECORDED = [
-    Recorded(f"{PAGES}/investorgain/ig_performance_20250904_be09dbdda7_rowfiltered.json", InvestorGain(),
-             PageKind.PERFORMANCE, "2025-09-04T20:00", (132, 88, 132, 131)),
-    Recorded(f"{PAGES}/ipowatch_and_others/iforinvest_gmp_board_2024-12.txt", IpoWatch("iforinvest"),
-             PageKind.BOARD, "2024-12-09T10:00", (20, 14, 20, 0)),
+COUNTS = {
+    "ig_performance_20250904_be09dbdda7_rowfiltered": (132, 88, 132, 131, 0),
+    "iforinvest_gmp_board_2024-12": (20, 14, 20, 0, 0),
     # The stored copy ends within its last cell, `NSE SM`: that cell is refused.
-    Recorded(f"{PAGES}/ipowatch_and_others/ipograymarket_gmp_board_2024-08.txt", IpoWatch("ipograymarket"),
-             PageKind.BOARD, "2024-08-28T10:00", (17, 12, 17, 0), 1),
-    Recorded(f"{PAGES}/ipowatch_and_others/ipowatch_gmp_board_2024-12.txt", IpoWatch(),
-             PageKind.BOARD, "2024-12-20T10:00", (18, 13, 18, 0)),
-    Recorded(f"{PAGES}/chittorgarh/subscription_chalet_hotels_2019.txt", Chittorgarh(),
-             PageKind.SUBSCRIPTION, "2019-02-01T10:00", (0, 0, 0, 4)),
-    Recorded(f"{PAGES}/chittorgarh/subscription_chatha_foods_sme_2024.txt", Chittorgarh(),
-             PageKind.SUBSCRIPTION, "2024-03-22T10:00", (0, 0, 0, 4)),
-    Recorded(f"{PAGES}/chittorgarh/report118_row_ather_energy.json", Chittorgarh(),
-             PageKind.TIMETABLE, "2025-05-07T10:00", (0, 0, 1, 0)),
-    Recorded(f"{PAGES}/chittorgarh/detail_ather_energy_2025.html", Chittorgarh(),
-             PageKind.ISSUE, "2025-05-07T10:00", (0, 0, 1, 1)),
-    Recorded(f"{PAGES}/nse/ipo-active-category_AUGMONT_2026-08-22.json", NseIssues(),
-             PageKind.SUBSCRIPTION, "2026-08-22T10:00", (0, 0, 0, 1), 0, "AUGMONT"),
-    Recorded(f"{PAGES}/nse/ipo-current-issue_2026-08-22.json", NseIssues(),
-             PageKind.LIST, "2026-08-22T10:00", (0, 0, 2, 2)),
-    Recorded(f"{PAGES}/nse/sample_listCurrentIPO.json", NseIssues(), PageKind.LIST, "2024-03-28T20:00", (0, 0, 1, 1)),
-    Recorded(f"{PAGES}/nse/sample_listUpcomingIPO.json", NseIssues(),
-             PageKind.UPCOMING, "2024-03-28T20:00", (0, 0, 1, 0)),
-    Recorded(f"{PAGES}/nse/sample_listPastIPO.json", NseIssues(), PageKind.PAST, "2024-03-28T20:00", (0, 0, 1, 0)),
-    Recorded("fixtures/nse/ipo/nse-active-category-vnl.json", NseIssues(),
-             PageKind.SUBSCRIPTION, "2026-10-02T10:00", (0, 0, 0, 1), 0, "VNL"),
-    Recorded("fixtures/nse/ipo/nse-current-issue.json", NseIssues(), PageKind.LIST, "2026-10-02T10:00", (0, 0, 3, 3)),
-    Recorded("fixtures/nse/ipo/nse-detail-rkfal-sme.json", NseIssues(),
-             PageKind.ISSUE, "2026-10-02T10:00", (0, 0, 1, 0)),
-]  # fmt: skip
+    "ipograymarket_gmp_board_2024-08": (17, 12, 17, 0, 1),
+    "ipowatch_gmp_board_2024-12": (18, 13, 18, 0, 0),
+    "subscription_chalet_hotels_2019": (0, 0, 0, 4, 0),
+    "subscription_chatha_foods_sme_2024": (0, 0, 0, 4, 0),
+    "report118_row_ather_energy": (0, 0, 1, 0, 0),
+    "detail_ather_energy_2025": (0, 0, 1, 1, 0),
+    "ipo-active-category_AUGMONT_2026-08-22": (0, 0, 0, 1, 0),
+    "ipo-current-issue_2026-08-22": (0, 0, 2, 2, 0),
+    "sample_listCurrentIPO": (0, 0, 1, 1, 0),
+    "sample_listUpcomingIPO": (0, 0, 1, 0, 0),
+    "sample_listPastIPO": (0, 0, 1, 0, 0),
+    "nse-active-category-vnl": (0, 0, 0, 1, 0),
+    "nse-current-issue": (0, 0, 3, 3, 0),
+    "nse-detail-rkfal-sme": (0, 0, 1, 0, 0),
+}
+"""How many premiums, known premiums, facts, subscriptions and refused cells each page has."""
 
 
-def read(shared: Path, one: Recorded) -> Page:
-    return one.source.read((shared / one.file).read_bytes(), one.kind, ist(one.at), one.key)
-
-
-def named(name: str) -> Recorded:
-    return next(one for one in RECORDED if name in one.file)
+def read(shared: Path, name: str) -> Page:
+    return next(one for one in RECORDED if name in one.file).read(shared)
 
 
 def snapshot(shared: Path, name: str) -> Page:
@@ -97,13 +65,12 @@ def snapshot(shared: Path, name: str) -> Page:
     return InvestorGain().read(body, PageKind.BOARD, at)
 
 
-@pytest.mark.parametrize("one", RECORDED, ids=lambda one: Path(one.file).stem)
-def test_a_recorded_page_is_read_with_no_heading_unknown(shared: Path, one: Recorded) -> None:
-    page = read(shared, one)
+@pytest.mark.parametrize("name", COUNTS)
+def test_a_recorded_page_is_read_with_no_heading_unknown(shared: Path, name: str) -> None:
+    page = read(shared, name)
 
     known = sum(reading.gmp is not None for reading in page.gmps)
-    assert (len(page.gmps), known, len(page.facts), len(page.subscriptions)) == one.counts
-    assert len(page.refused) == one.refused
+    assert (len(page.gmps), known, len(page.facts), len(page.subscriptions), len(page.refused)) == COUNTS[name]
     assert page.unknown == ()
 
 
@@ -111,11 +78,12 @@ def test_no_page_is_left_out(shared: Path) -> None:
     files = {p for folder in (PAGES, "fixtures/nse/ipo") for p in (shared / folder).rglob("*") if p.is_file()}
     read_here = {shared / one.file for one in RECORDED}
     boards = {p for p in files if p.name.startswith("ig_board_")}
-    elsewhere = {p for p in files if p.name in ("sample_holidays.json", "list_mainboard_2026_shell_no_rows.html")}
+    elsewhere = {p for p in files if p.name == "sample_holidays.json"}
     daily = {p for p in files if p.suffix == ".csv"}
 
     assert files == read_here | boards | elsewhere | daily
     assert len(boards) == len(SNAPSHOTS)
+    assert {Path(one.file).stem for one in RECORDED} == {*COUNTS, "list_mainboard_2026_shell_no_rows"}
 
 
 @pytest.mark.parametrize(
@@ -183,9 +151,9 @@ def test_a_premium_of_the_report_equals_that_of_the_board_for_every_issue_of_bot
 
 
 def test_the_boards_of_2024_by_eye(shared: Path) -> None:
-    watch = {one.name: one for one in read(shared, named("ipowatch_gmp")).gmps}
-    other = {one.name: one for one in read(shared, named("ipograymarket")).gmps}
-    third = {one.name: one for one in read(shared, named("iforinvest")).gmps}
+    watch = {one.name: one for one in read(shared, "ipowatch_gmp").gmps}
+    other = {one.name: one for one in read(shared, "ipograymarket").gmps}
+    third = {one.name: one for one in read(shared, "iforinvest").gmps}
 
     assert (watch["Indo Farm Equipment"].gmp, watch["Indo Farm Equipment"].high) == (None, money(215))
     assert (watch["Indo Farm Equipment"].opens, watch["Indo Farm Equipment"].closes) == (
@@ -201,7 +169,7 @@ def test_the_boards_of_2024_by_eye(shared: Path) -> None:
 
 
 def test_an_issue_s_page_by_eye(shared: Path) -> None:
-    page = read(shared, named("detail_ather"))
+    page = read(shared, "detail_ather")
 
     (ather,) = page.facts
     assert (ather.name, ather.symbol, ather.code, ather.isin) == (
@@ -217,7 +185,7 @@ def test_an_issue_s_page_by_eye(shared: Path) -> None:
 
 
 def test_a_subscription_of_2019_by_eye(shared: Path) -> None:
-    whole, *days = read(shared, named("chalet")).subscriptions
+    whole, *days = read(shared, "chalet").subscriptions
 
     assert (whole.name, whole.day, whole.number, whole.opens) == (
         "Chalet Hotels",
@@ -231,8 +199,8 @@ def test_a_subscription_of_2019_by_eye(shared: Path) -> None:
 
 
 def test_nse_s_own_book_and_both_books_by_eye(shared: Path) -> None:
-    own = read(shared, named("ipo-current-issue_2026")).subscriptions[0]
-    both = read(shared, named("AUGMONT")).subscriptions[0]
+    own = read(shared, "ipo-current-issue_2026").subscriptions[0]
+    both = read(shared, "AUGMONT").subscriptions[0]
 
     assert (own.symbol, own.book, own.opens) == ("AUGMONT", Book.NSE, date(2026, 8, 21))
     assert own.times(Category.TOTAL) == pytest.approx(1.79, abs=0.001)
@@ -244,7 +212,7 @@ def test_nse_s_own_book_and_both_books_by_eye(shared: Path) -> None:
 
 
 def test_an_sme_issue_s_page_at_nse_before_the_first_bid_by_eye(shared: Path) -> None:
-    page = read(shared, named("rkfal"))
+    page = read(shared, "rkfal")
 
     (fact,) = page.facts
     assert (fact.name, fact.symbol, fact.segment) == ("R.K. Fashion Accessories Limited", "RKFAL", Segment.SME)
@@ -253,10 +221,8 @@ def test_an_sme_issue_s_page_at_nse_before_the_first_bid_by_eye(shared: Path) ->
 
 
 def test_a_shell_without_rows_is_a_changed_layout(shared: Path) -> None:
-    body = (shared / PAGES / "chittorgarh/list_mainboard_2026_shell_no_rows.html").read_bytes()
-
     with pytest.raises(LayoutChanged, match="Mainboard IPOs Watch 2026"):
-        Chittorgarh().read(body, PageKind.LIST, ist("2026-08-22T10:00"))
+        read(shared, "list_mainboard_2026_shell_no_rows")
 
 
 def test_nse_s_holidays_and_daily_file_are_read_by_what_reads_them_already(shared: Path) -> None:

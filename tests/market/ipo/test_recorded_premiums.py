@@ -2,65 +2,34 @@
 
 from __future__ import annotations
 
-import csv
-from collections import defaultdict
-from datetime import date, time, timedelta
+from datetime import date, time
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
 
+from benchmarks.premiums import THREE, Walked, read, spikes, walked
 from market.ipo.confidence import TOLERANCE_POINTS, fitted
 from market.ipo.facts import Told
 from market.ipo.kinds import Segment
 from market.ipo.profit import Came, Joined, Thresholds, measured
-from market.ipo.validation import Limits, ValidatedGmp, Validator
+from market.ipo.validation import Validator
 from market.money import money
 from market.sessions import at
 
-SOURCES = ("investorgain_board_final", "ipocentral_daily_last", "ipogyani_day5")
-BEST = SOURCES[0]
 SPLIT = date(2024, 3, 1)
 
 
-class Walked(NamedTuple):
-    listing: date
-    said: dict[str, float]
-    found: ValidatedGmp
-    gain: float
-    opened: bool
-
-
-def rows(shared: Path, name: str) -> list[dict[str, str]]:
-    with (shared / "fixtures/ipo/clean" / name).open() as lines:
-        return list(csv.DictReader(lines))
+@pytest.fixture(scope="module")
+def clean(shared: Path) -> Path:
+    """The recorded tables."""
+    return shared / "fixtures/ipo/clean"
 
 
 @pytest.fixture(scope="module")
-def walk(shared: Path) -> list[Walked]:
+def walk(clean: Path) -> list[Walked]:
     """Every issue as it stood on its eve, by sources that had been scored on earlier listings alone."""
-    master = {row["ipo_id"]: row for row in rows(shared, "ipo_master.csv")}
-    by_issue: defaultdict[str, list[dict[str, str]]] = defaultdict(list)
-    for row in rows(shared, "gmp_multi_source.csv"):
-        if row["issue_price"] and (row["gain_open_pct"] or row["gain_close_pct"]):
-            by_issue[row["ipo_id"]].append(row)
-    validator, walked = Validator(), []
-    for issue, said in sorted(by_issue.items(), key=lambda one: (master[one[0]]["listing_date"], one[0])):
-        listing = date.fromisoformat(master[issue]["listing_date"])
-        segment = Segment.MAINBOARD if master[issue]["segment"] == "MB" else Segment.SME
-        eve = at(listing - timedelta(days=1), time(18))
-        for row in said:
-            stamp = at(date.fromisoformat(row["as_of"]), time(18)) if row["as_of"] else eve
-            gmp = money(str(round(float(row["gmp_rs"]), 2)))
-            told = Told(source=row["source"], name=issue, at=min(stamp, eve), gmp=gmp)
-            validator.read(issue, told, money(row["issue_price"]), segment)
-        found = validator.validate(issue, eve)
-        gain = float(said[0]["gain_open_pct"] or said[0]["gain_close_pct"])
-        values = {row["source"]: float(row["gmp_pct"]) for row in said}
-        walked.append(Walked(listing, values, found, gain, bool(said[0]["gain_open_pct"])))
-        validator.score(issue, gain, at(listing, time(10)))
-    return walked
+    return walked(clean)
 
 
 def error(walked: list[Walked], said: list[float | None]) -> float:
@@ -68,19 +37,19 @@ def error(walked: list[Walked], said: list[float | None]) -> float:
 
 
 def test_the_weighted_premium_is_no_worse_than_the_best_source_and_better_than_any_vote(walk: list[Walked]) -> None:
-    three = [one for one in walk if one.opened and all(source in one.said for source in SOURCES)]
+    three = [one for one in walk if one.opened and all(source in one.said for source in THREE)]
     later = [one for one in three if one.listing >= SPLIT]
     assert (len(three), len(later)) == (129, 69)
 
     # From nothing it takes a few issues to know the best source; the table rounds points to a thousandth.
     for issues, slack in ((three, 0.05), (later, 0.001)):
         weighted = error(issues, [one.found.points for one in issues])
-        single = {source: error(issues, [one.said[source] for one in issues]) for source in SOURCES}
+        single = {source: error(issues, [one.said[source] for one in issues]) for source in THREE}
         median = error(issues, [float(np.median(list(one.said.values()))) for one in issues])
         mean = error(issues, [float(np.mean(list(one.said.values()))) for one in issues])
         assert weighted <= min(single.values()) + slack
         assert weighted < min(median, mean) - 1
-        assert min(single, key=single.__getitem__) == BEST
+        assert min(single, key=single.__getitem__) == THREE[0]
 
 
 def test_where_some_sources_say_nothing_the_weighted_premium_beats_the_votes_too(walk: list[Walked]) -> None:
@@ -90,7 +59,7 @@ def test_where_some_sources_say_nothing_the_weighted_premium_beats_the_votes_too
     weighted = error(several, [one.found.points for one in several])
 
     assert weighted < error(several, [float(np.median(list(one.said.values()))) for one in several]) - 1
-    assert weighted < error(several, [one.said.get(BEST) for one in several])
+    assert weighted < error(several, [one.said.get(THREE[0]) for one in several])
 
 
 @pytest.mark.parametrize("refit", [False, True])
@@ -115,25 +84,12 @@ def test_confidence_comes_true_in_three_bins_of_later_issues(walk: list[Walked],
 
 @pytest.mark.parametrize(("relative", "low", "high"), [(None, 0.13, 0.17), (0.08, 0.42, 0.5)])
 def test_spikes_in_points_are_rare_and_relative_ones_fire_every_other_day(
-    shared: Path, relative: float | None, low: float, high: float
+    clean: Path, relative: float | None, low: float, high: float
 ) -> None:
-    series: defaultdict[tuple[str, str], list[tuple[str, str, str]]] = defaultdict(list)
-    for row in rows(shared, "gmp_daily.csv"):
-        if row["issue_price"] and int(row["days_to_listing"]) > 0:
-            series[row["ipo_id"], row["site"]].append((row["date"], row["gmp_rs"], row["issue_price"]))
-    pairs = alarms = 0
+    days, alarms, _ = spikes(clean, relative)
 
-    for (issue, site), days in series.items():
-        validator = Validator(limits=Limits(relative_spike=relative))
-        for day, gmp, price in sorted(days):
-            stamp = at(date.fromisoformat(day), time(18))
-            told = Told(source=site, name=issue, at=stamp, gmp=money(str(round(float(gmp), 2))))
-            validator.read(issue, told, money(price), Segment.SME)
-            alarms += validator.validate(issue, stamp).spike is not None
-        pairs += len(days) - 1
-
-    assert pairs > 5000
-    assert low < alarms / pairs < high
+    assert days > 5000
+    assert low < alarms / days < high
 
 
 @pytest.mark.parametrize(
@@ -144,10 +100,10 @@ def test_spikes_in_points_are_rare_and_relative_ones_fire_every_other_day(
         ("p-n-gadgil-jewellers-2024", "30350.0"),
     ],
 )
-def test_lost_decimal_points_of_real_series_are_never_believed(shared: Path, issue: str, typo: str) -> None:
+def test_lost_decimal_points_of_real_series_are_never_believed(clean: Path, issue: str, typo: str) -> None:
     days = sorted(
         (row["date"], row["gmp_rs"], row["issue_price"])
-        for row in rows(shared, "gmp_daily.csv")
+        for row in read(clean, "gmp_daily.csv")
         if row["ipo_id"] == issue
     )
     validator, believed = Validator(), []
@@ -162,10 +118,10 @@ def test_lost_decimal_points_of_real_series_are_never_believed(shared: Path, iss
     assert all(points is None or points < 110 for points in believed)
 
 
-def test_the_rupee_leg_of_the_default_costs_precision(shared: Path) -> None:
+def test_the_rupee_leg_of_the_default_costs_precision(clean: Path) -> None:
     table = [
         Came(money(row["gmp_last"]), money(row["issue_price"]), float(row["gain_open_pct"]))
-        for row in rows(shared, "ipo_master.csv")
+        for row in read(clean, "ipo_master.csv")
         if row["segment"] == "MB" and row["gmp_last"] and row["gain_open_pct"]
     ]
     assert len(table) > 250

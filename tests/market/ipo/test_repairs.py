@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 from datetime import date
 from pathlib import Path
 
 import pytest
 
+from benchmarks.sources import crores, judged, right
 from market.ipo import repairs
-from market.ipo.repairs import CRORE, Judged, Kept, Refused, Repaired
-from market.money import Money, money
-
-
-def crores(amount: str) -> Money:
-    return Money(money(amount) * CRORE)
+from market.ipo.repairs import Kept, Refused, Repaired
+from market.money import money
 
 
 @pytest.mark.parametrize(
@@ -93,57 +89,11 @@ def test_days_that_cannot_be_say_why() -> None:
     assert repairs.quote_day(listing, listing) is not None
 
 
-def judged(row: dict[str, str], master: dict[str, str]) -> Judged | None:
-    """One row of `known_bad_values.csv` beside what else is known of its issue."""
-
-    def known(name: str) -> Money | None:
-        return money(master[name]) if master[name] else None
-
-    elsewhere = row["value_elsewhere"] or None
-    match row["kind"]:
-        case "thousands separator lost":
-            return repairs.size(crores(row["value_in_source"]), crores(elsewhere) if elsewhere else None)
-        case "decimal point lost":
-            return repairs.premium(money(row["value_in_source"]), money(elsewhere) if elsewhere else None)
-        case "close adjusted for a later split/bonus":
-            return repairs.first_close(
-                money(row["value_in_source"]), money(master["issue_price"]), known("listing_open")
-            )
-        case "placeholder equal to issue price":
-            witness = money(elsewhere) if elsewhere else None
-            price = money(master["issue_price"])
-            return repairs.first_close(money(row["value_in_source"]), price, known("listing_open"), witness)
-        case "wrong or adjusted listing price":
-            return repairs.first_price(money(row["value_in_source"]), money(elsewhere) if elsewhere else None)
-        case "listing date before closing date":
-            closes = date.fromisoformat(row["note"].removeprefix("closes "))
-            return repairs.listing_day(date.fromisoformat(row["value_in_source"]), closes)
-    raise AssertionError(row["kind"])
-
-
 def test_every_known_bad_value_is_repaired_with_certainty_or_refused(shared: Path) -> None:
-    clean = shared / "fixtures/ipo/clean"
-    with (clean / "ipo_master.csv").open() as lines:
-        master = {row["ipo_id"]: row for row in csv.DictReader(lines)}
-    with (clean / "gmp_daily.csv").open() as lines:
-        days = [(row["ipo_id"], date.fromisoformat(row["date"])) for row in csv.DictReader(lines)]
-    with (clean / "known_bad_values.csv").open() as lines:
-        rows = list(csv.DictReader(lines))
-    repaired = 0
+    found = list(judged(shared / "fixtures/ipo/clean"))
 
-    for row in rows:
-        if row["kind"] == "wrong offer":
-            listing = date.fromisoformat(master[row["ipo_id"]]["listing_date"])
-            series = [repairs.quote_day(day, listing) for issue, day in days if issue == row["ipo_id"]]
-            assert series
-            assert all(isinstance(found, Refused) for found in series)
-            continue
-        found = judged(row, master[row["ipo_id"]])
-        assert isinstance(found, (Repaired, Refused)), row
-        assert found.why
-        if isinstance(found, Repaired):
-            repaired += 1
-            off = abs(found.value - (crores if "size" in row["field"] else money)(row["value_elsewhere"]))
-            assert off <= repairs.ROUNDING if "size" in row["field"] else off == 0
-
-    assert (len(rows), repaired) == (195, 140)
+    for row, one in found:
+        assert isinstance(one, (Repaired, Refused)), row
+        assert one.why
+        assert isinstance(one, Refused) or right(row, one), row
+    assert (len(found), sum(isinstance(one, Repaired) for _, one in found)) == (195, 140)

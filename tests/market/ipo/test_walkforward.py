@@ -31,6 +31,19 @@ def test_a_premium_that_is_right_is_what_is_served() -> None:
     assert found.said[:, found.models.index(SERVED)] == pytest.approx(found.came)
 
 
+@pytest.mark.parametrize(("segment", "served"), [("sme", 99.5), ("mainboard", 150.0)])
+def test_no_more_is_served_than_an_sme_issue_can_gain(segment: str, served: float) -> None:
+    given = tables(240, slope=1.0, level=-1.0, noise=0.0)  # the close is a point above the open
+    last = np.flatnonzero(given.issues["segment"] == segment)[-1]
+    given.issues["gmp_eve"][last], given.issues["close_points"][last] = 300.0, np.nan
+
+    found = walked(given, Task.ALL)
+    row = np.flatnonzero(found.rows["row"] == last)
+
+    assert found.said[row, found.models.index(GMP)] == 150.0
+    assert found.said[row, found.models.index(SERVED)] == pytest.approx(served)
+
+
 def test_ours_is_not_served_before_it_has_shown_to_be_better() -> None:
     found = walked(tables(240, slope=0.6, level=-8.0, noise=2.0))
     served = [gate.served for gate in found.gates]
