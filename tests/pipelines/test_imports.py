@@ -28,12 +28,12 @@ from market.money import UNKNOWN
 from market.series import rule
 from market.sessions import MINUTE, at, day_number
 from pipelines.imports import ImportPlan, SeriesPlan, run, run_series
+from tests.rays import ray_of_ours
 
 REPO = Path(__file__).resolve().parents[2]
 COLUMNS = {name: name for name in ("symbol", "open", "high", "low", "close", "volume")}
 MINUTES = Form(columns={**COLUMNS, "time": "ts"}, interval="1m")
 DAYS = Form(columns={**COLUMNS, "time": "date"}, interval="1d")
-from tests.rays import ray_of_ours
 
 NOW = at(date(2026, 11, 1), time(0))
 OPEN = at(date(2016, 8, 25), time(9, 15))
