@@ -53,13 +53,14 @@ class Point(Record):
 
 
 class PageTold(Record):
-    """A page that was kept, as one source's of one kind: where and when it was fetched first and seen last, ns UTC, its
-    size in bytes, why it is no data, and what it told.
+    """A page that was kept, as one source's of one kind, and of one issue where it has a `key`: where and when it was
+    fetched first and seen last, ns UTC, its size in bytes, why it is no data, and what it told.
     """
 
     digest: str
     source: str
     kind: str
+    key: str
     url: str
     fetched_at: int
     seen_at: int
@@ -175,9 +176,9 @@ def reviews(run: Looking, after: int, count: int, *, everything: bool) -> list[R
 
 
 def pages(run: Looking, digest: str) -> list[PageTold]:
-    """What is known of a page's bytes, as each source and kind it was taken for."""
-    asked = f"SELECT {', '.join(PageTold.model_fields)} FROM ipo_pages WHERE digest = :digest ORDER BY source, kind"
-    return [PageTold(**row) for row in run.all(asked, digest=digest)]
+    """What is known of a page's bytes, as each source, kind and issue it was taken for."""
+    asked = f"SELECT {', '.join(PageTold.model_fields)} FROM ipo_pages WHERE digest = :digest"
+    return [PageTold(**row) for row in run.all(f"{asked} ORDER BY source, kind, key", digest=digest)]
 
 
 def track(run: Looking, task: Task | None, segment: Segment | None, since: date | None) -> Track:
@@ -258,7 +259,7 @@ def _expected(run: Looking) -> dict[str, Expectation]:
 def _times(run: Looking) -> dict[str, Times]:
     # Of one day a whole market's count is before one nobody says the book of, and that before one exchange's.
     asked = (
-        "SELECT DISTINCT ON (issue) issue, times, day, source, book FROM ipo_bids WHERE category = 'total'"
+        "SELECT DISTINCT ON (issue) issue, times, day, source, book FROM ipo_bidding WHERE category = 'total'"
         " AND times IS NOT NULL ORDER BY issue, day DESC, array_position(ARRAY['all', 'unknown'], book), at DESC,"
         " source"
     )

@@ -47,10 +47,22 @@ SELECT issue FROM way
 """
 """The issues that one was joined to, one after the other: of these only the last is there."""
 
+OF = "source = :source AND kind = :kind AND key = :key"
+"""The pages that are one after the other of the same."""
+
+ALARMS = """
+SELECT * FROM (
+    SELECT DISTINCT ON (source, kind, key) source, kind, key, trouble, digest, url, fetched_at, seen_at,
+        max(seen_at) OVER (PARTITION BY source) AS heard_at
+    FROM ipo_pages ORDER BY source, kind, key, seen_at DESC, digest
+) last
+WHERE trouble <> '' AND (key = '' OR seen_at > heard_at - :left) ORDER BY source, kind, key
+"""
+
 PUT_PAGE = """
-INSERT INTO ipo_pages VALUES (:digest, :source, :kind, :url, :at, :at, :size, :trouble,
-    CAST(:told AS jsonb), CAST(:glance AS jsonb))
-ON CONFLICT (digest, source, kind) DO UPDATE SET trouble = excluded.trouble, told = excluded.told,
+INSERT INTO ipo_pages (digest, source, kind, key, url, fetched_at, seen_at, size, trouble, told, glance)
+VALUES (:digest, :source, :kind, :key, :url, :at, :at, :size, :trouble, CAST(:told AS jsonb), CAST(:glance AS jsonb))
+ON CONFLICT (digest, source, kind, key) DO UPDATE SET trouble = excluded.trouble, told = excluded.told,
     glance = excluded.glance, seen_at = greatest(ipo_pages.seen_at, excluded.seen_at)
 """
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 from adapters.database import SCHEMA, Database
-from adapters.ipo_statements import CAME, JOINED, PROVEN, PUT_PAGE, PUT_REVIEW, PUT_THRESHOLDS, SHOWN
+from adapters.ipo_statements import ALARMS, CAME, JOINED, OF, PROVEN, PUT_PAGE, PUT_REVIEW, PUT_THRESHOLDS, SHOWN
 from adapters.page_files import PageFiles
 from market.errors import BadValue
 from market.ipo import ledger
@@ -28,19 +28,21 @@ from market.ipo.facts import Told
 from market.ipo.issues import Issue
 from market.ipo.life import State
 from market.ipo.matching import Matcher
-from market.ipo.pages import Glance, PageKind
+from market.ipo.pages import Glance, PageKind, PageOf
 from market.ipo.profit import Came, Thresholds
 from market.ipo.validation import Limits, Reading, Shown, ValidatedGmp, Validator
 from market.ipo.walkforward import Memory, Task, month
 from market.money import Money
 from market.records import Record
-from market.sessions import instant
+from market.sessions import DAY, instant
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 WRITING = 0x69706F73
 """The advisory lock of whoever writes."""
+LEFT = 3 * DAY
+"""A page of one issue that its source was not asked for so long is of one that is over."""
 MATCHER, VALIDATOR, WALKS = "matcher", "validator", "walks"
 ISSUE = tuple(Issue.model_fields)
 ISSUES = f"SELECT {', '.join(ISSUE)} FROM ipo_issues"
@@ -149,15 +151,23 @@ class Outcome(Record):
 
 
 class Alarm(Record):
-    """A page that is an alarm now, and why; `fetched_at`, `seen_at`: when it came first and last, ns UTC."""
+    """A page that is an alarm now, and why; `key`: of which issue it tells, where it is of one alone; `fetched_at`,
+    `seen_at`: when it came first and last, ns UTC.
+    """
 
     source: str
     kind: PageKind
+    key: str = ""
     trouble: str
     digest: str
     url: str
     fetched_at: int
     seen_at: int
+
+    @property
+    def of(self) -> PageOf:
+        """What it is one of."""
+        return PageOf(self.source, self.kind, self.key)
 
 
 class Book:
@@ -264,8 +274,8 @@ class Looking:
         return {row["digest"]: row["at"] for row in self.all(f"{asked} GROUP BY digest", pages=list(pages))}
 
     def bids(self, issue: str | None = None) -> list[Bids]:
-        """What was bid for an issue, or all, by day, source, book and category."""
-        asked = f"SELECT {', '.join(Bids.model_fields)} FROM ipo_bids"
+        """What was bid for an issue, or all, by day of bidding, source, book and category."""
+        asked = f"SELECT {', '.join(Bids.model_fields)} FROM ipo_bidding"
         asked += " WHERE CAST(:issue AS text) IS NULL OR issue = :issue"
         return [Bids(**row) for row in self.all(f"{asked} ORDER BY day, source, book, category", issue=issue)]
 
@@ -337,35 +347,30 @@ class Looking:
         rows = self.all(f"SELECT {OVERRIDE} FROM ipo_overrides WHERE ended_at IS NULL ORDER BY id")
         return {row["issue"]: Override(**row) for row in rows}
 
-    def page(self, digest: str, source: str, kind: PageKind) -> Taken | None:
+    def page(self, digest: str, of: PageOf) -> Taken | None:
         """A page of these bytes; None: it was not taken yet."""
-        asked = f"SELECT {', '.join(Taken._fields)} FROM ipo_pages WHERE digest = :digest AND source = :source"
-        found = self.one(f"{asked} AND kind = :kind", digest=digest, source=source, kind=kind.value)
+        asked = f"SELECT {', '.join(Taken._fields)} FROM ipo_pages WHERE digest = :digest AND {OF}"
+        found = self.one(asked, digest=digest, **_of(of))
         return None if found is None else Taken(**found)
 
-    def last_page(self, source: str, kind: PageKind, before: int) -> Taken | None:
-        """The page of a kind that was fetched last before an instant, ns UTC, good or not."""
-        asked = (
-            f"SELECT {', '.join(Taken._fields)} FROM ipo_pages WHERE source = :source AND kind = :kind"
-            " AND seen_at < :before ORDER BY seen_at DESC, digest LIMIT 1"
-        )
-        found = self.one(asked, source=source, kind=kind.value, before=before)
+    def last_page(self, of: PageOf, before: int) -> Taken | None:
+        """The page that was fetched last before an instant, ns UTC, good or not."""
+        asked = f"SELECT {', '.join(Taken._fields)} FROM ipo_pages WHERE {OF} AND seen_at < :before"
+        found = self.one(f"{asked} ORDER BY seen_at DESC, digest LIMIT 1", before=before, **_of(of))
         return None if found is None else Taken(**found)
 
-    def glance(self, source: str, kind: PageKind, before: int) -> Glance | None:
-        """The last good page of a kind that was fetched before an instant, in small."""
-        asked = (
-            "SELECT glance FROM ipo_pages WHERE source = :source AND kind = :kind AND trouble = ''"
-            " AND seen_at < :before ORDER BY seen_at DESC, digest LIMIT 1"
-        )
-        found = self.one(asked, source=source, kind=kind.value, before=before)
+    def glance(self, of: PageOf, before: int) -> Glance | None:
+        """The last good page that was fetched before an instant, in small."""
+        asked = f"SELECT glance FROM ipo_pages WHERE {OF} AND trouble = '' AND seen_at < :before"
+        found = self.one(f"{asked} ORDER BY seen_at DESC, digest LIMIT 1", before=before, **_of(of))
         return None if found is None else Glance(**found["glance"])
 
     def alarms(self) -> list[Alarm]:
-        """The pages that are alarms now: of each source and kind the last one, where it is no data."""
-        asked = f"SELECT DISTINCT ON (source, kind) {', '.join(Alarm.model_fields)} FROM ipo_pages"
-        rows = self.all(f"SELECT * FROM ({asked} ORDER BY source, kind, seen_at DESC, digest) last WHERE trouble <> ''")
-        return [Alarm(**row) for row in rows]
+        """The pages that are alarms now: of each source, kind and key the last one, where it is no data. One of a
+        single issue is none any more when its source was asked for `LEFT` without it.
+        """
+        rows = self.all(ALARMS, left=LEFT)
+        return [Alarm(**{name: row[name] for name in Alarm.model_fields}) for row in rows]
 
     def heard(self) -> dict[str, int]:
         """When each source gave a good page last, ns UTC."""
@@ -447,23 +452,20 @@ class Writing(Looking):
             self._line.execute(text(asked), rows)
 
     def add_page(
-        self, digest: str, source: str, kind: PageKind, url: str, received: int, size: int, trouble: str,
-        told: Mapping[str, Any], glance: Glance | None,
+        self, digest: str, of: PageOf, url: str, received: int, size: int, trouble: str, told: Mapping[str, Any],
+        glance: Glance | None,
     ) -> None:  # fmt: skip
         """Say of a page what it told; one that was an alarm before may become data."""
         self.all(
-            PUT_PAGE,
-            digest=digest, source=source, kind=kind.value, url=url, at=received, size=size, trouble=trouble[:1000],
+            PUT_PAGE, **_of(of),
+            digest=digest, url=url, at=received, size=size, trouble=trouble[:1000],
             told=_json(told), glance=None if glance is None else _json(glance.model_dump(mode="json")),
         )  # fmt: skip
 
-    def see_page(self, digest: str, source: str, kind: PageKind, received: int) -> None:
+    def see_page(self, digest: str, of: PageOf, received: int) -> None:
         """A page that was taken has come again."""
-        self.all(
-            "UPDATE ipo_pages SET seen_at = :at WHERE digest = :digest AND source = :source AND kind = :kind"
-            " AND seen_at < :at",
-            at=received, digest=digest, source=source, kind=kind.value,
-        )  # fmt: skip
+        asked = f"UPDATE ipo_pages SET seen_at = :at WHERE digest = :digest AND {OF} AND seen_at < :at"
+        self.all(asked, at=received, digest=digest, **_of(of))
 
     def put_issues(self, issues: Iterable[Issue]) -> None:
         """Write issues as they are now."""
@@ -486,12 +488,13 @@ class Writing(Looking):
         self.many(f"{asked} ON CONFLICT DO NOTHING", [_plain(one) for one in premiums])
 
     def put_bids(self, bids: Iterable[Bids]) -> None:
-        """What was bid; of one source's words of one day the later counts."""
+        """What was bid; of one source's words of one day the later counts. `bids` says on which day they stand."""
         names = tuple(Bids.model_fields)
         sets = ", ".join(f"{name} = excluded.{name}" for name in ("times", "offered", "bid", "at", "page", "place"))
         self.many(
             f"INSERT INTO ipo_bids ({', '.join(names)}) VALUES ({', '.join(f':{name}' for name in names)})"
-            f" ON CONFLICT (issue, source, book, day, category) DO UPDATE SET {sets} WHERE excluded.at > ipo_bids.at",
+            f" ON CONFLICT (issue, source, book, day, category) DO UPDATE SET {sets}"
+            " WHERE (excluded.at, excluded.page) > (ipo_bids.at, ipo_bids.page)",
             [_plain(one) for one in bids],
         )
 
@@ -593,6 +596,10 @@ class Writing(Looking):
 def _said(believed: ValidatedGmp) -> list[Reading]:
     # What a source holds back comes first: what it is taken at its word for counts, where there are both.
     return [one.reading for one in believed.refused] + [one.reading for one in believed.used]
+
+
+def _of(page: PageOf) -> dict[str, str]:
+    return {"source": page.source, "kind": page.kind.value, "key": page.key}
 
 
 def _key(alert: IssueAlert) -> dict[str, str]:

@@ -129,10 +129,10 @@ def alarms(config: Config = Path("cluster.yaml"), as_json: AsJson = False) -> No
     if as_json:
         typer.echo(json.dumps([one.model_dump(mode="json") for one in found], indent=2))
     elif found:
-        table = Table("source", "kind", "since", "last seen", "page", "why", box=None)
+        table = Table("source", "kind", "of", "since", "last seen", "page", "why", box=None)
         for one in found:
             times = india(one.fetched_at), india(one.seen_at)
-            table.add_row(one.source, one.kind, *times, one.digest[:SHORT], escape(one.trouble))
+            table.add_row(one.source, one.kind, escape(one.key), *times, one.digest[:SHORT], escape(one.trouble))
         show_table(table)
     else:
         screen.print("every source's last page was believed")
@@ -141,7 +141,6 @@ def alarms(config: Config = Path("cluster.yaml"), as_json: AsJson = False) -> No
 @ipo.command()
 def accept(
     page: Annotated[str, typer.Argument(metavar="PAGE", help="Its digest, as `bourse ipo alarms` shows it.")],
-    key: Annotated[str, typer.Option(help="The symbol, of a page of one issue's bids.")] = "",
     config: Config = Path("cluster.yaml"),
 ) -> None:
     """Take a page that was an alarm as data: somebody has looked at it and found it right."""
@@ -151,11 +150,12 @@ def accept(
     with told(), opened_book(settings_of(config)) as book:
         with book.looking() as run:
             found = [one for one in run.alarms() if one.digest.startswith(page)]
-        if len(found) != 1 or len(page) < SHORT:
+        if len({one.digest for one in found}) != 1 or len(page) < SHORT:
             raise BadValue("page", page, f"{SHORT} characters or more of the digest of an alarm (bourse ipo alarms)")
-        one = found[0]
-        taken = ipos.accept(book, SOURCES[one.source](), one.kind, one.digest, key)
-    screen.print(f"{one.source} {one.kind} is believed: {taken.matched} matched, {len(taken.issues)} new issues")
+        for one in found:  # the same bytes may have come of two issues
+            taken = ipos.accept(book, SOURCES[one.source](), one.kind, one.digest, one.key)
+            told_of = f"{taken.matched} matched, {len(taken.issues)} new issues"
+            screen.print(f"{one.of} is believed: {told_of}", markup=False, soft_wrap=True)
 
 
 def readers(settings: Settings) -> list[Reader]:

@@ -210,7 +210,8 @@ def _taken(book: Book, came: Came, page: Page | Unread) -> Taken:
         raise
     except Exception as e:
         structlog.get_logger().exception("page_untaken", source=visit.source, page=visit.page, digest=visit.digest)
-        unread = Unread(source=page.source, kind=page.kind, reason=f"{type(e).__name__}: {e}"[:MOST_REASON])
+        reason = f"{type(e).__name__}: {e}"[:MOST_REASON]
+        unread = Unread(source=page.source, kind=page.kind, key=page.key, reason=reason)
         return ipos.take(book, unread, came.body, visit.received, visit.url)
 
 

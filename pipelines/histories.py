@@ -29,7 +29,7 @@ from market.ipo.facts import Told, amount
 from market.ipo.issues import TRADES_FROM, Origin, learned
 from market.ipo.kinds import Kind, Segment
 from market.ipo.matching import Matched, Matcher, Unsure
-from market.ipo.pages import PageKind
+from market.ipo.pages import PageKind, PageOf
 from market.ipo.readings import GmpReading, IssueFacts, Status
 from market.ipo.rows import told
 from market.money import Money, money
@@ -87,12 +87,14 @@ def run(book: Book, folder: Path, target: Path, now: int, *, spread: bool = Fals
     digests = {name: book.keep(bodies[name]) for name in (MASTER, DAILY)}
     _kept(target, bodies)
     with book.writing() as pen:
-        again = pen.page(whole, SOURCE, PageKind.HISTORY) is not None
+        again = pen.page(whole, PageOf(SOURCE, PageKind.HISTORY)) is not None
         done = Imported(rows=len(judged), issues=0, premiums=0, scored=0, refused=_refused(judged), again=again)
         if not again:
             done = _taken(pen, judged, digests, done)
             words = done.model_dump(mode="json")
-            pen.add_page(whole, SOURCE, PageKind.HISTORY, "", now, sum(map(len, bodies.values())), "", words, None)
+            pen.add_page(
+                whole, PageOf(SOURCE, PageKind.HISTORY), "", now, sum(map(len, bodies.values())), "", words, None
+            )
     return done.model_copy(update={"scored": len(ipos.score(book, now))})
 
 

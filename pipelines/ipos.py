@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from adapters import ipo_joins
+from adapters import ipo_days, ipo_joins
 from adapters.ipo_joins import Join
 from adapters.ipos import Bids, Book, Looking, Outcome, Override, Said, Writing
 from adapters.ipos import Taken as PageRow
@@ -35,7 +35,7 @@ from market.ipo.ledger import Account, Scored, Standing, accounts, league, score
 from market.ipo.life import State
 from market.ipo.matching import Matcher
 from market.ipo.models import GMP
-from market.ipo.pages import Glance, Page, PageKind, Unread
+from market.ipo.pages import Glance, Page, PageKind, PageOf, Unread
 from market.ipo.profit import Measured, Thresholds, measured
 from market.ipo.readings import Category
 from market.ipo.sources import Source
@@ -64,6 +64,9 @@ GRAINS = {
 FARTHEST = 5
 """Times the issue price: no premium was ever so high."""
 
+LONGEST_SUBJECT = 120
+"""Characters: a symbol is as long as a page says."""
+
 CLOSE_LASTS = 2 * DAY
 """A first trade that is not known so long after the listing will not be: the close stands for it."""
 
@@ -91,7 +94,7 @@ def read(source: Source, kind: PageKind, body: bytes, received: int, key: str = 
     try:
         return source.read(body, kind, received, key)
     except BadPayload as e:
-        return Unread(source=source.name, kind=kind, reason=e.reason)
+        return Unread(source=source.name, kind=kind, key=key, reason=e.reason)
 
 
 def take(book: Book, page: Page | Unread, body: bytes, received: int, url: str = "", *, looked: bool = False) -> Taken:
@@ -104,14 +107,14 @@ def take(book: Book, page: Page | Unread, body: bytes, received: int, url: str =
         raise BadValue("body", digest, f"the bytes of the page, {page.digest}")
     book.keep(body)
     with book.writing() as run:
-        before, last = run.page(digest, page.source, page.kind), run.last_page(page.source, page.kind, received)
+        before, last = run.page(digest, page.of), run.last_page(page.of, received)
         if before is not None and _known(before, last, received) and not (looked and before.trouble):
-            run.see_page(digest, page.source, page.kind, received)
+            run.see_page(digest, page.of, received)
             alarm = _alarm(page, before.trouble, before.fetched_at) if before.trouble else None
             return Taken(digest=digest, again=True, trouble=before.trouble, alarm=alarm)
-        trouble = _trouble(page, None if looked else run.glance(page.source, page.kind, received), body)
+        trouble = _trouble(page, None if looked else run.glance(page.of, received), body)
         words, glance = ({}, None) if isinstance(page, Unread) else (_counts(page), page.glance())
-        run.add_page(digest, page.source, page.kind, url, received, len(body), trouble, words, glance)
+        run.add_page(digest, page.of, url, received, len(body), trouble, words, glance)
         if trouble or isinstance(page, Unread):
             return Taken(digest=digest, trouble=trouble, alarm=_alarm(page, trouble, received))
         taken = placed(run, page, digest, received)
@@ -121,14 +124,15 @@ def take(book: Book, page: Page | Unread, body: bytes, received: int, url: str =
 
 def accept(book: Book, source: Source, kind: PageKind, digest: str, key: str = "") -> Taken:
     """A person has looked at an alarm and found its page right: it becomes data, and the next is held against it.
+    `key`: as the alarm has it.
 
     Raises BadValue: there is no such alarm, or its codec cannot read it; LineDown, StoreRefused.
     """
     body = book.body(digest)
     with book.looking() as run:
-        found = run.page(digest, source.name, kind)
+        found = run.page(digest, of := PageOf(source.name, kind, key))
     if found is None or not found.trouble:
-        raise BadValue("page", digest, f"an alarm of {source.name}, a page of kind {kind}")
+        raise BadValue("page", digest, f"an alarm of {of}")
     page = read(source, kind, body, found.seen_at, key)
     if isinstance(page, Unread):
         raise BadValue("page", digest, f"one that its codec can read: {page.reason}")
@@ -140,14 +144,21 @@ def validate(
     limits: Limits | None = None,
 ) -> Round:  # fmt: skip
     """Say what is believed of every issue that is not listed, `now`, ns UTC. `sessions`: the exchange's calendar, to
+<<<<<<< HEAD
     tell when an issue lists that nobody has given a day; `thresholds`: of alerts for everybody, users have their own;
     `limits`: of the deployment, what is a spike. A time that was validated, or one before it, is not again.
+=======
+    tell when an issue lists that nobody has given a day, and which days are of bidding; `thresholds`: of alerts for
+    everybody, users have their own. A time that was validated, or one before it, is not again.
+>>>>>>> mendbids
 
     Raises LineDown, StoreRefused.
     """
     with book.writing() as run:
         if now <= run.validated():
             return Round(believed=(), settled=(), alerts=tuple(run.unsent()))
+        if sessions is not None:
+            ipo_days.keep(run, sessions)
         matcher, validator = run.matcher(), run.validator(limits)
         settled = _settle(run, matcher, validator, now) if _whole(run, now) else {}
         overrides, own = run.overrides(), run.thresholds()
@@ -335,6 +346,7 @@ def with_book(run: Looking, tables: Tables, issues: Sequence[Issue], sessions: S
     told_bids: defaultdict[str, list[Bids]] = defaultdict(list)
     for name, when, gmp in run.quotes():
         believed[name].append((when, gmp))
+    rests = ipo_days.rests(run)
     for bid in run.bids():
         told_bids[bid.issue].append(bid)
     for row, issue in zip(made, mine, strict=True):
@@ -342,7 +354,7 @@ def with_book(run: Looking, tables: Tables, issues: Sequence[Issue], sessions: S
         days = _quotes(believed[issue.id], lists)
         quotes += [(issue.id, day, rupees) for day, rupees in days.items()]
         _fill(row, issue, lists, days, outcomes.get(issue.id))
-        for name, times in _times(told_bids[issue.id], issue).items():
+        for name, times in _times(told_bids[issue.id], issue, rests).items():
             row[name] = times
     more = np.array(quotes, QUOTE)
     return tables._replace(issues=np.concatenate([tables.issues, made]), quotes=np.concatenate([tables.quotes, more]))
@@ -364,7 +376,7 @@ def _known(before: PageRow, last: PageRow | None, received: int) -> bool:
 
 
 def _alarm(page: Page | Unread, trouble: str, received: int) -> OperatorAlert:
-    subject = f"{page.source} {page.kind}"
+    subject = str(page.of)[:LONGEST_SUBJECT]
     text = f"{subject}: {trouble or 'it can be read again'}"[:400]
     return OperatorAlert(kind="ipo_page", subject=subject, at=received, text=text, over=not trouble)
 
@@ -468,7 +480,7 @@ def _listed(issue: Issue) -> tuple[str, int, float]:
     return str(issue.segment), day, np.nan if issue.high is None else issue.high / SCALE
 
 
-def _times(found: Sequence[Bids], issue: Issue) -> dict[str, float]:
+def _times(found: Sequence[Bids], issue: Issue, rests: Sequence[date]) -> dict[str, float]:
     names = {Category.QIB: "qib", Category.NII: "nii", Category.RETAIL: "rii", Category.TOTAL: "total"}
     told: dict[str, float] = {}
     for one in sorted(found, key=lambda b: (b.day, b.book == "all")):
@@ -476,7 +488,7 @@ def _times(found: Sequence[Bids], issue: Issue) -> dict[str, float]:
         if name is None or one.times is None:
             continue
         told[name] = one.times
-        number = None if issue.opens is None else np.busday_count(issue.opens, one.day) + 1
+        number = None if issue.opens is None else np.busday_count(issue.opens, one.day, holidays=rests) + 1
         if name != "total" and number is not None and 1 <= number <= 3:
             told[f"{name}_day{number}"] = one.times
     return told

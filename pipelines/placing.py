@@ -23,6 +23,10 @@ from market.ipo.validation import Validator
 from market.ipo.witnesses import doubtful, mended
 from market.money import Money
 from market.records import Record
+from market.sessions import MINUTE
+
+NIGHT = 10 * 60 * MINUTE
+"""Of a day, before its bids are taken: see `market.ipo.issues.BIDS_FROM`."""
 
 
 class Taken(Record):
@@ -112,7 +116,7 @@ def premium(issue: str, reading: GmpReading, page: str, received: int, listing: 
 
 
 def bids(issue: str, reading: SubscriptionReading, page: str, received: int, day: date) -> list[Bids]:
-    """What was bid, a row a category; `day`: it tells of."""
+    """What was bid, a row a category; `day`: it tells of, whether or not it is one of bidding."""
     return [
         Bids(
             issue=issue,
@@ -173,7 +177,7 @@ class _Pen:
                 self.premiums.append(premium(name, reading, origin.page, origin.received, issue.listing))
                 self._told.append((name, told(readings, origin.received), origin))
             elif isinstance(reading, SubscriptionReading):
-                self.bids += bids(name, reading, origin.page, origin.received, _bid_day(reading, issue, origin))
+                self.bids += bids(name, reading, origin.page, origin.received, _bid_day(reading, origin.received))
 
     def _witnesses(self, name: str, readings: Sequence[Reading], origin: Origin) -> list[Money]:
         if not any(doubtful(one) for one in readings):
@@ -243,6 +247,7 @@ def _bare(reading: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in reading.items() if name not in ("place", "cells")}
 
 
-def _bid_day(reading: SubscriptionReading, issue: Issue, origin: Origin) -> date:
-    day = reading.day or day_of(origin.received if reading.at is None else min(reading.at, origin.received))
-    return day if issue.closes is None else min(day, issue.closes)
+def _bid_day(reading: SubscriptionReading, received: int) -> date:
+    # Until bidding begins a page shows what was bid by the day before. Whether either is a day of bidding is asked of
+    # the issue and the calendar as they are known when the bids are read: see `ipo_bidding`.
+    return reading.day or day_of((received if reading.at is None else min(reading.at, received)) - NIGHT)

@@ -119,5 +119,5 @@ async def _one(visits: Visits, errand: Errand, now: int) -> Came:
         visits.follow(errand, page)
         return Came(visit, body, page)
     visits.doubt(errand)
-    unread = Unread(source=errand.source, kind=errand.kind, reason=reason)
+    unread = Unread(source=errand.source, kind=errand.kind, key=errand.key, reason=reason)
     return Came(visit.model_copy(update={"trouble": reason}), body, unread)

@@ -16,7 +16,7 @@ from fastapi.responses import Response
 from adapters import ipo_board
 from adapters.ipos import Book
 from market.errors import BadValue, LineDown, StoreRefused
-from market.ipo.pages import PageKind
+from market.ipo.pages import PageKind, PageOf
 from market.ipo.registry import SOURCES
 from market.ipo.sources import Source
 from market.money import Money
@@ -149,16 +149,17 @@ def _page_routes(app: FastAPI, office: Office, only: Any) -> None:
         if asked.source not in SOURCES:
             raise BadValue("source", asked.source[:40], f"one of {', '.join(SOURCES)}")
         acts, source = office.acts, SOURCES[asked.source]()
+        of = PageOf(source.name, asked.kind, asked.key)
 
         def done(book: Book) -> Record:
             with book.looking() as run:
-                found = run.page(digest, source.name, asked.kind)
+                found = run.page(digest, of)
             if found is None or not found.trouble:
-                raise problems.Unknown("alarm", digest, "the digest, source and kind of an alarm")
+                raise problems.Unknown("alarm", digest, "the digest, source, kind and key of an alarm")
             return acts.accept(book, source, asked.kind, digest, asked.key)
 
         taken = await office.shelf.write(done)
-        await office.note(request, "ipo page accepted", digest, f"{asked.source} {asked.kind}: {asked.because}")
+        await office.note(request, "ipo page accepted", digest, f"{of}: {asked.because}")
         return AcceptedAnswer.model_validate(taken.model_dump(include=set(AcceptedAnswer.model_fields)))
 
     @app.get(

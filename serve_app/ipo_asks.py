@@ -133,8 +133,8 @@ class Decision(Record):
 
 
 class Acceptance(Record):
-    """A person has looked at the page of an alarm and found it right. `key`: whose page it is where it does not say so
-    itself, the symbol of NSE's bids.
+    """A person has looked at the page of an alarm and found it right. `source`, `kind` and `key` as the alarm has
+    them.
     """
 
     source: Name

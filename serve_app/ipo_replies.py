@@ -343,11 +343,12 @@ class TrackAnswer(Record):
 
 class PageAnswer(Record):
     """Where a page's bytes came from: of which source and address, first and last; `trouble`: why it is no data;
-    `issues`, `premiums`, `bids`: how many rows it told of each.
+    `issues`, `premiums`, `bids`: how many rows it told of each; `key`: of which issue it was asked for, if of one.
     """
 
     source: str
     kind: str
+    key: str
     url: str
     fetched_at: str | None
     seen_at: str | None
@@ -397,10 +398,13 @@ class ReviewsAnswer(Record):
 
 
 class AlarmAnswer(Record):
-    """The newest page of a source's kind, which is no data, and why."""
+    """The newest page of a source's kind, which is no data, and why; `key`: of which issue, where it tells of one alone
+    (the symbol of NSE's bids).
+    """
 
     source: str
     kind: str
+    key: str
     digest: str
     url: str
     trouble: str

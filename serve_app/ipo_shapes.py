@@ -234,7 +234,7 @@ def pages(found: Collection[PageTold]) -> tuple[replies.PageAnswer, ...]:
     """Where a page's bytes came from."""
     told = []
     for one in found:
-        words = one.model_dump(include={"source", "kind", "url", "size", "trouble"})
+        words = one.model_dump(include={"source", "kind", "key", "url", "size", "trouble"})
         counts = {"issues": "facts", "premiums": "gmps", "bids": "subscriptions"}
         words |= {name: int(one.told.get(field, 0)) for name, field in counts.items()}
         words |= {name: stamp(getattr(one, name)) for name in ("fetched_at", "seen_at")}

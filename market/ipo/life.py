@@ -121,12 +121,11 @@ def move(state: State, event: Event) -> State:
 def expected(opens: date, closes: date, sessions: Sessions) -> Expected:
     """The dates that follow from the days of bidding, by the exchange's calendar.
 
-    A working day is a session on a weekday but no muhurat, when banks rest. Raises BadValue: bidding ends before it
-    begins, or the calendar ends before the listing.
+    Raises BadValue: bidding ends before it begins, or the calendar ends before the listing.
     """
     if closes < opens:
         raise BadValue("closes", closes.isoformat(), f"a day from {opens.isoformat()} on, when it opens")
-    days = [s.date for s in sessions if s.date > closes and s.date.weekday() < 5 and s.kind is not Kind.MUHURAT]
+    days = [day for day in working_days(sessions) if day > closes]
     latest = 3 if opens >= MANDATORY else 6
     if len(days) < latest:
         raise BadValue("closes", closes.isoformat(), f"a day with {latest} working days after it in the calendar")
@@ -134,6 +133,11 @@ def expected(opens: date, closes: date, sessions: Sessions) -> Expected:
     allotment, credit = (days[0], days[1]) if latest == 3 else (days[3], days[4])
     earliest = days[2] if opens >= VOLUNTARY else days[latest - 1]
     return Expected(allotment=allotment, credit=credit, earliest=earliest, listing=days[latest - 1])
+
+
+def working_days(sessions: Sessions) -> list[date]:
+    """Those of a calendar: a session on a weekday but no muhurat, when banks rest."""
+    return [s.date for s in sessions if s.date.weekday() < 5 and s.kind is not Kind.MUHURAT]
 
 
 def opening_cap(segment: Segment, listing: date) -> float | None:

@@ -50,6 +50,19 @@ class PageKind(StrEnum):
     SUBSCRIPTION = "subscription"
 
 
+class PageOf(NamedTuple):
+    """What a page is one of: it is held against the one before it of the same. `key`: of which issue it tells, where
+    pages of its kind tell of one alone and do not say of which.
+    """
+
+    source: str
+    kind: PageKind
+    key: str = ""
+
+    def __str__(self) -> str:
+        return " ".join(filter(None, self))
+
+
 class Layout(NamedTuple):
     """A table of a source: the field that each normal heading holds, the fields without which it is another table, and
     the headings that are known and not read.
@@ -73,13 +86,14 @@ class Layout(NamedTuple):
 
 
 class Page(Record):
-    """What one body told. `received`: ns UTC of the fetch; `digest`: SHA-256 of its `size` bytes, hex; `layouts`: of
-    its tables; `unknown`: headings that no layout knows; `rows`: of those tables, of which `blank` held no issue (an
-    advertisement, a line of notes) and the readings that were `repeated` told nothing new.
+    """What one body told. `key`: as in `PageOf`; `received`: ns UTC of the fetch; `digest`: SHA-256 of its `size`
+    bytes, hex; `layouts`: of its tables; `unknown`: headings that no layout knows; `rows`: of those tables, of which
+    `blank` held no issue (an advertisement, a line of notes) and the readings that were `repeated` told nothing new.
     """
 
     source: str
     kind: PageKind
+    key: str = ""
     received: int
     digest: str
     size: int
@@ -93,6 +107,11 @@ class Page(Record):
     gmps: tuple[GmpReading, ...]
     facts: tuple[IssueFacts, ...]
     subscriptions: tuple[SubscriptionReading, ...]
+
+    @property
+    def of(self) -> PageOf:
+        """What it is one of."""
+        return PageOf(self.source, self.kind, self.key)
 
     def glance(self) -> Glance:
         """What is kept of a good page to know the next one by."""
@@ -116,7 +135,13 @@ class Unread(Record):
 
     source: str
     kind: PageKind
+    key: str = ""
     reason: str
+
+    @property
+    def of(self) -> PageOf:
+        """What it is one of."""
+        return PageOf(self.source, self.kind, self.key)
 
 
 class Part(Record):
@@ -171,8 +196,8 @@ class Row:
 class Sheet:
     """A page while it is being read."""
 
-    def __init__(self, source: str, kind: PageKind, body: bytes, received: int) -> None:
-        self.source, self.kind, self.body, self.received = source, kind, body, received
+    def __init__(self, source: str, kind: PageKind, body: bytes, received: int, key: str = "") -> None:
+        self.source, self.kind, self.body, self.received, self.key = source, kind, body, received, key
         self.near: date = datetime.fromtimestamp(received / 1e9, IST).date()
         self._layouts: list[str] = []
         self._headings: dict[str, None] = {}
@@ -230,6 +255,7 @@ class Sheet:
         return Page(
             source=self.source,
             kind=self.kind,
+            key=self.key,
             received=self.received,
             digest=hashlib.sha256(self.body).hexdigest(),
             size=len(self.body),

@@ -81,7 +81,7 @@ class BseIssues:
         """
         if kind not in (PageKind.LIST, PageKind.ISSUE):
             raise BadPayload(self.name, body[:1024], f"it has no page of kind {kind}")
-        sheet = Sheet(self.name, kind, body, received)
+        sheet = Sheet(self.name, kind, body, received, key)
         page = document(self.name, body)
         if kind is PageKind.LIST:
             starts = ISSUES.starts()

@@ -135,7 +135,7 @@ class Chittorgarh:
 
         Raises BadPayload, LayoutChanged.
         """
-        sheet = Sheet(self.name, kind, body, received)
+        sheet = Sheet(self.name, kind, body, received, key)
         form = shape(self.name, body)
         if form == "json" and kind in REPORTS:
             return sheet.page(may_be_empty=self._report(sheet, parsed(self.name, body)))

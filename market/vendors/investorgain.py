@@ -133,7 +133,7 @@ class InvestorGain:
             raise BadValue("key", key, "the name of the issue whose page it is")
         if kind not in _LAYOUTS:
             raise BadPayload(self.name, body[:1024], f"it has no page of kind {kind}")
-        sheet = Sheet(self.name, kind, body, received)
+        sheet = Sheet(self.name, kind, body, received, key)
         empty = False
         for found in self._grids(body):
             layout = next((one for one in _LAYOUTS[kind] if one.fits(found.headings)), None)

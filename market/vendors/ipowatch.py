@@ -67,7 +67,7 @@ class IpoWatch:
         """What the board tells. Raises BadPayload, LayoutChanged."""
         if kind is not PageKind.BOARD:
             raise BadPayload(self.name, body[:1024], f"it has no page of kind {kind}")
-        sheet = Sheet(self.name, kind, body, received)
+        sheet = Sheet(self.name, kind, body, received, key)
         if shape(self.name, body) == "text":
             words = " ".join(body.decode("utf-8-sig").split())
             boards = _boards(barred(self.name, body, BOARD.starts()))

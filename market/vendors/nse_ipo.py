@@ -122,7 +122,7 @@ class NseIssues:
         if kind is PageKind.SUBSCRIPTION and not key:
             raise BadValue("key", key, "the symbol whose bids they are")
         said = parsed(self.name, body)
-        sheet = Sheet(self.name, kind, body, received)
+        sheet = Sheet(self.name, kind, body, received, key)
         match kind:
             case PageKind.UPCOMING | PageKind.LIST:
                 self._list(sheet, said, ISSUES)

@@ -13,7 +13,7 @@ import structlog
 from sqlalchemy import text
 
 from adapters.database import Database, Watch, address, without_password
-from adapters.migrations.versions import accounts_0002, ipos_0003, ipos_0004, ipos_0005
+from adapters.migrations.versions import accounts_0002, ipos_0003, ipos_0004, ipos_0005, ipos_0007
 from adapters.postgres_server import PostgresServer
 from market.errors import BadSetting, BadValue, LineDown, StoreRefused
 
@@ -31,7 +31,14 @@ def test_migrations_run_once_however_many_ask(shared_database: PostgresServer) -
         list(pool.map(Database.migrate, databases))
     databases[0].migrate()
 
-    made = [*accounts_0002.TABLES, *ipos_0003.TABLES, *ipos_0004.TABLES, *ipos_0005.TABLES]
+    made = [
+        *accounts_0002.TABLES,
+        *ipos_0003.TABLES,
+        *ipos_0004.TABLES,
+        *ipos_0005.TABLES,
+        *ipos_0007.TABLES,
+        *ipos_0007.VIEWS,
+    ]
     assert tables(databases[0]) == sorted(["alembic_version", "promotions", *made])
     assert databases[0].health().up and databases[0].health().version.startswith("18.")
     for one in databases:

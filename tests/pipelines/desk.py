@@ -31,7 +31,7 @@ def book(shared_database: PostgresServer, tmp_path: Path) -> Iterator[Book]:
     line.migrate()
     with line.begin() as run:
         run.exec_driver_sql(f"TRUNCATE {', '.join(TABLES)} RESTART IDENTITY")
-        run.exec_driver_sql("TRUNCATE ipo_joins, users CASCADE")
+        run.exec_driver_sql("TRUNCATE ipo_joins, ipo_rests, users CASCADE")
     line.close()
     found = Book(shared_database.url, tmp_path / "pages", SCHEMA)
     yield found
