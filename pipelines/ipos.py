@@ -61,11 +61,11 @@ GRAINS = {
 }
 """A prediction that moved by less than these says the same: points, and probabilities."""
 
-LONGEST_SUBJECT = 120
-"""Characters: a symbol is as long as a page says."""
-
 FARTHEST = 5
 """Times the issue price: no premium was ever so high."""
+
+LONGEST_SUBJECT = 120
+"""Characters: a symbol is as long as a page says."""
 
 CLOSE_LASTS = 2 * DAY
 """A first trade that is not known so long after the listing will not be: the close stands for it."""
@@ -144,9 +144,13 @@ def validate(
     limits: Limits | None = None,
 ) -> Round:  # fmt: skip
     """Say what is believed of every issue that is not listed, `now`, ns UTC. `sessions`: the exchange's calendar, to
+<<<<<<< HEAD
+    tell when an issue lists that nobody has given a day; `thresholds`: of alerts for everybody, users have their own;
+    `limits`: of the deployment, what is a spike. A time that was validated, or one before it, is not again.
+=======
     tell when an issue lists that nobody has given a day, and which days are of bidding; `thresholds`: of alerts for
-    everybody, users have their own; `limits`: of the deployment, what is a spike. A time that was validated, or one
-    before it, is not again.
+    everybody, users have their own. A time that was validated, or one before it, is not again.
+>>>>>>> mendbids
 
     Raises LineDown, StoreRefused.
     """

@@ -16,6 +16,7 @@ from adapters.bus import Bus
 from adapters.redis_server import RedisServer
 from market.alerts import OperatorAlert
 from market.records import Record
+from tests.rays import ray_of_ours
 
 pytestmark = pytest.mark.cluster
 WAIT = 240.0
@@ -48,9 +49,8 @@ class Broken:
 @pytest.fixture
 def alone() -> Iterator[None]:
     """A Ray of the test's own."""
-    ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
+    with ray_of_ours(1):
+        yield
 
 
 def test_a_part_that_breaks_again_and_again_is_an_alert(server: RedisServer, bus: Bus, alone: None) -> None:

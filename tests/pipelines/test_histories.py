@@ -19,6 +19,7 @@ from market.ipo.life import State
 from market.money import money
 from market.sessions import at
 from pipelines import histories
+from tests.rays import ray_of_ours
 
 NOW = at(date(2025, 8, 1), time(0))
 AMBER = {
@@ -115,15 +116,11 @@ def test_a_table_without_names_is_named(book: Book, folder: Path, tmp_path: Path
 
 @pytest.mark.cluster
 def test_tasks_of_ray_data_come_to_the_same(book: Book, folder: Path, tmp_path: Path) -> None:
-    import ray
 
     here = list(histories._here(folder))
-    ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
-    try:
+    with ray_of_ours(1):
         done = histories.run(book, folder, tmp_path / "kept", NOW, spread=True)
         spread = list(histories._spread(folder))
-    finally:
-        ray.shutdown()
 
     assert spread == here
     assert (done.issues, done.premiums, done.scored) == (2, 2, 1)

@@ -28,11 +28,13 @@ from market.money import UNKNOWN
 from market.series import rule
 from market.sessions import MINUTE, at, day_number
 from pipelines.imports import ImportPlan, SeriesPlan, run, run_series
+from tests.rays import ray_of_ours
 
 REPO = Path(__file__).resolve().parents[2]
 COLUMNS = {name: name for name in ("symbol", "open", "high", "low", "close", "volume")}
 MINUTES = Form(columns={**COLUMNS, "time": "ts"}, interval="1m")
 DAYS = Form(columns={**COLUMNS, "time": "date"}, interval="1d")
+
 NOW = at(date(2026, 11, 1), time(0))
 OPEN = at(date(2016, 8, 25), time(9, 15))
 
@@ -252,17 +254,12 @@ def test_a_value_told_anew_stands_beside_the_first(tmp_path: Path) -> None:
 
 @pytest.mark.cluster
 def test_tasks_of_ray_data_come_to_the_same(tmp_path: Path) -> None:
-    import ray
-
     file, text = bars(tmp_path / "bars.parquet", symbols=5, minutes=100), tmp_path / "more.csv"
     text.write_text("symbol,ts,open,high,low,close,volume\nS9,2016-08-25T09:15:00+05:30,1,1,1,1,5\nS9,torn\n")
     one = take(tmp_path / "here", file, text, piece_rows=60)
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-    try:
+    with ray_of_ours(2):
         spread = take(tmp_path / "spread", file, text, piece_rows=60, spread=True)
         again = take(tmp_path / "spread", file, text, piece_rows=60, spread=True)
-    finally:
-        ray.shutdown()
 
     assert (spread.added, spread.read, spread.refused) == (one.added, one.read, one.refused) == (501, 502, one.refused)
     order = [("symbol", "ascending"), ("start", "ascending")]

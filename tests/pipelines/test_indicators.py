@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pyarrow.parquet as parquet
 import pytest
-import ray
 
 from pipelines.indicators import Done, Task, Work, here, run
+from tests.rays import ray_of_ours
 
 TASK = Task(asked="sma:2,obv")
 
@@ -17,9 +17,8 @@ TASK = Task(asked="sma:2,obv")
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
     """A Ray of the test's own."""
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
+    with ray_of_ours(2):
+        yield
 
 
 @pytest.fixture
