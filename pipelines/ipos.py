@@ -144,13 +144,9 @@ def validate(
     limits: Limits | None = None,
 ) -> Round:  # fmt: skip
     """Say what is believed of every issue that is not listed, `now`, ns UTC. `sessions`: the exchange's calendar, to
-<<<<<<< HEAD
-    tell when an issue lists that nobody has given a day; `thresholds`: of alerts for everybody, users have their own;
-    `limits`: of the deployment, what is a spike. A time that was validated, or one before it, is not again.
-=======
     tell when an issue lists that nobody has given a day, and which days are of bidding; `thresholds`: of alerts for
-    everybody, users have their own. A time that was validated, or one before it, is not again.
->>>>>>> mendbids
+    everybody, users have their own; `limits`: of the deployment, what is a spike. A time that was validated, or one
+    before it, is not again.
 
     Raises LineDown, StoreRefused.
     """
