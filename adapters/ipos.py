@@ -373,8 +373,9 @@ class Looking:
         return [Alarm(**{name: row[name] for name in Alarm.model_fields}) for row in rows]
 
     def heard(self) -> dict[str, int]:
-        """When each source gave a good page last, ns UTC."""
-        rows = self.all("SELECT source, max(seen_at) AS at FROM ipo_pages WHERE trouble = '' GROUP BY source")
+        """When each source that is visited gave a good page last, ns UTC."""
+        asked = "SELECT source, max(seen_at) AS at FROM ipo_pages WHERE trouble = '' AND kind <> :kind GROUP BY source"
+        rows = self.all(asked, kind=PageKind.HISTORY.value)
         return {row["source"]: row["at"] for row in rows}
 
     def quotes(self) -> list[tuple[str, int, Money]]:

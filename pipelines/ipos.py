@@ -55,6 +55,9 @@ FORGOTTEN = 60 * DAY
 WHOLE = 6 * 60 * MINUTE
 """The lists are whole when every source gave a good page within so long; before that, nothing follows from them."""
 
+SILENT = 7 * DAY
+"""A source that gave nothing for so long is not waited for: it may not be visited any more."""
+
 GRAINS = {
     **dict.fromkeys(("gmp_points", "predicted_points", "low_points", "high_points"), 0.01),
     **dict.fromkeys(("p_gain_10", "p_loss"), 0.001),
@@ -385,7 +388,7 @@ def _counts(page: Page) -> dict[str, Any]:
 
 
 def _whole(run: Writing, now: int) -> bool:
-    return all(now - at <= WHOLE for at in run.heard().values())
+    return all(now - at <= WHOLE for at in run.heard().values() if now - at <= SILENT)
 
 
 def _settle(run: Writing, matcher: Matcher, validator: Validator, now: int) -> dict[int, str]:

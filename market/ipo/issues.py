@@ -191,10 +191,14 @@ def joined(issue: Issue, double: Issue) -> Issue:
 
 
 def advanced(issue: Issue, at: int) -> Issue:
-    """Where it stands `at`, ns UTC: by what pages say, and by the clock."""
+    """Where it stands `at`, ns UTC: by what pages say, and by the clock. Before its listing day it is not listed,
+    whatever a page says: one slip would be final.
+    """
     told = [STANDS[issue.status]] if issue.status in STANDS else []
     if issue.listed_at is not None or _traded(issue, at):
         told.append(State.LISTED)
+    if issue.lists is not None and at < instant_at(issue.lists, time(0)):
+        told = [goal for goal in told if goal is not State.LISTED]
     if issue.status is not Status.POSTPONED:
         if issue.opens is not None and at >= instant_at(issue.opens, BIDS_FROM):
             told.append(State.OPEN)

@@ -78,7 +78,8 @@ def test_sources_are_judged_by_a_history(book: Book, folder: Path, tmp_path: Pat
     histories.run(book, folder, tmp_path / "kept", NOW)
 
     with book.looking() as run:
-        shown = run.validator().reliability.snapshot()["shown"]
+        shown, heard = run.validator().reliability.snapshot()["shown"], run.heard()
+    assert heard == {}  # a history is no source that the desk would wait for
     assert [(source, error) for source, _, _, _, error, _ in shown] == [("investorgain", approx(15.01 - 12.25))]
 
 

@@ -344,6 +344,17 @@ def test_a_row_whose_issue_is_told_later_is_placed_when_all_lists_are_whole(book
     assert (stale.settled, half.settled, whole.settled) == ((), (), ((taken.unsure[0], issue),))
 
 
+def test_a_source_that_fell_silent_holds_up_no_decision(book: Book) -> None:
+    zinc = changed(AMBER, number=1600, name="Zinc Pumps", symbol="ZINCPUMPS", code="599910", isin="INE0AAB01011")
+    take(book, AMBER)
+    taken = take(book, zinc, at=NOW + MINUTE, source="ipowatch")
+    later = NOW + 8 * DAY
+
+    (issue,) = take(book, changed(AMBER, at=later), changed(zinc, at=later), at=later).issues
+
+    assert ipos.validate(book, later + MINUTE).settled == ((taken.unsure[0], issue),)
+
+
 def test_two_issues_of_one_price_and_day_of_which_each_list_has_one_stay_for_a_person(book: Book) -> None:
     take(book, AMBER)
     (number,) = take(book, changed(AMBER, name="Zinc Pumps"), at=NOW + MINUTE, source="ipowatch").unsure

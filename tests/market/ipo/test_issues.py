@@ -67,6 +67,8 @@ def test_what_a_source_leaves_out_stays() -> None:
         ({"status": Status.LISTING}, "2025-01-01T10:00", State.CLOSED),
         ({"status": Status.LISTED}, "2025-01-01T10:00", State.LISTED),
         ({"listed_at": money("300")}, "2025-01-01T10:00", State.LISTED),
+        ({"status": Status.LISTED, "lists": date(2025, 1, 6)}, "2025-01-05T23:59", State.ANNOUNCED),
+        ({"status": Status.LISTED, "lists": date(2025, 1, 6)}, "2025-01-06T00:00", State.LISTED),
         ({"status": Status.WITHDRAWN}, "2025-01-01T10:00", State.WITHDRAWN),
         ({"state": State.LISTED, "status": Status.WITHDRAWN}, "2025-01-01T10:00", State.LISTED),
         ({"state": State.CLOSED, "status": Status.OPEN}, "2025-01-01T10:00", State.CLOSED),
