@@ -42,7 +42,7 @@ def test_an_issue_lives_from_its_announcement_to_its_listing() -> None:
     assert passed == ["announced", "open", "open", "closed", "allotted", "listed"]
 
 
-@pytest.mark.parametrize(("state", "event"), product(State, get_args(Event)))
+@pytest.mark.parametrize(("state", "event"), list(product(State, get_args(Event))))
 def test_what_is_not_in_the_table_raises_and_says_what_is_allowed(state: State, event: type[Event]) -> None:
     if (state, event) in MOVES:
         assert move(state, event(at=0)) is MOVES[state, event]

@@ -39,7 +39,7 @@ def read(one: GmpReading) -> tuple[object, ...]:
 
 
 @pytest.mark.parametrize(
-    ("write", "layout"), product((specimens.investorgain_board, specimens.investorgain_seen), Board)
+    ("write", "layout"), list(product((specimens.investorgain_board, specimens.investorgain_seen), Board))
 )
 def test_a_board_is_read_back_in_each_of_its_layouts(write: Writer, layout: Board) -> None:
     page = InvestorGain().read(write(ISSUES, layout), PageKind.BOARD, NOW)
